@@ -1,0 +1,136 @@
+"""Typed settings of the DAGs, read once from ``TAXIWAY_…`` environment variables.
+
+A laptop, a kind cluster and EKS run the same DAG files; what differs stands here. Every field has a safe default and
+is checked at once: a wrong value is an import error of the DAG whose text is one clear sentence.
+"""
+
+from functools import lru_cache
+from typing import Annotated
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "TAXIWAY_"
+
+S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\s]+)*$")]
+Month = Annotated[str, Field(pattern=r"^20\d\d-(0[1-9]|1[0-2])$")]
+InstanceType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9]+$")]
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used; the text names the variable, the fault and the remedy."""
+
+
+class Settings(BaseSettings):
+    """What the DAGs need to know of the place they run in; field ``x`` is set by ``TAXIWAY_X``."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    # Where data lives.
+    lake: S3Uri = Field("s3://taxiway-lake", description="bucket (and prefix) of raw, curated, marts and reports")
+    spark_jobs: S3Uri = Field(
+        "s3://taxiway-artifacts/spark_jobs/latest", description="folder of the published Spark programs, by commit"
+    )
+    emr_logs: S3Uri = Field("s3://taxiway-logs/emr", description="where EMR puts the logs of clusters and steps")
+    glue_database: str = Field("taxiway", pattern=r"^[a-z0-9_]{1,255}$", description="database of the Glue catalogue")
+    aws_conn_id: str | None = Field("aws_default", description="Airflow connection for AWS")
+    kept_versions: int = Field(2, ge=2, le=50, description="versions of a partition that stay, the current one counted")
+
+    # Collection.
+    first_month: Month = Field("2019-02", description="first month that catch-up collects; HVFHV begins 2019-02")
+    catchup: bool = Field(True, description="collect all months since first_month when the DAG is switched on")
+    download_timeout_s: float = Field(60, gt=0, le=3600, description="seconds without a byte until a download fails")
+    scratch_dir: str | None = Field(None, description="folder for files while they are checked; the system's by default")
+
+    # Waiting.
+    poll_s: int = Field(30, ge=1, le=600, description="seconds between two looks at AWS or at the ingestion log")
+    months_wait_h: float = Field(24, gt=0, le=24 * 14, description="hours to wait until a month is complete")
+
+    # The EMR cluster.
+    emr_release: str = Field("emr-spark-8.0.0", description="EMR release label; emr-spark-8.0.0 is Spark 4.0.2")
+    emr_primary_type: InstanceType = "m7g.xlarge"
+    emr_worker_types: Annotated[tuple[InstanceType, ...], NoDecode] = Field(
+        ("r7g.xlarge", "r6g.xlarge", "r7g.2xlarge"), description="instance types of the workers, comma separated"
+    )
+    emr_on_demand_units: int = Field(2, ge=0, le=400, description="worker units on demand (an xlarge is 4 units)")
+    emr_spot_units: int = Field(6, ge=0, le=400, description="worker units on spot, on demand where spot is out")
+    emr_max_units: int = Field(32, ge=1, le=400, description="ceiling of managed scaling, in units")
+    emr_idle_minutes: int = Field(15, ge=1, le=7 * 24 * 60, description="idle minutes until EMR ends the cluster itself")
+    emr_step_concurrency: int = Field(4, ge=1, le=256, description="steps that run at once on the cluster")
+    emr_step_hours: float = Field(6, gt=0, le=168, description="hours a step may take")
+    emr_instance_role: str = Field("taxiway-emr-instance", min_length=1)
+    emr_service_role: str = Field("taxiway-emr-service", min_length=1)
+    emr_subnets: Annotated[tuple[str, ...], NoDecode] = Field((), description="subnets of the cluster, comma separated")
+    emr_security_configuration: str | None = None
+    cost_tags: Annotated[dict[str, str], NoDecode] = Field(
+        {"project": "taxiway"}, description="tags of every cluster for cost allocation: key=value,key=value"
+    )
+
+    @field_validator("emr_worker_types", "emr_subnets", mode="before")
+    @classmethod
+    def _split_list(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("cost_tags", mode="before")
+    @classmethod
+    def _split_tags(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if bad := [key for key, separator, _ in pairs if not separator or not key.strip()]:
+            raise ValueError(f"{bad[0]!r} is not key=value")
+        return {key.strip(): tag.strip() for key, _, tag in pairs}
+
+    @field_validator("emr_release")
+    @classmethod
+    def _known_release(cls, value: str) -> str:
+        import re
+
+        # The programs need Spark 4 (ANSI, TIMESTAMP_NTZ); emr-7.x runs Spark 3.5.
+        if not re.fullmatch(r"emr-spark-\d+\.\d+\.\d+", value):
+            raise ValueError("the Spark programs need Spark 4, which the releases emr-spark-8.0.0 and later run")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        wanted = self.emr_on_demand_units + self.emr_spot_units
+        if wanted < 1:
+            raise ValueError("TAXIWAY_EMR_ON_DEMAND_UNITS and TAXIWAY_EMR_SPOT_UNITS are both 0: give the cluster a worker")
+        if wanted > self.emr_max_units:
+            raise ValueError(
+                f"TAXIWAY_EMR_MAX_UNITS is {self.emr_max_units}, below the {wanted} units that the cluster starts with"
+            )
+        return self
+
+
+def read_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: a value cannot be used; the text has one sentence for each.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(" ".join(_sentence(fault) for fault in error.errors())) from None
+
+
+def _sentence(fault: object) -> str:
+    assert isinstance(fault, dict)
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if not fault["loc"]:
+        return f"{message}."
+    name = str(fault["loc"][0])
+    field = Settings.model_fields[name]
+    meaning = f" ({field.description})" if field.description else ""
+    return f"{PREFIX}{name.upper()}={fault['input']!r} cannot be used: {message}{meaning}; the default is {field.default!r}."
+
+
+@lru_cache
+def settings() -> Settings:
+    """Return the settings of this process, read once.
+
+    Raises:
+        SettingsError: as :func:`read_settings`.
+    """
+    return read_settings()
