@@ -1,0 +1,27 @@
+"""The two engines that run a step's program on one machine: Sail, and Apache Spark itself."""
+
+from pathlib import Path
+
+from local_aws.engines.interface import Engine, Launch, SubmitError
+
+__all__ = ["Engine", "Launch", "SubmitError", "engine"]
+
+
+def engine(name: str, *, spark_python: Path | None = None) -> Engine:
+    """Return the engine called `name`: "sail" or "spark".
+
+    Args:
+        name: "sail" needs the package pysail in this environment, "spark" needs `spark_python`.
+        spark_python: the python of an environment with PySpark 4.0.2, for "spark"; this process's own by default.
+
+    Raises:
+        ValueError: the name is unknown, or what the engine needs is not there; the text is one clear sentence.
+    """
+    from local_aws.engines.sail import SailEngine
+    from local_aws.engines.spark import SparkEngine
+
+    if name == "sail":
+        return SailEngine()
+    if name == "spark":
+        return SparkEngine(spark_python)
+    raise ValueError(f"Engine {name!r} is not known: choose sail or spark.")
