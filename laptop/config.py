@@ -1,0 +1,155 @@
+"""Where the platform of this machine lives: folders, ports, and the environment of its processes."""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENGINES = ("sail", "spark")
+POOL = "emr_steps"
+
+
+class LaptopError(Exception):
+    """The platform cannot do what was asked; the text is one clear sentence for the person at the keyboard."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Folders, ports and engine of one platform on this machine."""
+
+    state: Path
+    venvs: Path
+    ui_port: int
+    aws_port: int
+    engine: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Config":
+        """Read STATE, VENVS, UI_PORT, AWS_PORT and ENGINE; each has a default.
+
+        Raises:
+            LaptopError: a value cannot be used.
+        """
+        engine = environment.get("ENGINE") or "sail"
+        if engine not in ENGINES:
+            raise LaptopError(f"ENGINE={engine} is not known: use ENGINE=sail (default, no Java) or ENGINE=spark.")
+        local = ROOT / ".local"
+        return cls(
+            state=Path(environment.get("STATE") or local / "platform").resolve(),
+            venvs=Path(environment.get("VENVS") or local / "venvs").resolve(),
+            ui_port=_port(environment, "UI_PORT", 8080),
+            aws_port=_port(environment, "AWS_PORT", 4566),
+            engine=engine,
+        )
+
+    @property
+    def airflow_home(self) -> Path:
+        """AIRFLOW_HOME: metadata database, task logs, generated password."""
+        return self.state / "airflow"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the platform's own processes, a file each."""
+        return self.state / "logs"
+
+    @property
+    def ui_url(self) -> str:
+        """Address of Airflow's web page and REST API."""
+        return f"http://127.0.0.1:{self.ui_port}"
+
+    @property
+    def aws_url(self) -> str:
+        """Address of the local AWS endpoint."""
+        return f"http://127.0.0.1:{self.aws_port}"
+
+    def python(self, venv: str) -> Path:
+        """Return the interpreter of one of our virtual environments."""
+        return self.venvs / venv / "bin" / "python"
+
+    def aws_environment(self) -> dict[str, str]:
+        """Return the standard variables that point every AWS SDK at the local endpoint."""
+        return {
+            "AWS_ENDPOINT_URL": self.aws_url,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            # A profile of the user's must never send the laptop's requests to a real account.
+            "AWS_PROFILE": "",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+
+    def environment(self, spark_jobs: str | None = None) -> dict[str, str]:
+        """Return the environment of Airflow's processes, laid over that of the user.
+
+        Args:
+            spark_jobs: the S3 folder of the published Spark programs, where it is known already.
+        """
+        keys = self._keys()
+        settings = {
+            "TAXIWAY_POLL_S": "1",
+            # The months to collect are named by the person (catalogue), not by the calendar.
+            "TAXIWAY_CATCHUP": "False",
+            "TAXIWAY_EMR_STEP_CONCURRENCY": "2",
+        }
+        if spark_jobs:
+            settings["TAXIWAY_SPARK_JOBS"] = spark_jobs
+        airflow = {
+            "AIRFLOW_HOME": str(self.airflow_home),
+            "AIRFLOW_CONN_TLC_CATALOG": json.dumps(
+                {"conn_type": "sqlite", "host": str(self.state / "tlc_catalog.sqlite")}
+            ),
+            "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": str(max(4, 2 * (os.cpu_count() or 2))),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__FERNET_KEY": keys["fernet"],
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.ui_url}/execution/",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.ui_port),
+            "AIRFLOW__API__BASE_URL": self.ui_url,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__SECRET_KEY": keys["api"],
+            "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.airflow_home}/airflow.db",
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.airflow_home / "logs"),
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        }
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "AWS_"))}
+        return inherited | settings | _chosen_by_user() | airflow | self.aws_environment()
+
+    def _keys(self) -> dict[str, str]:
+        """Random keys of this platform, made once and kept for its owner alone."""
+        path = self.state / "keys.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            import base64
+
+            keys = {
+                "fernet": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+                "api": secrets.token_urlsafe(64),
+                "jwt": secrets.token_urlsafe(64),
+            }
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                json.dump(keys, file)
+        return dict(json.loads(path.read_text()))
+
+
+def _chosen_by_user() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k.startswith("TAXIWAY_")}
+
+
+def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+    value = environment.get(name) or str(default)
+    if not value.isdigit() or not 1024 <= int(value) <= 65535:
+        raise LaptopError(f"{name}={value} is not a port: use a number from 1024 to 65535, for example {default}.")
+    return int(value)

@@ -1,0 +1,142 @@
+"""The platform's parent process seen from outside: started once, found again, ended with everything under it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from laptop.config import ROOT, Config, LaptopError
+
+END_S = 15
+
+
+class Supervisor:
+    """The running platform of one state folder, known by pid and start time, so that a reused pid is never touched."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._record = config.state / "supervisor.json"
+
+    def process(self) -> psutil.Process | None:
+        """Return the running process, or None."""
+        try:
+            record = json.loads(self._record.read_text())
+            process = psutil.Process(record["pid"])
+            same = abs(process.create_time() - record["created"]) < 1
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+            return None
+
+    def engine(self) -> str | None:
+        """Return the engine that the running platform was started with."""
+        return json.loads(self._record.read_text())["engine"] if self.process() else None
+
+    def start(self, environment: Mapping[str, str], *, with_parent: bool, step_memory: str) -> None:
+        """Start the platform's processes in the background.
+
+        Args:
+            environment: environment of Airflow's processes.
+            with_parent: end the platform when this process is gone, however it went.
+            step_memory: memory that one Spark step may use, such as ``6g``.
+
+        Raises:
+            LaptopError: a port is taken or the state folder cannot be written.
+        """
+        require_free(self._config.aws_port, "AWS_PORT", "the local AWS endpoint")
+        require_free(self._config.ui_port, "UI_PORT", "Airflow's web page")
+        for folder in (self._config.logs, self._config.airflow_home):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise LaptopError(f"The folder {folder} cannot be made ({error.strerror}): set STATE=… to another place.")
+        for log in self._config.logs.glob("*.log"):
+            log.unlink()
+        command = [str(self._config.python("airflow")), "-m", "laptop.supervisor", "--step-memory", step_memory]
+        ours = {
+            "STATE": str(self._config.state),
+            "VENVS": str(self._config.venvs),
+            "UI_PORT": str(self._config.ui_port),
+            "AWS_PORT": str(self._config.aws_port),
+            "ENGINE": self._config.engine,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
+        with (self._config.logs / "supervisor.log").open("ab") as log_file:
+            child = subprocess.Popen(
+                command + (["--with-parent"] if with_parent else []),
+                env=dict(environment) | ours,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                start_new_session=True,
+            )
+        created = psutil.Process(child.pid).create_time()
+        self._record.write_text(json.dumps({"pid": child.pid, "created": created, "engine": self._config.engine}))
+
+    def require_alive(self) -> None:
+        """Raise LaptopError, with the reason the logs give, where the platform has ended."""
+        if not self.process():
+            raise LaptopError(f"The platform has ended: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        for name in ("supervisor", "local-aws"):
+            path = self._config.logs / f"{name}.log"
+            lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+            if lines and not (name == "supervisor" and lines[-1].startswith("local-aws ended")):
+                return f"{lines[-1]} (see {path})"
+        return f"see the logs in {self._config.logs}"
+
+    def stop(self) -> bool:
+        """End the platform and all processes under it; return False where none ran."""
+        process = self.process()
+        if not process:
+            return False
+        family = [process, *process.children(recursive=True)]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM)
+        psutil.wait_procs([process], timeout=END_S)
+        for left in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()
+        psutil.wait_procs(family, timeout=5)
+        self._record.unlink(missing_ok=True)
+        return True
+
+
+def require_free(port: int, variable: str, user: str) -> None:
+    """Raise LaptopError where another program listens on a port of ours."""
+    with socket.socket() as probe:
+        # As servers do: a port whose last connections are still closing is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise LaptopError(
+                f"Port {port} on 127.0.0.1, which {user} needs, is taken by another program: "
+                f"end it, or choose another port with {variable}=…"
+            ) from None
+
+
+def wait_until(ready: "object", supervisor: Supervisor, *, what: str, seconds: float, log: Path) -> None:
+    """Wait until ``ready()`` is true while the platform lives.
+
+    Raises:
+        LaptopError: the platform ended, or it took longer than the seconds given.
+    """
+    assert callable(ready)
+    deadline = time.monotonic() + seconds
+    while not ready():
+        supervisor.require_alive()
+        if time.monotonic() > deadline:
+            raise LaptopError(f"{what} did not become ready within {seconds:.0f} s; see {log}.")
+        time.sleep(0.2)
+
+

@@ -1,0 +1,173 @@
+"""The platform's parent process: starts local AWS and Airflow's four components, and ends all of them together.
+
+Airflow is imported once and each component is a fork of this process. On two cores that halves the time to a healthy
+platform against four separate starts, and the tasks, which the executor forks from the scheduler, find the Amazon
+provider already imported. It is what a pre-forking web server does; nothing of Airflow is changed.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from laptop.config import Config, LaptopError
+
+API_SERVER = ["api-server"]
+# Logs are read from the disk by the API server; serving them as well would listen on all addresses.
+COMPONENTS = {
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+PRELOADED = (
+    "airflow.jobs.scheduler_job_runner",
+    "airflow.jobs.triggerer_job_runner",
+    "airflow.dag_processing.manager",
+    "airflow.executors.local_executor",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.providers.amazon.aws.operators.emr",
+)
+GRACE_S = 8
+
+
+class Stop(Exception):
+    """A signal asked the platform to end."""
+
+
+def main() -> int:
+    """Run the platform until a signal, the end of one of its parts, or the end of the process that wants it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--step-memory", default="6g")
+    parser.add_argument("--with-parent", action="store_true", help="end when the parent process is gone")
+    options = parser.parse_args()
+    config = Config.from_environment()
+    signal.signal(signal.SIGTERM, _on_signal)
+    parent = os.getppid() if options.with_parent else None
+
+    children: dict[int, str] = {}
+    try:
+        aws = _start_aws(config, options.step_memory)
+        children[aws.pid] = "local-aws"
+        importlib.import_module("airflow.cli.cli_parser")
+        _migrate_database(config)
+        # The API server takes longest and needs other modules, so it starts while the rest is imported.
+        children[_fork(API_SERVER, config.logs / "api-server.log")] = "api-server"
+        for module in PRELOADED:
+            importlib.import_module(module)
+        for name, arguments in COMPONENTS.items():
+            children[_fork(arguments, config.logs / f"{name}.log")] = name
+        return _watch(children, parent)
+    except Stop:
+        return 0
+    except LaptopError as error:
+        print(error, flush=True)
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _end(children)
+
+
+def _on_signal(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise Stop
+
+
+def _start_aws(config: Config, step_memory: str) -> "subprocess.Popen[bytes]":
+    command = [
+        str(config.python("local-aws")), "-m", "local_aws",
+        "--port", str(config.aws_port),
+        "--data", str(config.state / "aws"),
+        "--engine", config.engine,
+        "--step-memory", step_memory,
+    ]  # fmt: skip
+    if config.engine == "spark":
+        command += ["--spark-python", str(config.python("spark"))]
+    with (config.logs / "local-aws.log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent)  # noqa: PLW1509 - one thread
+
+
+def _migrate_database(config: Config) -> None:
+    from airflow import __version__
+
+    done = config.airflow_home / f"migrated-to-{__version__}"
+    if done.exists():
+        return
+    log = config.logs / "database.log"
+    # In a fork, because a parent that has opened a database must not fork its children any more.
+    _, status = os.waitpid(_fork(["db", "migrate"], log), 0)
+    if status:
+        raise LaptopError(f"Airflow's database could not be brought up to date; the reason is at the end of {log}.")
+    done.touch()
+
+
+def _fork(arguments: list[str], log: Path) -> int:
+    """Run ``airflow ARGUMENTS`` in a child process and return its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        end_with_parent()
+        with log.open("ab", buffering=0) as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        from airflow import settings
+        from airflow.__main__ import main as airflow
+
+        settings.reconfigure_orm()
+        sys.argv = ["airflow", *arguments]
+        airflow()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def end_with_parent() -> None:
+    """Ask Linux to send SIGTERM to this process when its parent is gone, even by SIGKILL; elsewhere do nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _watch(children: dict[int, str], parent: int | None) -> int:
+    while True:
+        if parent and os.getppid() != parent:
+            return 0
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid in children:
+            name = children.pop(pid)
+            print(f"{name} ended by itself (exit status {os.waitstatus_to_exitcode(status)})", flush=True)
+            return 1
+        time.sleep(0.2)
+
+
+def _end(children: dict[int, str]) -> None:
+    """End every child and whatever it started, at most a few seconds later with SIGKILL."""
+    import psutil
+
+    processes = psutil.Process().children(recursive=True)
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    _, alive = psutil.wait_procs([p for p in processes if p.pid in children], timeout=GRACE_S)
+    leftovers = {*alive, *processes, *psutil.Process().children(recursive=True)}
+    for process in leftovers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(leftovers, timeout=2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
