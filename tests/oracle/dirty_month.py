@@ -146,7 +146,8 @@ def _write_parts(connection: duckdb.DuckDBPyConnection, folder: Path) -> list[Pa
         "2019": """* EXCLUDE (id, part, cbd_congestion_fee, on_scene_datetime) REPLACE (
             PULocationID::DOUBLE AS PULocationID, DOLocationID::DOUBLE AS DOLocationID,
             trip_time::INTEGER AS trip_time, NULL::INTEGER AS airport_fee)""",
-        "2025": "* EXCLUDE (id, part) REPLACE (PULocationID::INTEGER AS PULocationID, DOLocationID::INTEGER AS DOLocationID)",
+        "2025": """* EXCLUDE (id, part) REPLACE (
+            PULocationID::INTEGER AS PULocationID, DOLocationID::INTEGER AS DOLocationID)""",
     }
     files = []
     for part, (version, columns) in enumerate(versions.items()):

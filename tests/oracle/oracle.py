@@ -47,7 +47,8 @@ def compute(files: Mapping[str, Sequence[Path]], zone_lookup: Path) -> duckdb.Du
     for month, paths in files.items():
         for path in paths:
             connection.execute(
-                "INSERT INTO source BY NAME SELECT ?::DATE AS month, * FROM read_parquet(?, hive_partitioning := false)",
+                "INSERT INTO source BY NAME "
+                "SELECT ?::DATE AS month, * FROM read_parquet(?, hive_partitioning := false)",
                 [f"{month}-01", str(path)],
             )
     _run(connection, "trips")
