@@ -1,28 +1,37 @@
-"""Start the HVFHV Spark programs on local folders, with the arguments that an EMR step gives them."""
+"""The HVFHV Spark programs, with the arguments that an EMR step gives them, on local folders."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ZONE_LOOKUP = ROOT / "spark_jobs/hvfhv/taxi_zone_lookup.csv"
 
 
-def of_month(month: str, files: Sequence[Path], lake: Path, version: str) -> list[list[str]]:
-    """Return the programs, each with its arguments, that turn one month's raw files into its own tables."""
-    place = ["--month", month, "--lake", str(lake)]
+def package(folder: Path) -> Path:
+    """Zip the package that the programs import from into ``folder``, as it is published, and return the zip file."""
+    return Path(shutil.make_archive(str(folder / "spark_jobs"), "zip", ROOT, "spark_jobs"))
+
+
+def of_month(package: Path, month: str, files: Sequence[Path], lake: Path, version: str) -> list[list[str]]:
+    """Return the arguments of spark-submit that turn one month's raw files into its own tables, in order."""
+    place = ["--month", month, "--lake", str(lake), "--version", version]
     inputs = [argument for file in files for argument in ("--input", str(file))]
-    return [["hvfhv/curate.py", *place, *inputs], ["hvfhv/build_marts.py", *place], ["eta/build_training.py", *place]]
+    return [
+        [*_program(package, "hvfhv/curate.py"), *place, *inputs],
+        [*_program(package, "hvfhv/build_marts.py"), *place],
+        [*_program(package, "eta/build_training.py"), *place],
+    ]
 
 
-def of_rising_zones(targets: Sequence[str], present: Sequence[str], lake: Path, version: str) -> list[str]:
-    """Return the program that ranks the rising zones of ``targets``, given the months that are ``present``."""
+def of_rising_zones(
+    package: Path, targets: Sequence[str], months: Sequence[str], lake: Path, version: str
+) -> list[str]:
+    """Return the arguments of spark-submit that rank the rising zones of ``targets``, given the ``months`` present."""
     arguments = [argument for month in targets for argument in ("--target", f"{month}={version}")]
-    for month in present:
+    for month in months:
         arguments += ["--popular", f"{month}={partition(lake, 'marts/hvfhv/popular_zones', month, version)}"]
-    return ["hvfhv/rank_rising_zones.py", *arguments, "--lake", str(lake)]
+    return [*_program(package, "hvfhv/rank_rising_zones.py"), *arguments, "--lake", str(lake)]
 
 
 def partition(lake: Path, path: str, month: str, version: str) -> Path:
@@ -31,10 +40,5 @@ def partition(lake: Path, path: str, month: str, version: str) -> Path:
     return lake / path / f"year={year}" / f"month={number}" / f"version={version}"
 
 
-def run(program: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Run a program in a process of its own; its output is shown only if it fails."""
-    command = [sys.executable, str(ROOT / "spark_jobs" / program[0]), *program[1:]]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(program)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+def _program(package: Path, program: str) -> list[str]:
+    return ["--py-files", str(package), str(ROOT / "spark_jobs" / program)]

@@ -1,12 +1,13 @@
 """The Spark programs against the definitions: every output of real and of dirty months, row by row."""
 
+import subprocess
 from collections import Counter
 from pathlib import Path
 
 import duckdb
 import pytest
-from pysail.spark import SparkConnectServer
 
+from local_aws.engines import engine
 from tests.oracle import dirty_month, programs
 from tests.oracle.comparison import difference
 from tests.oracle.oracle import KEYS, PATHS, compute, month_of
@@ -38,17 +39,26 @@ def oracle(files):
 def lake(files, tmp_path_factory) -> Path:
     """Return a lake with all tables of all months, written by the Spark programs on Sail."""
     lake = tmp_path_factory.mktemp("lake")
-    server = SparkConnectServer("127.0.0.1", 0)
-    server.start(background=True)
-    host, port = server.listening_address
-    environment = {"SPARK_REMOTE": f"sc://{host}:{port}"}
+    package = programs.package(tmp_path_factory.mktemp("package"))
+    steps = [step for month, paths in files.items() for step in programs.of_month(package, month, paths, lake, VERSION)]
+    steps.append(programs.of_rising_zones(package, MONTHS, MONTHS, lake, VERSION))
+    sail = engine("sail")
+    sail.warm()
     try:
-        for month, paths in files.items():
-            for program in programs.of_month(month, paths, lake, VERSION):
-                programs.run(program, environment)
-        programs.run(programs.of_rising_zones(MONTHS, MONTHS, lake, VERSION), environment)
+        for step in steps:
+            launch = sail.command(step, tmp_path_factory.mktemp("step"), {})
+            done = subprocess.run(
+                launch.argv,
+                env=launch.env,
+                cwd=launch.cwd,
+                process_group=0,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{' '.join(step)}:\n{done.stderr}"
     finally:
-        server.stop()
+        sail.close()
     return lake
 
 
