@@ -1,0 +1,186 @@
+"""`python -m local_aws`: the command line of the endpoint."""
+
+import argparse
+import errno
+import fcntl
+import ipaddress
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+from local_aws.database import Database
+from local_aws.engines import engine
+from local_aws.machine import Machine
+from local_aws.server import Router, Server, listen, moto_application
+from local_aws.services import SERVICES
+
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+class _RefusedError(Exception):
+    """The endpoint cannot start; the text is one clear sentence."""
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmg]?)b?", text.strip().lower())
+    if not match or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 6g or 800m")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535; 0 takes any free one)")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3600")
+    return value
+
+
+def _arguments(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m local_aws",
+        description="AWS on this machine: S3, Glue, Secrets Manager and so on by moto, and EMR that runs its steps.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument(
+        "--listen-beyond-loopback",
+        action="store_true",
+        help="allow a --host that other machines can reach; whoever reaches it can run programs here",
+    )
+    parser.add_argument("--port", type=_port, default=4566, help="port to listen on")
+    parser.add_argument("--data", type=Path, default=Path(".local/aws"), help="folder of all that is kept")
+    parser.add_argument("--engine", choices=("sail", "spark"), default="sail", help="runs the Spark programs of steps")
+    parser.add_argument("--spark-python", type=Path, help="python of an environment with PySpark, for --engine spark")
+    parser.add_argument("--max-steps", type=_count, default=2, help="steps that run at once, over all clusters")
+    parser.add_argument("--step-memory", type=_size, default="6g", help="memory that one step may use")
+    parser.add_argument(
+        "--state-seconds", type=_seconds, default=0.5, help="how long STARTING, BOOTSTRAPPING, TERMINATING take each"
+    )
+    parser.add_argument(
+        "--grace-seconds", type=_seconds, default=10.0, help="from SIGTERM to SIGKILL for a step that is cancelled"
+    )
+    return parser.parse_args(words)
+
+
+def _check_host(host: str, beyond_loopback: bool) -> None:
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        raise _RefusedError(f"--host {host!r} is not an IP address.") from None
+    if not loopback and not beyond_loopback:
+        raise _RefusedError(
+            f"--host {host} can be reached by other machines, and there is no password: "
+            "add --listen-beyond-loopback if you want that."
+        )
+
+
+def _lock(data: Path) -> IO[str]:
+    """Take the data folder for this process; the lock ends with it."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        file = (data / "lock").open("a+")
+    except OSError as error:
+        raise _RefusedError(f"The data folder {data} cannot be used: {error.strerror}.") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        owner = file.read().strip()
+        raise _RefusedError(
+            f"The data folder {data} is in use by another local_aws (process {owner}): "
+            "end that one, or give another folder with --data."
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    _check_host(arguments.host, arguments.listen_beyond_loopback)
+    data = arguments.data.absolute()
+    try:
+        spark = engine(arguments.engine, spark_python=arguments.spark_python)
+    except ValueError as error:
+        raise _RefusedError(str(error)) from None
+    lock = _lock(data)
+    try:
+        listener = listen(arguments.host, arguments.port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise _RefusedError(
+                f"Port {arguments.port} on {arguments.host} is taken by another program: "
+                "end that one, or choose another port with --port."
+            ) from None
+        raise _RefusedError(f"Cannot listen on {arguments.host} port {arguments.port}: {error.strerror}.") from None
+    port = listener.getsockname()[1]
+    here = "127.0.0.1" if arguments.host in ("0.0.0.0", "::", "localhost") else arguments.host  # noqa: S104
+    endpoint = f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
+
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    database = Database(data / "state.db")
+    machine = Machine(
+        endpoint=endpoint,
+        data=data,
+        database=database,
+        engine=spark,
+        max_steps=arguments.max_steps,
+        step_memory=arguments.step_memory,
+        state_s=arguments.state_seconds,
+        grace_s=arguments.grace_seconds,
+    )
+    services = {name: open_service(machine) for name, open_service in SERVICES.items()}
+    health = {"status": "ok", "endpoint": endpoint, "engine": spark.name, "services": ["moto", *services]}
+    server = Server(listener, Router(services, moto_application(), health))
+    server.start()
+    threading.Thread(target=spark.warm, name="warm", daemon=True).start()
+    name = {"sail": "Sail", "spark": "Apache Spark"}[spark.name]
+    print(  # noqa: T201
+        f"AWS on this machine: {endpoint} (S3, Glue, Secrets Manager, SNS, SQS, …; EMR runs steps on {name}); "
+        f"data in {arguments.data}; Ctrl-C ends it.",
+        flush=True,
+    )
+    ended.wait()
+    for service in services.values():
+        service.close()
+    server.close()
+    spark.close()
+    database.close()
+    lock.close()
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the endpoint until SIGTERM or Ctrl-C; return the exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        _serve(_arguments(words))
+    except _RefusedError as error:
+        print(f"local_aws: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""Clusters and steps as EMR knows them: their states, what is kept of them, and their form in the API.
+
+Times are epoch seconds: that is what EMR's protocol carries, and what a JSON file keeps.
+"""
+
+import secrets
+import string
+from dataclasses import dataclass, field
+from typing import Any
+
+Document = dict[str, Any]  # a structure of the EMR API
+
+LIVE_STATES = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
+ENDED_STATES = ("TERMINATED", "TERMINATED_WITH_ERRORS")
+ACTIVE_STEP_STATES = ("PENDING", "CANCEL_PENDING", "RUNNING")
+
+# Newest minor release of each series that the project knows of; patches 0 to 2 exist of some.
+_SERIES = {"emr-spark-8": 0, "emr-7": 14, "emr-6": 15, "emr-5": 36}
+_SPARK_VERSIONS = {"emr-spark-8.0.0": "4.0.2", "emr-7.13.0": "3.5.6"}
+
+
+def release_labels() -> list[str]:
+    """Return the release labels that a cluster may have, newest first."""
+    return [f"{series}.{minor}.0" for series, newest in _SERIES.items() for minor in range(newest, -1, -1)]
+
+
+def is_release_label(label: str) -> bool:
+    """Say whether a cluster may have this release label."""
+    minor, _, patch = label.rpartition(".")
+    return patch in ("0", "1", "2") and f"{minor}.0" in release_labels()
+
+
+def spark_version(label: str) -> str | None:
+    """Return the Spark version of a release, None where it is not on record here."""
+    return _SPARK_VERSIONS.get(label)
+
+
+def new_id(prefix: str) -> str:
+    """Return an identifier as EMR makes them, e.g. `j-2AXXXXXXGAPLF`."""
+    return f"{prefix}-{''.join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(13))}"
+
+
+@dataclass
+class Step:
+    """One step of a cluster."""
+
+    id: str
+    cluster_id: str
+    name: str
+    jar: str
+    args: list[str]
+    main_class: str | None
+    properties: dict[str, str]
+    action_on_failure: str
+    role: str | None
+    created: float
+    state: str = "PENDING"
+    reason: Document = field(default_factory=dict)
+    failure: Document | None = None
+    started: float | None = None
+    ended: float | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the step has not come to its end."""
+        return self.state in ACTIVE_STEP_STATES
+
+    def end(self, state: str, now: float, message: str | None = None, failure: Document | None = None) -> None:
+        """Move the step to one of its last states."""
+        self.state, self.ended, self.failure = state, now, failure
+        self.reason = {"Message": message} if message else {}
+
+    def summary(self) -> Document:
+        """Return the StepSummary."""
+        return {
+            "Id": self.id,
+            "Name": self.name,
+            "Config": {
+                "Jar": self.jar,
+                "Properties": self.properties,
+                "MainClass": self.main_class,
+                "Args": self.args,
+            },
+            "ActionOnFailure": self.action_on_failure,
+            "Status": {
+                "State": self.state,
+                "StateChangeReason": self.reason,
+                "FailureDetails": self.failure,
+                "Timeline": {
+                    "CreationDateTime": self.created,
+                    "StartDateTime": self.started,
+                    "EndDateTime": self.ended,
+                },
+            },
+        }
+
+
+@dataclass
+class Cluster:
+    """One cluster (job flow): the request that made it, and what became of it."""
+
+    id: str
+    region: str
+    request: Document  # RunJobFlow's, without its steps
+    created: float
+    step_concurrency: int
+    keep_alive: bool
+    protected: bool
+    visible: bool
+    tags: dict[str, str]
+    auto_termination: Document | None
+    managed_scaling: Document | None
+    state: str = "STARTING"
+    reason: Document = field(default_factory=dict)
+    since: float = 0.0  # when the state began
+    ready: float | None = None
+    ended: float | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether steps may be added."""
+        return self.state in LIVE_STATES
+
+    @property
+    def log_uri(self) -> str | None:
+        """The S3 folder of its logs, without a slash at the end."""
+        uri = self.request.get("LogUri")
+        return uri.rstrip("/") if uri else None
+
+    def enter(self, state: str, now: float, message: str | None = None, code: str | None = None) -> None:
+        """Move the cluster to a state."""
+        self.state, self.since = state, now
+        self.reason = {key: value for key, value in (("Code", code), ("Message", message)) if value}
+
+    def summary(self) -> Document:
+        """Return the ClusterSummary."""
+        return {
+            "Id": self.id,
+            "Name": self.request["Name"],
+            "Status": {
+                "State": self.state,
+                "StateChangeReason": self.reason,
+                "Timeline": {
+                    "CreationDateTime": self.created,
+                    "ReadyDateTime": self.ready,
+                    "EndDateTime": self.ended,
+                },
+            },
+            "NormalizedInstanceHours": 0,
+            "ClusterArn": self.arn,
+        }
+
+    @property
+    def arn(self) -> str:
+        """The cluster's ARN."""
+        return f"arn:aws:elasticmapreduce:{self.region}:123456789012:cluster/{self.id}"
+
+    def description(self) -> Document:
+        """Return the Cluster of DescribeCluster."""
+        instances = self.request["Instances"]
+        kept = (
+            *("Applications", "Configurations", "ServiceRole", "SecurityConfiguration", "AutoScalingRole", "LogUri"),
+            *("ScaleDownBehavior", "CustomAmiId", "EbsRootVolumeSize", "ReleaseLabel", "OSReleaseLabel"),
+        )
+        placement = instances.get("Placement") or {}
+        return (
+            self.summary()
+            | {name: self.request.get(name) for name in kept}
+            | {
+                "AutoTerminate": not self.keep_alive,
+                "TerminationProtected": self.protected,
+                "VisibleToAllUsers": self.visible,
+                "StepConcurrencyLevel": self.step_concurrency,
+                "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
+                "MasterPublicDnsName": "localhost" if self.ready else None,
+                "InstanceCollectionType": "INSTANCE_FLEET" if instances.get("InstanceFleets") else "INSTANCE_GROUP",
+                "Ec2InstanceAttributes": {
+                    "Ec2KeyName": instances.get("Ec2KeyName"),
+                    "Ec2SubnetId": instances.get("Ec2SubnetId"),
+                    "RequestedEc2SubnetIds": instances.get("Ec2SubnetIds"),
+                    "Ec2AvailabilityZone": placement.get("AvailabilityZone"),
+                    "IamInstanceProfile": self.request.get("JobFlowRole"),
+                    "EmrManagedMasterSecurityGroup": instances.get("EmrManagedMasterSecurityGroup"),
+                    "EmrManagedSlaveSecurityGroup": instances.get("EmrManagedSlaveSecurityGroup"),
+                },
+            }
+        )

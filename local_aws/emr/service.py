@@ -1,0 +1,493 @@
+"""The operations of the EMR API, as the SDKs call them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from local_aws.emr.clusters import Clusters
+from local_aws.emr.model import (
+    Cluster,
+    Document,
+    Step,
+    is_release_label,
+    new_id,
+    release_labels,
+    spark_version,
+)
+from local_aws.json_service import AwsError, JsonService
+
+_PAGE = 50  # entries of a list per answer, as EMR gives
+_MAX_STEPS = 256  # of a request, and active ones of a cluster
+_SCALING_UNITS = {"INSTANCE_FLEET": {"InstanceFleetUnits"}, "INSTANCE_GROUP": {"Instances", "VCPU"}}
+
+Record = TypeVar("Record")
+
+
+def _invalid(message: str) -> AwsError:
+    return AwsError("ValidationException", message)
+
+
+def _bad_request(message: str) -> AwsError:
+    return AwsError("InvalidRequestException", message)
+
+
+class Emr(JsonService):
+    """EMR on EC2, for clusters of this machine.
+
+    Operations that only say something about instances answer from the cluster's request: there are no instances.
+    """
+
+    service = "emr"
+
+    def __init__(self, clusters: Clusters, region: str) -> None:
+        self._clusters = clusters
+        self._region = region
+
+    def close(self) -> None:
+        """End every step and cluster."""
+        self._clusters.close()
+
+    # Clusters
+
+    def run_job_flow(self, request: Document) -> Document:
+        """Start a cluster."""
+        label, instances = request.get("ReleaseLabel"), request["Instances"]
+        if not label:
+            raise _invalid("A release label is required, for example emr-7.13.0.")
+        if not is_release_label(label):
+            raise _invalid(f"The supplied release label is invalid: {label}.")
+        ways = [name for name in ("InstanceGroups", "InstanceFleets", "MasterInstanceType") if instances.get(name)]
+        if len(ways) != 1:
+            raise _invalid(
+                "Instances must be given as InstanceGroups, as InstanceFleets or as MasterInstanceType with "
+                f"SlaveInstanceType; the request has {' and '.join(ways) or 'none of them'}."
+            )
+        _check_instances(instances)
+        log_uri = request.get("LogUri")
+        if log_uri and not log_uri.startswith(("s3://", "s3n://", "s3a://")):
+            raise _invalid(f"The LogUri {log_uri!r} is not an s3:// address.")
+        steps = request.pop("Steps", [])
+        cluster = Cluster(
+            id=new_id("j"),
+            region=self._region,
+            request=request,
+            created=self._clusters.now(),
+            step_concurrency=_checked_concurrency(request.get("StepConcurrencyLevel", 1)),
+            keep_alive=instances.get("KeepJobFlowAliveWhenNoSteps", False),
+            protected=instances.get("TerminationProtected", False),
+            visible=request.get("VisibleToAllUsers", True),
+            tags=_tags(request.get("Tags", [])),
+            auto_termination=_checked_auto_termination(request.get("AutoTerminationPolicy")),
+            managed_scaling=None,
+        )
+        cluster.managed_scaling = _checked_scaling(cluster, request.get("ManagedScalingPolicy"))
+        self._clusters.add(cluster, self._new_steps(cluster, steps, None))
+        return {"JobFlowId": cluster.id, "ClusterArn": cluster.arn}
+
+    def describe_cluster(self, request: Document) -> Document:
+        """Describe a cluster."""
+        with self._clusters.lock:
+            return {"Cluster": self._cluster(request["ClusterId"]).description()}
+
+    def list_clusters(self, request: Document) -> Document:
+        """List clusters, newest first."""
+        states = request.get("ClusterStates")
+        after, before = request.get("CreatedAfter", 0), request.get("CreatedBefore", float("inf"))
+        with self._clusters.lock:
+            found = [
+                cluster
+                for cluster in reversed(self._clusters.clusters.values())
+                if (not states or cluster.state in states) and after <= cluster.created <= before
+            ]
+            page, marker = _page(found, request.get("Marker"), lambda cluster: cluster.id)
+            return {"Clusters": [cluster.summary() for cluster in page], "Marker": marker}
+
+    def terminate_job_flows(self, request: Document) -> Document:
+        """Terminate clusters: all that are not protected."""
+        with self._clusters.lock:
+            clusters = [self._job_flow(job_flow_id) for job_flow_id in request["JobFlowIds"]]
+            for cluster in clusters:
+                if not cluster.protected:
+                    self._clusters.terminate(cluster)
+            if any(cluster.protected and cluster.live for cluster in clusters):
+                raise _invalid("Could not shut down one or more job flows since they are termination protected.")
+        return {}
+
+    def modify_cluster(self, request: Document) -> Document:
+        """Change the step concurrency of a live cluster."""
+        with self._clusters.lock:
+            cluster = self._live(self._cluster(request["ClusterId"]))
+            if "StepConcurrencyLevel" in request:
+                cluster.step_concurrency = _checked_concurrency(request["StepConcurrencyLevel"])
+                self._clusters.save(cluster)
+            return {"StepConcurrencyLevel": cluster.step_concurrency}
+
+    def set_termination_protection(self, request: Document) -> Document:
+        """Set or lift termination protection."""
+        return self._set(request, "protected", "TerminationProtected")
+
+    def set_visible_to_all_users(self, request: Document) -> Document:
+        """Keep the flag; here everybody sees everything."""
+        return self._set(request, "visible", "VisibleToAllUsers")
+
+    def set_keep_job_flow_alive_when_no_steps(self, request: Document) -> Document:
+        """Say whether the cluster ends with its steps."""
+        return self._set(request, "keep_alive", "KeepJobFlowAliveWhenNoSteps")
+
+    def _set(self, request: Document, attribute: str, member: str) -> Document:
+        with self._clusters.lock:
+            for cluster in [self._live(self._job_flow(job_flow_id)) for job_flow_id in request["JobFlowIds"]]:
+                setattr(cluster, attribute, request[member])
+                self._clusters.save(cluster)
+        return {}
+
+    # Policies and tags
+
+    def put_auto_termination_policy(self, request: Document) -> Document:
+        """Set after how many idle seconds the cluster ends."""
+        return self._put_policy(
+            request["ClusterId"], auto_termination=_checked_auto_termination(request.get("AutoTerminationPolicy"))
+        )
+
+    def get_auto_termination_policy(self, request: Document) -> Document:
+        """Return the auto-termination policy."""
+        return {"AutoTerminationPolicy": self._cluster(request["ClusterId"]).auto_termination}
+
+    def remove_auto_termination_policy(self, request: Document) -> Document:
+        """Remove the auto-termination policy."""
+        return self._put_policy(request["ClusterId"], auto_termination=None)
+
+    def put_managed_scaling_policy(self, request: Document) -> Document:
+        """Keep a managed scaling policy; there is nothing here to scale."""
+        policy = _checked_scaling(self._cluster(request["ClusterId"]), request["ManagedScalingPolicy"])
+        return self._put_policy(request["ClusterId"], managed_scaling=policy)
+
+    def get_managed_scaling_policy(self, request: Document) -> Document:
+        """Return the managed scaling policy."""
+        return {"ManagedScalingPolicy": self._cluster(request["ClusterId"]).managed_scaling}
+
+    def remove_managed_scaling_policy(self, request: Document) -> Document:
+        """Remove the managed scaling policy."""
+        return self._put_policy(request["ClusterId"], managed_scaling=None)
+
+    def _put_policy(self, cluster_id: str, **policy: Document | None) -> Document:
+        with self._clusters.lock:
+            cluster = self._live(self._cluster(cluster_id))
+            for attribute, value in policy.items():
+                setattr(cluster, attribute, value)
+            self._clusters.save(cluster)
+        return {}
+
+    def add_tags(self, request: Document) -> Document:
+        """Add tags to a cluster."""
+        with self._clusters.lock:
+            cluster = self._cluster(request["ResourceId"])
+            cluster.tags |= _tags(request["Tags"])
+            self._clusters.save(cluster)
+        return {}
+
+    def remove_tags(self, request: Document) -> Document:
+        """Remove tags from a cluster."""
+        with self._clusters.lock:
+            cluster = self._cluster(request["ResourceId"])
+            cluster.tags = {key: value for key, value in cluster.tags.items() if key not in request["TagKeys"]}
+            self._clusters.save(cluster)
+        return {}
+
+    # Steps
+
+    def add_job_flow_steps(self, request: Document) -> Document:
+        """Add steps to a live cluster."""
+        with self._clusters.lock:
+            cluster = self._live(self._job_flow(request["JobFlowId"]))
+            steps = self._new_steps(cluster, request["Steps"], request.get("ExecutionRoleArn"))
+            self._clusters.add_steps(cluster, steps)
+        return {"StepIds": [step.id for step in steps]}
+
+    def describe_step(self, request: Document) -> Document:
+        """Describe a step."""
+        with self._clusters.lock:
+            step = self._step(self._cluster(request["ClusterId"]), request["StepId"])
+            return {"Step": step.summary() | {"ExecutionRoleArn": step.role}}
+
+    def list_steps(self, request: Document) -> Document:
+        """List a cluster's steps, newest first."""
+        states, ids = request.get("StepStates"), request.get("StepIds")
+        if states and ids:
+            raise _bad_request("Cannot specify both StepStates and StepIds.")
+        with self._clusters.lock:
+            cluster = self._cluster(request["ClusterId"])
+            wanted = {self._step(cluster, step_id).id for step_id in ids} if ids else None
+            found = [
+                step
+                for step in reversed(self._clusters.steps[cluster.id])
+                if (not states or step.state in states) and (wanted is None or step.id in wanted)
+            ]
+            page, marker = _page(found, request.get("Marker"), lambda step: step.id)
+            return {"Steps": [step.summary() for step in page], "Marker": marker}
+
+    def cancel_steps(self, request: Document) -> Document:
+        """Cancel steps that have not ended."""
+        at_once = request.get("StepCancellationOption") == "TERMINATE_PROCESS"
+        with self._clusters.lock:
+            cluster = self._cluster(request["ClusterId"])
+            answers = []
+            for step in [self._step(cluster, step_id) for step_id in request["StepIds"]]:
+                state = step.state
+                accepted = self._clusters.cancel(step, at_once=at_once)
+                reason = None if accepted else f"Step is in {state} state and cannot be cancelled."
+                status = "SUBMITTED" if accepted else "FAILED"
+                answers.append({"StepId": step.id, "Status": status, "Reason": reason})
+        return {"CancelStepsInfoList": answers}
+
+    def _new_steps(self, cluster: Cluster, configs: Sequence[Document], role: str | None) -> list[Step]:
+        active = sum(step.active for step in self._clusters.steps.get(cluster.id, ()))
+        if len(configs) > _MAX_STEPS:
+            raise _invalid(f"The request has {len(configs)} steps; a maximum of {_MAX_STEPS} is allowed.")
+        if active + len(configs) > _MAX_STEPS:
+            raise _invalid(
+                "Maximum number of active steps(State = 'Running', 'Pending' or 'Cancel_Pending') for cluster exceeded."
+            )
+        steps = []
+        for config in configs:
+            action = config.get("ActionOnFailure")
+            if cluster.step_concurrency > 1 and action not in (None, "CONTINUE"):
+                raise _invalid(
+                    f"ActionOnFailure {action} is not valid: with a StepConcurrencyLevel greater than 1 "
+                    "it can only be CONTINUE."
+                )
+            jar = config["HadoopJarStep"]
+            if sum(len(word) for word in (jar["Jar"], jar.get("MainClass", ""), *jar.get("Args", []))) > 10240:
+                raise _invalid(f"The strings of HadoopJarStep of step {config['Name']!r} exceed 10240 characters.")
+            steps.append(
+                Step(
+                    id=new_id("s"),
+                    cluster_id=cluster.id,
+                    name=config["Name"],
+                    jar=jar["Jar"],
+                    args=jar.get("Args", []),
+                    main_class=jar.get("MainClass"),
+                    properties={pair["Key"]: pair.get("Value", "") for pair in jar.get("Properties", [])},
+                    action_on_failure=action or ("CONTINUE" if cluster.step_concurrency > 1 else "TERMINATE_CLUSTER"),
+                    role=role,
+                    created=self._clusters.now(),
+                )
+            )
+        return steps
+
+    # Instances, bootstrap actions, releases: what the request said
+
+    def list_bootstrap_actions(self, request: Document) -> Document:
+        """List the bootstrap actions; they are kept and not run."""
+        actions = self._cluster(request["ClusterId"]).request.get("BootstrapActions", [])
+        return {
+            "BootstrapActions": [
+                {
+                    "Name": action["Name"],
+                    "ScriptPath": action["ScriptBootstrapAction"]["Path"],
+                    "Args": action["ScriptBootstrapAction"].get("Args", []),
+                }
+                for action in actions
+            ]
+        }
+
+    def list_instance_groups(self, request: Document) -> Document:
+        """List the instance groups."""
+        return {"InstanceGroups": _instance_groups(self._cluster(request["ClusterId"]))}
+
+    def list_instance_fleets(self, request: Document) -> Document:
+        """List the instance fleets."""
+        return {"InstanceFleets": _instance_fleets(self._cluster(request["ClusterId"]))}
+
+    def list_instances(self, request: Document) -> Document:
+        """List one instance a wanted one; their addresses are this machine's."""
+        cluster = self._cluster(request["ClusterId"])
+        kinds = [request["InstanceFleetType"]] if "InstanceFleetType" in request else request.get("InstanceGroupTypes")
+        found = [
+            instance
+            for instance, kind, parent in _instances(cluster)
+            if (not kinds or kind in kinds)
+            and parent == (request.get("InstanceGroupId") or request.get("InstanceFleetId") or parent)
+            and (not request.get("InstanceStates") or instance["Status"]["State"] in request["InstanceStates"])
+        ]
+        page, marker = _page(found, request.get("Marker"), lambda instance: instance["Id"])
+        return {"Instances": page, "Marker": marker}
+
+    def list_release_labels(self, request: Document) -> Document:
+        """List the releases, newest first."""
+        filters = request.get("Filters", {})
+        labels = [label for label in release_labels() if label.startswith(filters.get("Prefix", ""))]
+        page, token = _page(labels, request.get("NextToken"), str)
+        return {"ReleaseLabels": page, "NextToken": token}
+
+    def describe_release_label(self, request: Document) -> Document:
+        """Describe a release: its Spark, where that is on record."""
+        label = request.get("ReleaseLabel", release_labels()[0])
+        if not is_release_label(label):
+            raise _invalid(f"The supplied release label is invalid: {label}.")
+        spark = spark_version(label)
+        return {"ReleaseLabel": label, "Applications": [{"Name": "Spark", "Version": spark}] if spark else []}
+
+    # Look-ups
+
+    def _cluster(self, cluster_id: str) -> Cluster:
+        try:
+            return self._clusters.clusters[cluster_id]
+        except KeyError:
+            raise _bad_request(f"Cluster id '{cluster_id}' is not valid.") from None
+
+    def _job_flow(self, job_flow_id: str) -> Cluster:
+        """Look a cluster up for the older operations, whose error has another name."""
+        try:
+            return self._clusters.clusters[job_flow_id]
+        except KeyError:
+            raise _invalid("Specified job flow ID does not exist.") from None
+
+    def _step(self, cluster: Cluster, step_id: str) -> Step:
+        for step in self._clusters.steps[cluster.id]:
+            if step.id == step_id:
+                return step
+        raise _bad_request(f"Step id '{step_id}' is not valid.")
+
+    @staticmethod
+    def _live(cluster: Cluster) -> Cluster:
+        if not cluster.live:
+            raise _invalid("A job flow that is shutting down, terminated, or finished may not be modified.")
+        return cluster
+
+
+def _page(
+    records: Sequence[Record], marker: str | None, name: Callable[[Record], str]
+) -> tuple[list[Record], str | None]:
+    """Return the page that begins after the record named `marker`, and the marker of the next."""
+    start = 0
+    if marker:
+        try:
+            start = next(place for place, record in enumerate(records) if name(record) == marker) + 1
+        except StopIteration:
+            raise _bad_request(f"Marker '{marker}' is not valid.") from None
+    page = list(records[start : start + _PAGE])
+    return page, name(page[-1]) if len(records) > start + _PAGE else None
+
+
+def _tags(tags: Iterable[Document]) -> dict[str, str]:
+    return {tag["Key"]: tag.get("Value", "") for tag in tags}
+
+
+def _checked_concurrency(level: int) -> int:
+    if not 1 <= level <= 256:
+        raise _invalid(f"StepConcurrencyLevel must be between 1 and 256, not {level}.")
+    return level
+
+
+def _checked_auto_termination(policy: Document | None) -> Document | None:
+    idle = (policy or {}).get("IdleTimeout")
+    if policy is not None and (idle is None or not 60 <= idle <= 604800):
+        raise _invalid(f"IdleTimeout must be between 60 and 604800 seconds, not {idle}.")
+    return policy
+
+
+def _checked_scaling(cluster: Cluster, policy: Document | None) -> Document | None:
+    if policy is None:
+        return None
+    limits = policy.get("ComputeLimits")
+    if not limits:
+        raise _invalid("A managed scaling policy needs ComputeLimits.")
+    collection = cluster.description()["InstanceCollectionType"]
+    if limits["UnitType"] not in _SCALING_UNITS[collection]:
+        raise _invalid(
+            f"UnitType {limits['UnitType']} is not valid for a cluster of type {collection}: "
+            f"use {' or '.join(sorted(_SCALING_UNITS[collection]))}."
+        )
+    if limits["MinimumCapacityUnits"] > limits["MaximumCapacityUnits"]:
+        raise _invalid("MinimumCapacityUnits must not be greater than MaximumCapacityUnits.")
+    return policy
+
+
+def _check_instances(instances: Document) -> None:
+    for member, kind in (("InstanceGroups", "InstanceRole"), ("InstanceFleets", "InstanceFleetType")):
+        kinds = [part[kind] for part in instances.get(member) or []]
+        if kinds and kinds.count("MASTER") != 1:
+            raise _invalid(f"{member} must have exactly one of {kind} MASTER, not {kinds.count('MASTER')}.")
+
+
+def _instance_groups(cluster: Cluster) -> list[Document]:
+    instances = cluster.request["Instances"]
+    groups = instances.get("InstanceGroups")
+    if groups is None and instances.get("MasterInstanceType"):
+        workers = instances.get("InstanceCount", 1) - 1
+        groups = [{"InstanceRole": "MASTER", "InstanceType": instances["MasterInstanceType"], "InstanceCount": 1}]
+        if workers > 0:
+            kind = instances.get("SlaveInstanceType", instances["MasterInstanceType"])
+            groups.append({"InstanceRole": "CORE", "InstanceType": kind, "InstanceCount": workers})
+    return [
+        {
+            "Id": f"ig-{cluster.id[2:]}{place}",
+            "Name": group.get("Name", group["InstanceRole"]),
+            "Market": group.get("Market", "ON_DEMAND"),
+            "BidPrice": group.get("BidPrice"),
+            "InstanceGroupType": group["InstanceRole"],
+            "InstanceType": group["InstanceType"],
+            "RequestedInstanceCount": group["InstanceCount"],
+            "RunningInstanceCount": group["InstanceCount"] if cluster.state in ("RUNNING", "WAITING") else 0,
+            "Status": _part_status(cluster),
+            "Configurations": group.get("Configurations"),
+        }
+        for place, group in enumerate(groups or [])
+    ]
+
+
+def _instance_fleets(cluster: Cluster) -> list[Document]:
+    running = cluster.state in ("RUNNING", "WAITING")
+    return [
+        {
+            "Id": f"if-{cluster.id[2:]}{place}",
+            "Name": fleet.get("Name"),
+            "InstanceFleetType": fleet["InstanceFleetType"],
+            "Status": _part_status(cluster),
+            "TargetOnDemandCapacity": fleet.get("TargetOnDemandCapacity", 0),
+            "TargetSpotCapacity": fleet.get("TargetSpotCapacity", 0),
+            "ProvisionedOnDemandCapacity": fleet.get("TargetOnDemandCapacity", 0) if running else 0,
+            "ProvisionedSpotCapacity": fleet.get("TargetSpotCapacity", 0) if running else 0,
+            "InstanceTypeSpecifications": fleet.get("InstanceTypeConfigs"),
+            "LaunchSpecifications": fleet.get("LaunchSpecifications"),
+        }
+        for place, fleet in enumerate(cluster.request["Instances"].get("InstanceFleets") or [])
+    ]
+
+
+def _part_status(cluster: Cluster) -> Document:
+    states = {"STARTING": "PROVISIONING", "BOOTSTRAPPING": "BOOTSTRAPPING", "RUNNING": "RUNNING", "WAITING": "RUNNING"}
+    return {
+        "State": states.get(cluster.state, "TERMINATED"),
+        "Timeline": {
+            "CreationDateTime": cluster.created,
+            "ReadyDateTime": cluster.ready,
+            "EndDateTime": cluster.ended,
+        },
+    }
+
+
+def _instances(cluster: Cluster) -> Iterable[tuple[Document, str, str]]:
+    """Yield each instance that was wanted, its group's or fleet's type, and the group's or fleet's id."""
+    parts: list[tuple[Document, str, str, int, str]] = [
+        (group, group["InstanceGroupType"], group["InstanceType"], group["RequestedInstanceCount"], "InstanceGroupId")
+        for group in _instance_groups(cluster)
+    ]
+    for fleet in _instance_fleets(cluster):
+        kinds = fleet["InstanceTypeSpecifications"] or [{"InstanceType": "m5.xlarge"}]
+        units = fleet["TargetOnDemandCapacity"] + fleet["TargetSpotCapacity"]
+        count = -(-units // kinds[0].get("WeightedCapacity", 1))
+        parts.append((fleet, fleet["InstanceFleetType"], kinds[0]["InstanceType"], count, "InstanceFleetId"))
+    for part, kind, instance_type, count, parent in parts:
+        for place in range(count):
+            instance = {
+                "Id": f"ci-{part['Id'][3:]}{place:04}",
+                "Ec2InstanceId": f"i-{part['Id'][3:]}{place:04}".lower(),
+                "PrivateIpAddress": "127.0.0.1",
+                "PrivateDnsName": "localhost",
+                "InstanceType": instance_type,
+                "Market": part.get("Market", "ON_DEMAND"),
+                "Status": part["Status"],
+                parent: part["Id"],
+            }
+            yield instance, kind, part["Id"]
