@@ -4,6 +4,7 @@ A laptop, a kind cluster and EKS run the same DAG files; what differs stands her
 is checked at once: a wrong value is an import error of the DAG whose text is one clear sentence.
 """
 
+import re
 from functools import lru_cache
 from typing import Annotated
 
@@ -27,43 +28,69 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     # Where data lives.
-    lake: S3Uri = Field("s3://taxiway-lake", description="bucket (and prefix) of raw, curated, marts and reports")
-    spark_jobs: S3Uri = Field(
-        "s3://taxiway-artifacts/spark_jobs/latest", description="folder of the published Spark programs, by commit"
+    lake: S3Uri = Field(
+        default="s3://taxiway-lake", description="bucket (and prefix) of raw, curated, marts and reports"
     )
-    emr_logs: S3Uri = Field("s3://taxiway-logs/emr", description="where EMR puts the logs of clusters and steps")
-    glue_database: str = Field("taxiway", pattern=r"^[a-z0-9_]{1,255}$", description="database of the Glue catalogue")
-    aws_conn_id: str | None = Field("aws_default", description="Airflow connection for AWS")
-    kept_versions: int = Field(2, ge=2, le=50, description="versions of a partition that stay, the current one counted")
+    spark_jobs: S3Uri = Field(
+        default="s3://taxiway-artifacts/spark_jobs/latest",
+        description="folder of the published Spark programs, by commit",
+    )
+    emr_logs: S3Uri = Field(
+        default="s3://taxiway-logs/emr", description="where EMR puts the logs of clusters and steps"
+    )
+    glue_database: str = Field(
+        default="taxiway", pattern=r"^[a-z0-9_]{1,255}$", description="database of the Glue catalogue"
+    )
+    aws_conn_id: str | None = Field(default="aws_default", description="Airflow connection for AWS")
+    kept_versions: int = Field(
+        default=2, ge=2, le=50, description="versions of a partition that stay, the current one counted"
+    )
 
     # Collection.
-    first_month: Month = Field("2019-02", description="first month that catch-up collects; HVFHV begins 2019-02")
-    catchup: bool = Field(True, description="collect all months since first_month when the DAG is switched on")
-    download_timeout_s: float = Field(60, gt=0, le=3600, description="seconds without a byte until a download fails")
-    scratch_dir: str | None = Field(None, description="folder for files while they are checked; the system's by default")
+    first_month: Month = Field(
+        default="2019-02", description="first month that catch-up collects; HVFHV begins 2019-02"
+    )
+    catchup: bool = Field(default=True, description="collect all months since first_month when the DAG is switched on")
+    download_timeout_s: float = Field(
+        default=60, gt=0, le=3600, description="seconds without a byte until a download fails"
+    )
+    scratch_dir: str | None = Field(
+        default=None, description="folder for files while they are checked; the system's by default"
+    )
 
     # Waiting.
-    poll_s: int = Field(30, ge=1, le=600, description="seconds between two looks at AWS or at the ingestion log")
-    months_wait_h: float = Field(24, gt=0, le=24 * 14, description="hours to wait until a month is complete")
+    poll_s: int = Field(
+        default=30, ge=1, le=600, description="seconds between two looks at AWS or at the ingestion log"
+    )
+    months_wait_h: float = Field(default=24, gt=0, le=24 * 14, description="hours to wait until a month is complete")
 
     # The EMR cluster.
-    emr_release: str = Field("emr-spark-8.0.0", description="EMR release label; emr-spark-8.0.0 is Spark 4.0.2")
+    emr_release: str = Field(default="emr-spark-8.0.0", description="EMR release label; emr-spark-8.0.0 is Spark 4.0.2")
     emr_primary_type: InstanceType = "m7g.xlarge"
     emr_worker_types: Annotated[tuple[InstanceType, ...], NoDecode] = Field(
-        ("r7g.xlarge", "r6g.xlarge", "r7g.2xlarge"), description="instance types of the workers, comma separated"
+        default=("r7g.xlarge", "r6g.xlarge", "r7g.2xlarge"),
+        description="instance types of the workers, comma separated",
     )
-    emr_on_demand_units: int = Field(2, ge=0, le=400, description="worker units on demand (an xlarge is 4 units)")
-    emr_spot_units: int = Field(6, ge=0, le=400, description="worker units on spot, on demand where spot is out")
-    emr_max_units: int = Field(32, ge=1, le=400, description="ceiling of managed scaling, in units")
-    emr_idle_minutes: int = Field(15, ge=1, le=7 * 24 * 60, description="idle minutes until EMR ends the cluster itself")
-    emr_step_concurrency: int = Field(4, ge=1, le=256, description="steps that run at once on the cluster")
-    emr_step_hours: float = Field(6, gt=0, le=168, description="hours a step may take")
-    emr_instance_role: str = Field("taxiway-emr-instance", min_length=1)
-    emr_service_role: str = Field("taxiway-emr-service", min_length=1)
-    emr_subnets: Annotated[tuple[str, ...], NoDecode] = Field((), description="subnets of the cluster, comma separated")
+    emr_on_demand_units: int = Field(
+        default=2, ge=0, le=400, description="worker units on demand (an xlarge is 4 units)"
+    )
+    emr_spot_units: int = Field(
+        default=6, ge=0, le=400, description="worker units on spot, on demand where spot is out"
+    )
+    emr_max_units: int = Field(default=32, ge=1, le=400, description="ceiling of managed scaling, in units")
+    emr_idle_minutes: int = Field(
+        default=15, ge=1, le=7 * 24 * 60, description="idle minutes until EMR ends the cluster itself"
+    )
+    emr_step_concurrency: int = Field(default=4, ge=1, le=256, description="steps that run at once on the cluster")
+    emr_step_hours: float = Field(default=6, gt=0, le=168, description="hours a step may take")
+    emr_instance_role: str = Field(default="taxiway-emr-instance", min_length=1)
+    emr_service_role: str = Field(default="taxiway-emr-service", min_length=1)
+    emr_subnets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="subnets of the cluster, comma separated"
+    )
     emr_security_configuration: str | None = None
     cost_tags: Annotated[dict[str, str], NoDecode] = Field(
-        {"project": "taxiway"}, description="tags of every cluster for cost allocation: key=value,key=value"
+        default={"project": "taxiway"}, description="tags of every cluster for cost allocation: key=value,key=value"
     )
 
     @field_validator("emr_worker_types", "emr_subnets", mode="before")
@@ -84,8 +111,6 @@ class Settings(BaseSettings):
     @field_validator("emr_release")
     @classmethod
     def _known_release(cls, value: str) -> str:
-        import re
-
         # The programs need Spark 4 (ANSI, TIMESTAMP_NTZ); emr-7.x runs Spark 3.5.
         if not re.fullmatch(r"emr-spark-\d+\.\d+\.\d+", value):
             raise ValueError("the Spark programs need Spark 4, which the releases emr-spark-8.0.0 and later run")
@@ -95,7 +120,9 @@ class Settings(BaseSettings):
     def _consistent(self) -> "Settings":
         wanted = self.emr_on_demand_units + self.emr_spot_units
         if wanted < 1:
-            raise ValueError("TAXIWAY_EMR_ON_DEMAND_UNITS and TAXIWAY_EMR_SPOT_UNITS are both 0: give the cluster a worker")
+            raise ValueError(
+                "TAXIWAY_EMR_ON_DEMAND_UNITS and TAXIWAY_EMR_SPOT_UNITS are both 0: give the cluster a worker"
+            )
         if wanted > self.emr_max_units:
             raise ValueError(
                 f"TAXIWAY_EMR_MAX_UNITS is {self.emr_max_units}, below the {wanted} units that the cluster starts with"
@@ -123,7 +150,8 @@ def _sentence(fault: object) -> str:
     name = str(fault["loc"][0])
     field = Settings.model_fields[name]
     meaning = f" ({field.description})" if field.description else ""
-    return f"{PREFIX}{name.upper()}={fault['input']!r} cannot be used: {message}{meaning}; the default is {field.default!r}."
+    variable = f"{PREFIX}{name.upper()}={fault['input']!r}"
+    return f"{variable} cannot be used: {message}{meaning}; the default is {field.default!r}."
 
 
 @lru_cache
