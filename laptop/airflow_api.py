@@ -68,6 +68,16 @@ class Airflow:
         """Return the task instances of a run."""
         return list(self._call("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000")["task_instances"])
 
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return the state of a run."""
+        return str(self._call("GET", f"dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """Return what a task returned; None if it has not returned anything yet."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true"
+        answer = self._session.get(f"{self._url}/api/v2/{path}", timeout=60)
+        return answer.json()["value"] if answer.ok else None
+
     def login(self) -> None:
         """Get a token for all further calls; needs a healthy API server."""
         login = {"username": "admin", "password": self.password()}

@@ -56,6 +56,11 @@ class Config:
         return self.state / "logs"
 
     @property
+    def catalogue_file(self) -> Path:
+        """The SQLite database of Airflow's connection ``tlc_catalog``."""
+        return self.state / "tlc_catalog.sqlite"
+
+    @property
     def ui_url(self) -> str:
         """Address of Airflow's web page and REST API."""
         return f"http://127.0.0.1:{self.ui_port}"
@@ -78,10 +83,27 @@ class Config:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
             # A profile of the user's must never send the laptop's requests to a real account.
-            "AWS_PROFILE": "",
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
+
+    def aws_is_healthy(self) -> bool:
+        """Tell whether the local AWS endpoint answers."""
+        import requests
+
+        try:
+            with requests.Session() as session:
+                session.trust_env = False  # no proxy between two processes of one machine
+                return session.get(f"{self.aws_url}/_local_aws/health", timeout=5).ok
+        except requests.RequestException:
+            return False
+
+    def apply_aws_environment(self) -> None:
+        """Point the AWS SDK of this very process at the local endpoint."""
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            if name != "AWS_PORT":
+                del os.environ[name]
+        os.environ.update(self.aws_environment())
 
     def environment(self, spark_jobs: str | None = None) -> dict[str, str]:
         """Return the environment of Airflow's processes, laid over that of the user.
@@ -100,9 +122,7 @@ class Config:
             settings["TAXIWAY_SPARK_JOBS"] = spark_jobs
         airflow = {
             "AIRFLOW_HOME": str(self.airflow_home),
-            "AIRFLOW_CONN_TLC_CATALOG": json.dumps(
-                {"conn_type": "sqlite", "host": str(self.state / "tlc_catalog.sqlite")}
-            ),
+            "AIRFLOW_CONN_TLC_CATALOG": json.dumps({"conn_type": "sqlite", "host": str(self.catalogue_file)}),
             "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",

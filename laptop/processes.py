@@ -2,12 +2,11 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -55,7 +54,9 @@ class Supervisor:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise LaptopError(f"The folder {folder} cannot be made ({error.strerror}): set STATE=… to another place.")
+                raise LaptopError(
+                    f"The folder {folder} cannot be made ({error.strerror}): set STATE=… to another place."
+                )
         for log in self._config.logs.glob("*.log"):
             log.unlink()
         command = [str(self._config.python("airflow")), "-m", "laptop.supervisor", "--step-memory", step_memory]
@@ -125,18 +126,15 @@ def require_free(port: int, variable: str, user: str) -> None:
             ) from None
 
 
-def wait_until(ready: "object", supervisor: Supervisor, *, what: str, seconds: float, log: Path) -> None:
+def wait_until(ready: Callable[[], bool], supervisor: Supervisor, *, what: str, seconds: float, log: Path) -> None:
     """Wait until ``ready()`` is true while the platform lives.
 
     Raises:
         LaptopError: the platform ended, or it took longer than the seconds given.
     """
-    assert callable(ready)
     deadline = time.monotonic() + seconds
     while not ready():
         supervisor.require_alive()
         if time.monotonic() > deadline:
             raise LaptopError(f"{what} did not become ready within {seconds:.0f} s; see {log}.")
         time.sleep(0.2)
-
-

@@ -1,0 +1,112 @@
+"""What a person reads at the end of the demo: a few tables, and where the rest is."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import boto3
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from taxiway import lake as tables
+from taxiway.emr import estimate_cost
+from taxiway.lake import Lake
+
+TOP = 5
+
+
+def show_summary(console: Console, lake: Lake, months: Sequence[str], since: datetime, seconds: float) -> None:
+    """Print what the published months say, what the run took and what it would have cost.
+
+    Args:
+        console: to write to.
+        lake: to read from.
+        months: published ones, earliest first.
+        since: when the run began.
+        seconds: how long it took.
+    """
+    console.print(_companies(lake, months), _rows(lake, months), *_zones(lake, months[-1]), sep="\n")
+    lifetimes = list(_cluster_seconds(since))
+    cost = estimate_cost(lake.settings, sum(lifetimes))
+    usd = "price unknown" if cost.usd is None else f"at most {cost.usd:.2f} USD"
+    console.print(
+        f"Took {seconds:.0f} s in all, {sum(lifetimes):.0f} s of them with an EMR cluster "
+        f"({len(lifetimes)} × {cost.instances}).\n"
+        f"A cluster of that size for that time costs {usd} by AWS's list price (an estimate: real EMR takes some "
+        "minutes to start a cluster, which is billed too).",
+        highlight=False,
+    )
+
+
+def _companies(lake: Lake, months: Sequence[str]) -> Table:
+    shown = _table("Market share and waits (call to pick-up)", "month", "company", "trips", "share", "p50", "p90")
+    for month in months:
+        for row in _read(lake, tables.TREND, month).sort_by([("trips", "descending")]).to_pylist():
+            waits = [_minutes(row[column]) for column in ("wait_s_p50", "wait_s_p90")]
+            shown.add_row(month, row["company"], f"{row['trips']:,}", f"{row['trip_share']:.1%}", *waits)
+    return shown
+
+
+def _rows(lake: Lake, months: Sequence[str]) -> Table:
+    shown = _table("Rows", "month", "read", "accepted", "quarantined", "by reason")
+    for month in months:
+        accepted = lake.count(_location(lake, tables.TRIPS, month))
+        reasons = Counter(_read(lake, tables.QUARANTINE, month, ["reject_reason"]).column(0).to_pylist())
+        by_reason = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common()) or "–"
+        quarantined = reasons.total()
+        shown.add_row(month, f"{accepted + quarantined:,}", f"{accepted:,}", f"{quarantined:,}", by_reason)
+    return shown
+
+
+def _zones(lake: Lake, month: str) -> Iterator[Table]:
+    popular = _read(lake, tables.POPULAR_ZONES, month).to_pylist()
+    names = {row["zone_id"]: f"{row['zone_name']} ({row['borough']})" for row in popular}
+    trips: Counter[int] = Counter()
+    for row in popular:
+        trips[row["zone_id"]] += row["trips"]
+    top = _table(f"Most pick-ups in {month}", "zone", "trips")
+    for zone, count in trips.most_common(TOP):
+        top.add_row(names[zone], f"{count:,}")
+    yield top
+    rising = _table(f"Rising zones in {month}", "zone", "share", "before", "growth", "z")
+    ranked = [row for row in _read(lake, tables.RISING_ZONES, month).to_pylist() if row["rank"] is not None]
+    for row in sorted(ranked, key=lambda row: row["rank"])[:TOP]:
+        growth = "new" if row["growth"] is None else f"{row['growth']:+.0%}"
+        shares = (f"{row['share']:.2%}", f"{row['baseline_share']:.2%}")
+        rising.add_row(names[row["zone_id"]], *shares, growth, f"{row['z']:.1f}")
+    if not ranked:
+        rising.add_row("no earlier month to compare with", *[""] * 4)
+    yield rising
+
+
+def _cluster_seconds(since: datetime) -> Iterator[float]:
+    """Yield how long each cluster of the run lived."""
+    emr: Any = boto3.client("emr")
+    for cluster in emr.list_clusters(CreatedAfter=since)["Clusters"]:
+        timeline = cluster["Status"]["Timeline"]
+        created = timeline["CreationDateTime"]
+        yield (timeline.get("EndDateTime", datetime.now(created.tzinfo)) - created).total_seconds()
+
+
+def _location(lake: Lake, table: tables.Table, month: str) -> str:
+    partition = lake.partition(table, month)
+    assert partition, "only published months are shown"
+    return partition.location
+
+
+def _read(lake: Lake, table: tables.Table, month: str, columns: Sequence[str] | None = None) -> Any:
+    return lake.read(_location(lake, table, month), columns)
+
+
+def _table(title: str, *columns: str) -> Table:
+    shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    words = {"month", "company", "zone", "by reason"}
+    for column in columns:
+        shown.add_column(column, justify="left" if column in words else "right", overflow="fold")
+    return shown
+
+
+def _minutes(seconds: int | None) -> str:
+    return "–" if seconds is None else f"{seconds // 60}:{seconds % 60:02d} min"
