@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,10 +79,10 @@ def _follow(platform: Platform, lake: Lake, progress: Progress, runs: Mapping[st
     while True:
         platform.supervisor.require_alive()
         collecting = [
-            run for run in runs if _report_run(platform, progress, COLLECTION, run, since, months=[runs[run]]) in ACTIVE
+            run for run in runs if _report_run(platform, progress, COLLECTION, run, months=[runs[run]]) in ACTIVE
         ]
         analyses = platform.airflow.runs(ANALYSIS, f"{since:%Y-%m-%dT%H:%M:%SZ}")
-        states = [_report_run(platform, progress, ANALYSIS, run["dag_run_id"], since) for run in analyses]
+        states = [_report_run(platform, progress, ANALYSIS, run["dag_run_id"]) for run in analyses]
         for event in _step_events(emr, progress, since):
             progress.say(event)
         if collecting or any(state in ACTIVE for state in states):
@@ -97,18 +97,16 @@ def _follow(platform: Platform, lake: Lake, progress: Progress, runs: Mapping[st
         time.sleep(0.7)
 
 
-def _all_published(lake: Lake, months: Any, since: datetime) -> bool:
+def _all_published(lake: Lake, months: Collection[str], since: datetime) -> bool:
     published = lake.partitions(TRIPS)
+    since = since.replace(microsecond=0)  # publication is noted to the second
     return all(
-        month in published
-        and datetime.fromisoformat(published[month].parameters["published_at"]) >= since.replace(microsecond=0)
+        month in published and datetime.fromisoformat(published[month].parameters["published_at"]) >= since
         for month in months
     )
 
 
-def _report_run(
-    platform: Platform, progress: Progress, dag: str, run: str, since: datetime, months: list[str] | None = None
-) -> str:
+def _report_run(platform: Platform, progress: Progress, dag: str, run: str, months: list[str] | None = None) -> str:
     """Say what changed in the tasks of a run, and return the run's state."""
     instances = platform.airflow.task_instances(dag, run)
     if months is None:

@@ -61,7 +61,7 @@ class Platform:
         engine = self.supervisor.engine()
         if engine != self.config.engine:
             raise LaptopError(
-                f"The platform runs already, with ENGINE={engine}: say make down first, then use ENGINE={self.config.engine}."
+                f"The platform runs already, with ENGINE={engine}: say make down before ENGINE={self.config.engine}."
             )
         self.config.apply_aws_environment()
         self._wait_for_airflow()

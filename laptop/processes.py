@@ -54,9 +54,8 @@ class Supervisor:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise LaptopError(
-                    f"The folder {folder} cannot be made ({error.strerror}): set STATE=… to another place."
-                )
+                reason = f"The folder {folder} cannot be made ({error.strerror})"
+                raise LaptopError(f"{reason}: name another place with STATE=…") from None
         for log in self._config.logs.glob("*.log"):
             log.unlink()
         command = [str(self._config.python("airflow")), "-m", "laptop.supervisor", "--step-memory", step_memory]

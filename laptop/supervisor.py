@@ -39,7 +39,7 @@ PRELOADED = (
 GRACE_S = 8
 
 
-class Stop(Exception):
+class Stopped(Exception):
     """A signal asked the platform to end."""
 
 
@@ -66,7 +66,7 @@ def main() -> int:
         for name, arguments in COMPONENTS.items():
             children[_fork(arguments, config.logs / f"{name}.log")] = name
         return _watch(children, parent)
-    except Stop:
+    except Stopped:
         return 0
     except LaptopError as error:
         print(error, flush=True)
@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def _on_signal(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise Stop
+    raise Stopped
 
 
 def _start_aws(config: Config, step_memory: str) -> "subprocess.Popen[bytes]":
@@ -91,7 +91,7 @@ def _start_aws(config: Config, step_memory: str) -> "subprocess.Popen[bytes]":
     if config.engine == "spark":
         command += ["--spark-python", str(config.python("spark"))]
     with (config.logs / "local-aws.log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent)  # noqa: PLW1509 - one thread
+        return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent)
 
 
 def _migrate_database(config: Config) -> None:
