@@ -25,6 +25,7 @@ from urllib.parse import quote, unquote, urlsplit
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.dialects import mysql
@@ -167,11 +168,28 @@ ingestion_log = sa.Table(
 
 
 def open_catalogue() -> sa.Engine:
-    """Return an engine for the database of Airflow's connection ``tlc_catalog``.
+    """Return an engine for the catalogue, which must have been migrated, in Airflow's connection ``tlc_catalog``.
 
     Raises:
-        CatalogueError: Airflow has no such connection, or it is neither of SQLite nor of MySQL.
+        CatalogueError: Airflow has no such connection, it is neither of SQLite nor of MySQL, or its tables are missing
+            or older than this code.
     """
+    engine = _connect()
+    script = ScriptDirectory.from_config(_alembic_config())
+    older = {None, *(revision.revision for revision in script.walk_revisions())} - {script.get_current_head()}
+    with engine.connect() as connection:
+        version = None
+        if sa.inspect(connection).has_table(VERSION_TABLE):
+            version = connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE)))
+    if version in older:
+        raise CatalogueError(
+            f"The tables of the catalogue (connection {CONNECTION!r}) are {'outdated' if version else 'missing'}: "
+            "run python -m taxiway.catalogue migrate."
+        )
+    return engine
+
+
+def _connect() -> sa.Engine:
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -239,11 +257,16 @@ def migrate(engine: sa.Engine) -> None:
 
     Two that run at once do no harm: the second waits for the first.
     """
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config = _alembic_config()
     with engine.begin() as connection, _migration_lock(connection):
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
 
 
 @contextmanager
@@ -611,22 +634,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("show", help="list the data sets and their last attempts")
     options = parser.parse_args(arguments)
     try:
-        engine = open_catalogue()
         if options.command == "migrate":
-            migrate(engine)
+            migrate(_connect())
         elif options.command == "load":
-            report = load(engine, options.file)
+            report = load(open_catalogue(), options.file)
             sys.stdout.write(f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged.\n")
         else:
-            _show(engine)
+            _show(open_catalogue())
     except CatalogueError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except sa.exc.DBAPIError as error:
-        sys.stderr.write(
-            f"The database of the connection {CONNECTION!r} cannot be used ({error.orig}); if it lacks a table, "
-            "run python -m taxiway.catalogue migrate first.\n"
-        )
+        sys.stderr.write(f"The database of the connection {CONNECTION!r} cannot be used: {error.orig}.\n")
         return 1
     return 0
 

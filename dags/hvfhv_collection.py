@@ -1,0 +1,125 @@
+"""Collects each month's HVFHV trip files into the lake and tells the analysis."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import Asset, CronDataIntervalTimetable, Metadata, Param, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from taxiway.settings import settings
+
+hvfhv_raw = Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")
+
+
+@dag(
+    # The data interval of a run is the month that it collects: the run of January begins on 1 February.
+    schedule=CronDataIntervalTimetable("@monthly", timezone="UTC"),
+    start_date=datetime.strptime(settings().first_month, "%Y-%m").replace(tzinfo=UTC),
+    catchup=settings().catchup,
+    max_active_runs=4,
+    tags=["tier:1", "domain:hvfhv"],
+    params={
+        "month": Param(
+            None,
+            type=["null", "string"],
+            pattern=r"^20\d\d-(0[1-9]|1[0-2])$",
+            title="Month",
+            description="Month to collect, such as 2023-01; by default that of the run's logical date.",
+        ),
+        "again": Param(
+            False,
+            type="boolean",
+            title="Analyse again",
+            description="Have the month analysed again even if its files have not changed.",
+        ),
+    },
+    default_args={
+        "owner": "data-platform",
+        "execution_timeout": timedelta(minutes=5),
+        "retries": 5,
+        "retry_delay": timedelta(seconds=30),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=30),
+    },
+    doc_md="""
+### HVFHV collection
+
+Brings the data sets of one month from the dataset catalogue to `<lake>/raw/hvfhv/year=YYYY/month=MM/`, checks each file
+(complete Parquet, columns and types of HVFHV trips, trips of that month, no copy of another data set), logs every
+attempt, and hands the month to `hvfhv_analysis` by the asset `hvfhv_raw`.
+
+* **Which month:** that of the run's logical date, which for scheduled and backfilled runs is the start of the data
+  interval; or the parameter `month`. Catch-up begins with `TAXIWAY_FIRST_MONTH`.
+* **Data sets** come from `python -m taxiway.catalogue load FILE`. A month without any is skipped. The TLC publishes a
+  month about two months late: load it, then trigger this DAG with `month`, or backfill.
+* **Again:** running it again is safe. A source that has not changed is not downloaded again; a changed one replaces the
+  file as a whole. With `again` the month is analysed even if nothing changed.
+* **If it fails:** the task's last line says why in one sentence, and `python -m taxiway.catalogue show` repeats it.
+  What may pass (connection, server error, time-out) is tried again with growing pauses; a wrong file fails at once.
+""",
+)
+def hvfhv_collection() -> None:
+    """List the month's data sets, collect each of them, announce the month."""
+
+    @task
+    def list_data_sets() -> list[str]:
+        """Return the names of the month's data sets."""
+        from taxiway.catalogue import latest_attempts, open_catalogue
+
+        month = _month()
+        with _final_errors():
+            names = [dataset.name for dataset, _ in latest_attempts(open_catalogue(), [month])]
+        if not names:
+            raise AirflowSkipException(f"The catalogue has no data set of {month}: load one, or give another month.")
+        return names
+
+    @task(
+        execution_timeout=timedelta(hours=2),
+        max_active_tis_per_dag=4,
+        map_index_template="{{ task.op_kwargs['name'] }}",
+    )
+    def collect(name: str) -> None:
+        """Bring one data set into the lake."""
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+        from taxiway import catalogue, collection
+
+        with _final_errors():
+            engine = catalogue.open_catalogue()
+            dataset = catalogue.find_dataset(engine, name)
+            s3 = S3Hook(settings().aws_conn_id).get_conn()
+            collection.collect(engine, s3, settings(), dataset, get_current_context()["run_id"])
+
+    @task(outlets=[hvfhv_raw])
+    def announce_month() -> Iterator[Metadata]:
+        """Tell those who wait for the asset which month is there."""
+        yield Metadata(hvfhv_raw, {"month": _month(), "again": get_current_context()["params"]["again"]})
+
+    collect.expand(name=list_data_sets()) >> announce_month()
+
+
+def _month() -> str:
+    context = get_current_context()
+    if month := context["params"]["month"]:
+        return str(month)
+    if not (date := context.get("logical_date")):
+        raise AirflowFailException("This run has no logical date: give it the parameter month, such as 2023-01.")
+    return f"{date:%Y-%m}"
+
+
+@contextmanager
+def _final_errors() -> Iterator[None]:
+    """Fail a task at once where another try would change nothing."""
+    from taxiway.catalogue import CatalogueError
+    from taxiway.collection import CollectionError, TransientError
+
+    try:
+        yield
+    except TransientError:
+        raise
+    except (CatalogueError, CollectionError) as error:
+        raise AirflowFailException(str(error)) from None
+
+
+hvfhv_collection()
