@@ -17,11 +17,12 @@ def engine(name: str, *, spark_python: Path | None = None) -> Engine:
     Raises:
         ValueError: the name is unknown, or what the engine needs is not there; the text is one clear sentence.
     """
-    from local_aws.engines.sail import SailEngine
-    from local_aws.engines.spark import SparkEngine
-
     if name == "sail":
+        from local_aws.engines.sail import SailEngine
+
         return SailEngine()
     if name == "spark":
+        from local_aws.engines.spark import SparkEngine
+
         return SparkEngine(spark_python)
     raise ValueError(f"Engine {name!r} is not known: choose sail or spark.")

@@ -12,7 +12,11 @@ class SubmitError(Exception):
 
 @dataclass(frozen=True)
 class Launch:
-    """A process to start: it runs one program to its end, and its exit status is the program's."""
+    """A process to start: it runs one program to its end, and its exit status is the program's.
+
+    Start it with `subprocess.Popen(..., process_group=0)`. All that the program starts is in that process group, and
+    in this session (a warm engine's program is no descendant of the process): measure and end the group as a whole.
+    """
 
     argv: list[str]
     env: dict[str, str]

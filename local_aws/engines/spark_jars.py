@@ -1,0 +1,116 @@
+"""The jars with which Apache Spark reads and writes s3://: downloaded once, then kept under `.local/`.
+
+PyPI's pyspark comes without them. They are Hadoop's S3A and the modules of the AWS SDK that it uses (9 MB; the SDK's
+own bundle is far larger), and Spark's binding to S3A's committers. Apache Ivy, which is part of Spark, fetches them.
+
+`python -m local_aws.engines.spark_jars` does this ahead, with what else makes a start quicker (see SparkEngine.warm).
+"""
+
+import argparse
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+from local_aws.engines.interface import SubmitError
+
+_LIST = Path(__file__).with_name("spark_jars.sha256")  # a line a jar: its SHA-256, then group:artifact:version
+
+
+def cache() -> Path:
+    """Return the folder for what is downloaded or made once: TAXIWAY_LOCAL's, or else the checkout's `.local`."""
+    local = os.environ.get("TAXIWAY_LOCAL") or Path(__file__).parents[2] / ".local"
+    folder = Path(local, "spark-jars").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def lock(name: str) -> Iterator[None]:
+    """Let one process at a time make what is called `name`."""
+    with (cache() / f".{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def s3_jars(java: Path, spark_jars: Path) -> list[Path]:
+    """Return the jars, after downloading them where they are not there yet.
+
+    Args:
+        java: a Java to run Ivy with.
+        spark_jars: the folder of Spark's own jars.
+
+    Raises:
+        SubmitError: they cannot be downloaded, or are not the ones that were listed; the text is one sentence.
+    """
+    lines = [line.split() for line in _LIST.read_text(encoding="ascii").splitlines()]
+    listed = {coordinates: checksum for checksum, coordinates in lines}
+    # A changed list is a new folder, and a folder that is there is complete.
+    folder = cache() / hashlib.sha256(_LIST.read_bytes()).hexdigest()[:12]
+    with lock("jars"):
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(dir=cache()) as work:
+                _download(listed, java, spark_jars, Path(work))
+                Path(work, "jars").rename(folder)
+    return [folder / _file(coordinates) for coordinates in sorted(listed)]
+
+
+def _file(coordinates: str) -> str:
+    _, artifact, version = coordinates.split(":")
+    return f"{artifact}-{version}.jar"
+
+
+def _download(listed: dict[str, str], java: Path, spark_jars: Path, work: Path) -> None:
+    module = ElementTree.Element("ivy-module", version="2.0")
+    ElementTree.SubElement(module, "info", organisation="taxiway", module="spark-jars")
+    dependencies = ElementTree.SubElement(module, "dependencies")
+    for coordinates in listed:
+        group, artifact, version = coordinates.split(":")
+        # The list is whole: "master" is the jar without what it depends on.
+        ElementTree.SubElement(
+            dependencies, "dependency", org=group, name=artifact, rev=version, conf="default->master"
+        )
+    description = work / "ivy.xml"
+    ElementTree.ElementTree(module).write(description)
+    done = subprocess.run(
+        [java, "-cp", spark_jars / "*", "org.apache.ivy.Main", "-ivy", description, "-cache", work / "ivy",
+         "-retrieve", work / "jars" / "[artifact]-[revision].[ext]", "-types", "jar", "bundle", "-warn"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    for coordinates, checksum in listed.items():
+        jar = work / "jars" / _file(coordinates)
+        if not jar.is_file():
+            said = (done.stdout + done.stderr).strip().splitlines()
+            raise SubmitError(
+                f"{coordinates}, which Apache Spark needs for s3://, cannot be downloaded from Maven Central"
+                f" ({said[-1].strip() if said else 'no message'}): check the network and run"
+                " `python -m local_aws.engines.spark_jars`."
+            )
+        if hashlib.sha256(jar.read_bytes()).hexdigest() != checksum:
+            raise SubmitError(f"{coordinates} as downloaded is not the file whose checksum stands in {_LIST.name}.")
+
+
+def main() -> int:
+    """Download and make ahead what Apache Spark needs; print one sentence where that fails."""
+    from local_aws.engines.spark import SparkEngine
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--spark-python", type=Path, help="python of the environment with PySpark; by default this one")
+    try:
+        SparkEngine(parser.parse_args().spark_python).warm()
+    except (ValueError, SubmitError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
