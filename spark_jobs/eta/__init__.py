@@ -1,0 +1,1 @@
+"""Rows to learn arrival and trip times from."""

@@ -1,0 +1,118 @@
+"""Which trips are accepted, why the others are not, and what is added to those that are."""
+
+from datetime import datetime
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql.window import Window
+
+from spark_jobs.common.month import Month
+from spark_jobs.hvfhv import zones
+from spark_jobs.hvfhv.schema import NAMES
+
+COMPANIES = {"HV0002": "juno", "HV0003": "uber", "HV0004": "via", "HV0005": "lyft"}
+MAX_MILES = 500
+DST_TOLERANCE_S = 60
+DUPLICATE = "duplicate"
+
+_REQUIRED = (
+    "hvfhs_license_num",
+    "request_datetime",
+    "pickup_datetime",
+    "dropoff_datetime",
+    "pickup_zone_id",
+    "dropoff_zone_id",
+)
+# Rows that agree in these may be duplicates and are compared whole; none of them is null in a row that gets so far.
+_TRIP_KEY = ("request_datetime", "pickup_datetime", "dropoff_datetime", "pickup_zone_id", "dropoff_zone_id")
+
+
+def with_reject_reason(trips: DataFrame, month: Month) -> DataFrame:
+    """Add ``reject_reason``: the first rule that a trip breaks by itself, null if none; ``duplicate`` comes later."""
+    pickup, dropoff = F.col("pickup_datetime"), F.col("dropoff_datetime")
+    known_zones = zones.is_known(F.col("pickup_zone_id")) & zones.is_known(F.col("dropoff_zone_id"))
+    miles = F.col("trip_miles")
+    reason = (
+        F.when(F.greatest(*(F.col(name).isNull() for name in _REQUIRED)), "missing_key")
+        .when(~F.col("hvfhs_license_num").isin(*COMPANIES), "unknown_company")
+        .when((pickup < _instant(month.start)) | (pickup >= _instant(month.end)), "outside_month")
+        .when(~known_zones, "unknown_zone")
+        .when((miles < 0) | (miles > MAX_MILES), "impossible_distance")
+        .when((dropoff <= pickup) & ~_in_repeated_hour(month), "dropoff_not_after_pickup")
+    )
+    return trips.withColumn("reject_reason", reason)
+
+
+def quarantined(checked: DataFrame) -> DataFrame:
+    """Return the trips that are not accepted: source columns and ``reject_reason``.
+
+    Args:
+        checked: trips with their reject_reason.
+    """
+    accepted = _accepted(checked).withColumn("trip_key", F.xxhash64(*_TRIP_KEY))
+    suspect_keys = accepted.groupBy("trip_key").count().where("count > 1").select("trip_key")
+    copy = F.row_number().over(Window.partitionBy(*NAMES).orderBy(F.lit(1)))
+    duplicates = (
+        accepted.join(suspect_keys, "trip_key", "left_semi")
+        .withColumn("copy", copy)
+        .where("copy > 1")
+        .withColumn("reject_reason", F.lit(DUPLICATE))
+    )
+    columns = [*NAMES, "reject_reason"]
+    return checked.where(F.col("reject_reason").isNotNull()).select(columns).unionByName(duplicates.select(columns))
+
+
+def curated(checked: DataFrame, quarantine: DataFrame) -> DataFrame:
+    """Return the accepted trips with ``company``, ``wait_s`` and ``arrival_s``.
+
+    Args:
+        checked: trips with their reject_reason.
+        quarantine: what :func:`quarantined` made of them, as it was stored: so the search for duplicates, which needs
+            a pass over the whole month, is done once.
+    """
+    repeated = quarantine.where(F.col("reject_reason") == DUPLICATE).select(NAMES).distinct()
+    trips, copies = _accepted(checked).alias("trips"), repeated.alias("copies")
+    same = [F.col(f"trips.{name}") == F.col(f"copies.{name}") for name in _TRIP_KEY]
+    same += [F.col(f"trips.{name}").eqNullSafe(F.col(f"copies.{name}")) for name in NAMES if name not in _TRIP_KEY]
+    return _enriched(trips.join(copies, same, "left_anti").unionByName(repeated))
+
+
+def _accepted(checked: DataFrame) -> DataFrame:
+    return checked.where(F.col("reject_reason").isNull()).select(NAMES)
+
+
+def _enriched(trips: DataFrame) -> DataFrame:
+    company = F.lit(None).cast("string")
+    for licence, name in COMPANIES.items():
+        company = F.when(F.col("hvfhs_license_num") == licence, name).otherwise(company)
+    return trips.select(
+        company.alias("company"),
+        *NAMES,
+        _whole_seconds("request_datetime", "pickup_datetime").alias("wait_s"),
+        _whole_seconds("request_datetime", "on_scene_datetime").alias("arrival_s"),
+    )
+
+
+def _instant(wall_clock: datetime) -> Column:
+    return F.lit(wall_clock.isoformat(sep=" ")).cast("timestamp_ntz")
+
+
+def _micros(name: str) -> Column:
+    return F.unix_micros(F.col(name).cast("timestamp"))
+
+
+def _whole_seconds(start: str, end: str) -> Column:
+    # try_cast: times that lie a lifetime apart are nonsense in one trip, not a reason to stop the month.
+    return F.floor((_micros(end) - _micros(start)) / 1_000_000).try_cast("int")
+
+
+def _in_repeated_hour(month: Month) -> Column:
+    """Tell whether a trip lies in the hour that the clock repeats and its ``trip_time`` (s) explains the times."""
+    if month.repeated_hour is None:
+        return F.lit(False)
+    start, end = map(_instant, month.repeated_hour)
+    pickup, dropoff = F.col("pickup_datetime"), F.col("dropoff_datetime")
+    elapsed_s = (_micros("dropoff_datetime") - _micros("pickup_datetime")) / 1_000_000 + 3600
+    explained = F.abs(elapsed_s - F.col("trip_time")) <= DST_TOLERANCE_S
+    inside = (pickup >= start) & (pickup < end) & (dropoff >= start) & (dropoff < end)
+    return F.coalesce(inside & explained, F.lit(False))
