@@ -64,6 +64,13 @@ class Airflow:
         found = self._call("GET", f"dags/{dag_id}/dagRuns?run_after_gte={since}&order_by=run_after&limit=100")
         return list(found["dag_runs"])
 
+    def fail_active_runs(self, dag_id: str) -> int:
+        """Mark the runs of a DAG that are queued or running as failed, and return how many those were."""
+        active = self._call("GET", f"dags/{dag_id}/dagRuns?state=queued&state=running&limit=100")["dag_runs"]
+        for run in active:
+            self._call("PATCH", f"dags/{dag_id}/dagRuns/{run['dag_run_id']}", {"state": "failed"})
+        return len(active)
+
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return the task instances of a run."""
         return list(self._call("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000")["task_instances"])
