@@ -1,0 +1,1 @@
+"""What the project claims about speed, and the program that measures it: ``python -m benchmarks``."""
