@@ -1,0 +1,66 @@
+"""Rank the zones whose share of trips rose, for one month or several, from the popular_zones of all months it takes."""
+
+import argparse
+from dataclasses import dataclass
+
+from spark_jobs.common import tables
+from spark_jobs.common.month import Month
+from spark_jobs.common.program import ArgumentParser, month, run, version
+from spark_jobs.common.session import session
+from spark_jobs.hvfhv.rising import BASELINE_MONTHS, rising_zones
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """An argument MONTH=VALUE."""
+
+    month: Month
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Assignment":
+        """Read the argument."""
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise argparse.ArgumentTypeError(f"{text!r} is not MONTH=VALUE, for example 2023-01=…")
+        return cls(month(name), value)
+
+
+def target(text: str) -> Assignment:
+    """Read MONTH=VERSION."""
+    assignment = Assignment.parse(text)
+    version(assignment.value)
+    return assignment
+
+
+def main() -> None:
+    """Write each target month's partition of rising_zones."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--target", action="append", type=target, required=True, help="MONTH=VERSION to write; may be repeated"
+    )
+    parser.add_argument(
+        "--popular",
+        action="append",
+        type=Assignment.parse,
+        required=True,
+        help="MONTH=FOLDER of that month's popular_zones: the targets' and those of the three months before each",
+    )
+    parser.add_argument("--lake", required=True, help="root of the lake: s3://bucket[/prefix] or a local folder")
+    args = parser.parse_args()
+    folders = {popular.month: popular.value for popular in args.popular}
+    for wanted in args.target:
+        if wanted.month not in folders:
+            parser.error(f"--target {wanted.month} has no --popular {wanted.month}=FOLDER")
+
+    spark = session()
+    popular_zones = {month: tables.read(spark, folder) for month, folder in folders.items()}
+    for wanted in args.target:
+        before = [wanted.month.plus(-back) for back in range(1, BASELINE_MONTHS + 1)]
+        baseline = [popular_zones[month] for month in before if month in popular_zones]
+        path = tables.location(args.lake, tables.mart("rising_zones"), wanted.month, wanted.value)
+        tables.write_one_file(rising_zones(popular_zones[wanted.month], baseline), path)
+
+
+if __name__ == "__main__":
+    run(main)
