@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from taxiway.settings import Settings, SettingsError
@@ -177,3 +178,16 @@ def estimate_cost(settings: Settings, seconds: float) -> Cost:
         return Cost(seconds, instances, None)
     hourly = sum(LIST_PRICES[settings.emr_primary_type]) + workers * sum(LIST_PRICES[dearest])
     return Cost(seconds, instances, hourly * max(seconds, 60) / 3600)
+
+
+def cluster_cost(settings: Settings, client: Any, cluster: str) -> Cost:
+    """Estimate what a cluster has cost up to now, or to its end.
+
+    Args:
+        settings: what it was made from.
+        client: a boto3 client for EMR.
+        cluster: its id.
+    """
+    timeline = client.describe_cluster(ClusterId=cluster)["Cluster"]["Status"]["Timeline"]
+    until = timeline.get("EndDateTime") or datetime.now(UTC)
+    return estimate_cost(settings, (until - timeline["CreationDateTime"]).total_seconds())

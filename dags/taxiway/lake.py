@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from taxiway.settings import Settings, settings
 
@@ -144,6 +144,22 @@ class Partition:
         """What the month need not be analysed for again: its inputs, and those of a version that was taken back."""
         names = ("inputs", "previous_inputs") if self.parameters.get("rolled_back") else ("inputs",)
         return {self.parameters[name] for name in names if name in self.parameters}
+
+
+class Publication(TypedDict):
+    """Versions of a month's tables to be published together, as plain data that Airflow hands on between tasks.
+
+    Keys:
+        month: ``YYYY-MM``.
+        inputs: see :class:`Partition`.
+        locations: name of the table → folder of the version.
+        rows: name of the table → its number of rows.
+    """
+
+    month: str
+    inputs: str
+    locations: dict[str, str]
+    rows: dict[str, int]
 
 
 def join_inputs(sha256s: Sequence[str]) -> str:
@@ -300,47 +316,43 @@ class Lake:
 
     # Publishing -----------------------------------------------------------------------------------------------------
 
-    def publish(
-        self, month: str, locations: Mapping[Table, str], rows: Mapping[Table, int], inputs: str, run_id: str
-    ) -> list[Table]:
+    def publish(self, publication: Publication, run_id: str) -> list[str]:
         """Make versions the ones that readers see; nothing happens where they are already.
 
         A whole month (the curated trips among its tables) is what a roll-back goes back to. Tables published without
         them replace a part of it, and leave the version to go back to as it is.
 
         Args:
-            month: of all tables.
-            locations: folder of the new version.
-            rows: number of rows of the new version.
-            inputs: see :class:`Partition`; kept with every table.
-            run_id: the Airflow run.
+            publication: the new versions.
+            run_id: the Airflow run, kept with every table.
 
         Returns:
-            the tables that moved.
+            the names of the tables that moved.
         """
         self._ensure_tables()
+        month, locations = publication["month"], publication["locations"]
         old_trips = self.partition(TRIPS, month)
         old_version = old_trips.version if old_trips else ""
-        new_version = version_of(locations[TRIPS]) if TRIPS in locations else old_version
+        new_version = version_of(locations[TRIPS.name]) if TRIPS.name in locations else old_version
         moved = []
-        for table in (table for table in TABLES if table in locations):
-            old = self.partition(table, month)
-            if old and old.location == locations[table]:
+        for table in (table for table in TABLES if table.name in locations):
+            location, old = locations[table.name], self.partition(table, month)
+            if old and old.location == location:
                 continue
             parameters = {
-                "version": version_of(locations[table]),
+                "version": version_of(location),
                 "trips_version": new_version,
                 "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "inputs": inputs,
-                "rows": str(rows[table]),
+                "inputs": publication["inputs"],
+                "rows": str(publication["rows"][table.name]),
                 "run_id": run_id,
             }
             if old and new_version != old_version == old.parameters["trips_version"]:
                 parameters |= _as_previous(old)
             elif old:  # a part of this month, or left by a publication that was never finished
-                parameters |= {key: value for key, value in old.parameters.items() if key.startswith("previous_")}
-            self._move(table, month, locations[table], parameters, exists=old is not None)
-            moved.append(table)
+                parameters |= {name: value for name, value in old.parameters.items() if name.startswith("previous_")}
+            self._move(table, month, location, parameters, exists=old is not None)
+            moved.append(table.name)
         return moved
 
     def roll_back(self, month: str) -> list[Table]:

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     poll_s: int = Field(
         default=30, ge=1, le=600, description="seconds between two looks at AWS or at the ingestion log"
     )
+    join_minutes: float = Field(
+        30, ge=0, le=24 * 60, description="minutes that an analysis waits for downloads under way, to share its cluster"
+    )
     months_wait_h: float = Field(default=24, gt=0, le=24 * 14, description="hours to wait until a month is complete")
 
     # The EMR cluster.

@@ -1,0 +1,232 @@
+"""What a run of ``hvfhv_analysis`` is to do: which months, whether to wait, which versions and Spark steps.
+
+A job is one month of a run, as plain data that Airflow hands on between tasks:
+
+    {"month": "2023-01", "version": "20261121T101112123456Z", "inputs": [a taxiway.catalogue.Input as a dict, …]}
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from taxiway.emr import spark_step
+from taxiway.lake import POPULAR_ZONES, TRIPS, Lake, Partition, join_inputs, version_of
+from taxiway.settings import Settings
+
+if TYPE_CHECKING:
+    from taxiway.catalogue import Attempt, Dataset, Input
+
+log = logging.getLogger(__name__)
+
+Job = dict[str, Any]
+Step = dict[str, Any]
+
+BASELINE_MONTHS = 3
+# EMR takes some 10,000 characters of arguments a step; a target costs about 200.
+TARGETS_PER_STEP = 24
+
+
+class PlanError(RuntimeError):
+    """The run cannot do what it was asked for; the text is one sentence."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run was started for.
+
+    Attributes:
+        months: that must be complete before the run goes on.
+        again: those of them that are analysed even if nothing changed.
+    """
+
+    months: frozenset[str]
+    again: frozenset[str]
+
+
+def read_request(events: Iterable[Mapping[str, Any]], months: Collection[str]) -> Request:
+    """Return what asset events and the parameter ``months`` ask for.
+
+    Args:
+        events: their extras: ``{"month": "2023-01", "again": false}``.
+        months: analysed whatever happened before.
+    """
+    events = list(events)
+    return Request(
+        months=frozenset(months) | {event["month"] for event in events},
+        again=frozenset(months) | {event["month"] for event in events if event.get("again")},
+    )
+
+
+def waits_for(
+    request: Request,
+    latest: Sequence[tuple["Dataset", "Attempt | None"]],
+    *,
+    joins: bool,
+) -> list[str]:
+    """Return what the run has to wait for, a sentence each; nothing if it can go on.
+
+    It waits for every data set of the months it was asked for, and, as long as it joins them, for all downloads under
+    way, so that months that arrive together share a cluster.
+
+    Args:
+        request: see :class:`Request`.
+        latest: every data set of the catalogue with its latest attempt.
+        joins: whether other months' downloads are waited for.
+
+    Raises:
+        PlanError: a month that was asked for has no data set.
+    """
+    known = {dataset.month for dataset, _ in latest}
+    if unknown := sorted(request.months - known):
+        raise PlanError(f"The catalogue has no data set of {', '.join(unknown)}: load one, or leave the month out.")
+    reasons = []
+    for dataset, attempt in latest:
+        status = str(attempt.status) if attempt else "not collected yet"
+        if status == "complete" or not (dataset.month in request.months or (joins and status == "running")):
+            continue
+        error = f" ({attempt.error})" if attempt and attempt.error else ""
+        reasons.append(f"Data set {dataset.name} of {dataset.month} is {status}{error}.")
+    return reasons
+
+
+def choose_jobs(
+    request: Request,
+    complete: Mapping[str, Sequence["Input"]],
+    published: Mapping[str, Partition],
+    now: datetime,
+) -> list[Job]:
+    """Return the jobs of a run: months asked for again, and months whose files are not those that were published.
+
+    Args:
+        request: see :class:`Request`.
+        complete: month → its files.
+        published: month → the published partition of the curated trips.
+        now: becomes the version.
+    """
+    version = now.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    jobs = []
+    for month, files in sorted(complete.items()):
+        inputs = join_inputs([file.sha256 for file in files])
+        settled = month in published and inputs in published[month].settled_inputs
+        if month in request.again or not settled:
+            jobs.append({"month": month, "version": version, "inputs": [asdict(file) for file in files]})
+    return jobs
+
+
+def plan_run(
+    events: Iterable[Mapping[str, Any]], months: Collection[str], started: datetime, lake: Lake
+) -> list[Job] | None:
+    """Look at the catalogue and the lake, and return the jobs of the run; None while it has to wait.
+
+    Args:
+        events: extras of the asset events that started the run.
+        months: its parameter.
+        started: when the run began.
+        lake: says what is published.
+
+    Raises:
+        PlanError: a month that was asked for has no data set, or was not complete in time.
+    """
+    from taxiway import catalogue
+
+    engine = catalogue.open_catalogue()
+    request = read_request(events, months)
+    now, limit = datetime.now(UTC), lake.settings.months_wait_h
+    joins = now < started + timedelta(minutes=lake.settings.join_minutes)
+    if reasons := waits_for(request, catalogue.latest_attempts(engine), joins=joins):
+        if now > started + timedelta(hours=limit):
+            raise PlanError(f"The run waited {limit:g} hours in vain. {' '.join(reasons)}")
+        log.info("Waiting. %s", " ".join(reasons))
+        return None
+    return choose_jobs(request, catalogue.complete_months(engine), lake.partitions(TRIPS), now)
+
+
+# ── Months that depend on one another ───────────────────────────────────────────────────────────────────────────────
+
+
+def shift(month: str, by: int) -> str:
+    """Return the month that lies ``by`` months after another (before it, if negative)."""
+    year, index = divmod(int(month[:4]) * 12 + int(month[5:]) - 1 + by, 12)
+    return f"{year}-{index + 1:02d}"
+
+
+def dependants(analysed: Collection[str], published: Collection[str]) -> dict[str, list[str]]:
+    """Return which published months have an analysed month in their baseline, so that their rising zones change.
+
+    Args:
+        analysed: months of the run whose marts are made.
+        published: months that readers see.
+
+    Returns:
+        analysed month → later months, each under the last analysed month before it.
+    """
+    owner = {
+        shift(month, by): month
+        for month in sorted(analysed)
+        for by in range(1, BASELINE_MONTHS + 1)
+        if shift(month, by) in published and shift(month, by) not in analysed
+    }
+    return {month: sorted(later for later in owner if owner[later] == month) for month in analysed}
+
+
+# ── Steps ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def curate_steps(lake: Lake, job: Job, attempt: int) -> list[Step]:
+    """Return the step that curates a month, into a version of its own for every try."""
+    inputs = [argument for file in job["inputs"] for argument in ("--input", file["uri"])]
+    arguments = [*_partition(lake.settings, job["month"], f"{job['version']}.{attempt}"), *inputs]
+    return [spark_step(lake.settings, f"curate {job['month']}", "hvfhv/curate.py", arguments)]
+
+
+def mart_steps(lake: Lake, job: Job) -> list[Step]:
+    """Return the steps, independent of each other, that build a month's marts.
+
+    Marts lie under the version of the curated trips that they are made from. So a second try writes where the first
+    one did, which nobody reads yet; once it is published, only a new version will do.
+
+    Raises:
+        PlanError: the version is published.
+        LakeError: the month's trips are not curated.
+    """
+    month, trips = job["month"], lake.attempt(TRIPS, job["month"], job["version"])
+    published = lake.partition(TRIPS, month)
+    if published and published.location == trips:
+        raise PlanError(f"{month} is published from {trips}: clear curate as well, or run the DAG for it again.")
+    arguments = _partition(lake.settings, month, version_of(trips))
+    return [
+        spark_step(lake.settings, f"marts {month}", "hvfhv/build_marts.py", arguments),
+        spark_step(lake.settings, f"eta_training {month}", "eta/build_training.py", arguments),
+    ]
+
+
+def rising_zones_steps(lake: Lake, jobs: Sequence[Job], attempt: int) -> list[Step]:
+    """Return the steps that rank the rising zones of the run's months, and of the published months that those change.
+
+    Args:
+        lake: says where the marts of the other months are.
+        jobs: those whose marts are made.
+        attempt: number of the try.
+    """
+    popular = {month: partition.location for month, partition in lake.partitions(POPULAR_ZONES).items()}
+    months = {job["month"] for job in jobs}
+    later = dependants(months, lake.partitions(TRIPS).keys())
+    popular |= {job["month"]: lake.attempt(POPULAR_ZONES, job["month"], job["version"]) for job in jobs}
+    version = f"{jobs[0]['version']}.{attempt}"
+    targets = sorted(months.union(*later.values()))
+    steps = []
+    for start in range(0, len(targets), TARGETS_PER_STEP):
+        chosen = targets[start : start + TARGETS_PER_STEP]
+        needed = sorted({shift(month, -by) for month in chosen for by in range(BASELINE_MONTHS + 1)} & popular.keys())
+        arguments = ["--lake", lake.settings.lake]
+        arguments += [word for month in chosen for word in ("--target", f"{month}={version}")]
+        arguments += [word for month in needed for word in ("--popular", f"{month}={popular[month]}")]
+        name = f"rising_zones {chosen[0]} to {chosen[-1]}" if len(chosen) > 1 else f"rising_zones {chosen[0]}"
+        steps.append(spark_step(lake.settings, name, "hvfhv/rank_rising_zones.py", arguments))
+    return steps
+
+
+def _partition(settings: Settings, month: str, version: str) -> list[str]:
+    return ["--month", month, "--lake", settings.lake, "--version", version]
