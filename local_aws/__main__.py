@@ -16,7 +16,8 @@ from typing import IO
 from local_aws.database import Database
 from local_aws.engines import engine
 from local_aws.machine import Machine
-from local_aws.server import Router, Server, listen, moto_application
+from local_aws.moto_services import open_moto
+from local_aws.server import Router, Server, listen
 from local_aws.services import SERVICES
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
@@ -153,7 +154,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     )
     services = {name: open_service(machine) for name, open_service in SERVICES.items()}
     health = {"status": "ok", "endpoint": endpoint, "engine": spark.name, "services": ["moto", *services]}
-    server = Server(listener, Router(services, moto_application(), health))
+    s3, others = open_moto(data, database)
+    server = Server(listener, Router({"s3": s3, "": s3, **services}, others, health))
     server.start()
     threading.Thread(target=spark.warm, name="warm", daemon=True).start()
     name = {"sail": "Sail", "spark": "Apache Spark"}[spark.name]

@@ -3,7 +3,7 @@
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -12,9 +12,9 @@ from botocore import xform_name
 from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
-log = logging.getLogger(__name__)
+from local_aws.wsgi import Environ, StartResponse
 
-StartResponse = Callable[..., Any]
+log = logging.getLogger(__name__)
 
 
 class AwsError(Exception):
@@ -40,7 +40,7 @@ class JsonService:
     def _model(self) -> ServiceModel:
         return ServiceModel(botocore.loaders.Loader().load_service_model(self.service, "service-2"), self.service)
 
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         try:
             status, answer = 200, _without_none(self._answer(environ))
@@ -58,7 +58,7 @@ class JsonService:
         start_response(f"{status} {'OK' if status == 200 else 'Error'}", headers)
         return [body]
 
-    def _answer(self, environ: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, environ: Environ) -> dict[str, Any]:
         name = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         if name not in self._model.operation_names:
             raise AwsError("UnknownOperationException", f"{self.service} has no operation {name!r}.")

@@ -1,58 +1,44 @@
 """The endpoint: one HTTP server, and who answers a request."""
 
 import json
-import os
-import re
 import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import waitress.server
 
-from local_aws.services import Service
-
-StartResponse = Callable[..., Any]
-Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+from local_aws.wsgi import Application, Environ, StartResponse, answer, signed_for
 
 HEALTH_PATH = "/_local_aws/health"
 _THREADS = 16
-_SCOPE = re.compile(r"Credential=[^/]+/[^/]+/[^/]+/([^/]+)/aws4_request")
-
-
-def moto_application() -> Application:
-    """Return moto's WSGI application, for every service that is not ours."""
-    # A web page must not read what is here; and a name in front of the host is not a bucket but, in a cluster, us.
-    os.environ.update(MOTO_DISABLE_GLOBAL_CORS="true", S3_IGNORE_SUBDOMAIN_BUCKETNAME="true")
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-
-    return DomainDispatcherApplication(create_backend_app)
 
 
 class Router:
     """The WSGI application of the endpoint: hands each request to the service that its signature names."""
 
-    def __init__(self, services: Mapping[str, Service], others: Application, health: Mapping[str, Any]) -> None:
+    def __init__(self, services: Mapping[str, Application], others: Application, health: Mapping[str, Any]) -> None:
+        """Route requests.
+
+        Args:
+            services: applications by the name that stands in a request's signature; "" answers unsigned requests.
+            others: answers what none of them does.
+            health: what the health URL says.
+        """
         self._services = services
         self._others = others
         self._health = json.dumps(health).encode()
 
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         path = environ["PATH_INFO"]
         if path == HEALTH_PATH:
-            return _answer(start_response, "200 OK", "application/json", self._health)
+            return answer("200 OK", "application/json", self._health).send(start_response)
         if path.startswith("/moto-api"):  # moto's own controls, one of which forgets everything
-            return _answer(start_response, "404 Not Found", "text/plain", b"not offered")
+            return answer("404 Not Found", "text/plain", b"not offered").send(start_response)
         environ["RAW_URI"] = environ["REQUEST_URI"]  # where moto looks for the path as it was sent
-        scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
-        service = self._services.get(scope[1]) if scope else None
-        return (service or self._others)(environ, start_response)
-
-
-def _answer(start_response: StartResponse, status: str, content_type: str, body: bytes) -> Iterable[bytes]:
-    start_response(status, [("Content-Type", content_type), ("Content-Length", str(len(body)))])
-    return [body]
+        service, _ = signed_for(environ)
+        return self._services.get(service, self._others)(environ, start_response)
 
 
 class Server:

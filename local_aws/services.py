@@ -1,16 +1,17 @@
 """The services that are ours. Everything else is moto's."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from local_aws import emr
 from local_aws.machine import Machine
+from local_aws.wsgi import Environ, StartResponse
 
 
 class Service(Protocol):
     """A WSGI application that answers for one AWS service."""
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         ...
 

@@ -1,0 +1,145 @@
+"""What survives a restart of the services that moto keeps in memory: the requests that made it, which are made again.
+
+A request is written down when moto has carried it out and before it is answered; at the next start the requests are
+handed to moto in the same order. moto's random numbers are seeded for each, so that ARNs and the like are the same.
+"""
+
+import io
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+from moto.moto_api._internal import mock_random
+
+from local_aws.database import Database
+from local_aws.glue_catalogue import GlueCatalogue
+from local_aws.wsgi import Answer, Application, Environ, StartResponse, call, signed_for
+
+log = logging.getLogger(__name__)
+
+_SERVICES = ("glue", "secretsmanager", "sns", "sqs", "ssm")
+_VERBS = (
+    *("Add", "Cancel", "Confirm", "Create", "Delete", "Label", "Put", "Remove", "Restore", "Rotate", "Set"),
+    *("Subscribe", "Tag", "Unlabel", "Unsubscribe", "Untag", "Update"),
+)
+
+
+class Journal:
+    """The requests that are made again at the next start."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        with database.transaction() as connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS journal (place INTEGER PRIMARY KEY, service TEXT, subject TEXT, "
+                "operation TEXT, time REAL, seed INTEGER, environ TEXT, body BLOB)"
+            )
+
+    def write(
+        self, service: str, subject: str, operation: str, environ: Environ, body: bytes, *, seed: int = 0
+    ) -> None:
+        """Write down a request that was carried out.
+
+        Args:
+            service: its service.
+            subject: what it changes, "" if nobody needs to know.
+            operation: what it does.
+            environ: its WSGI environment.
+            body: its body.
+            seed: of moto's random numbers while it was carried out.
+        """
+        if self._is_known(service, subject, operation, body):
+            return
+        texts = json.dumps({name: value for name, value in environ.items() if isinstance(value, str)})
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO journal (service, subject, operation, time, seed, environ, body) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (service, subject, operation, time.time(), seed, texts, body),
+            )
+
+    def _is_known(self, service: str, subject: str, operation: str, body: bytes) -> bool:
+        """Say whether it creates once more what is there, as start-up scripts do: nothing to write down."""
+        if not operation.startswith("Create"):
+            return False
+        with self._database.transaction() as connection:
+            (created,) = connection.execute(
+                "SELECT max(place) FROM journal WHERE service = ? AND subject = ? AND operation = ? AND body = ?",
+                (service, subject, operation, body),
+            ).fetchone()
+            (deleted,) = connection.execute(
+                "SELECT max(place) FROM journal WHERE service = ? AND operation LIKE 'Delete%'", (service,)
+            ).fetchone()
+        return created is not None and created > (deleted or 0)
+
+    def forget(self, service: str, subject: str, operation: str | None = None) -> None:
+        """Strike out what was written of a subject, or of one operation on it."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM journal WHERE service = ? AND subject = ? AND operation = coalesce(?, operation)",
+                (service, subject, operation),
+            )
+
+    def replay(self, application: Application) -> list[tuple[str, str, float]]:
+        """Make all requests again; return (service, subject, time) of each."""
+        with self._database.transaction() as connection:
+            rows = connection.execute("SELECT * FROM journal ORDER BY place").fetchall()
+        for _, service, subject, operation, _, seed, texts, body in rows:
+            mock_random.seed(seed)
+            again = call(
+                application, json.loads(texts) | {"wsgi.input": io.BytesIO(body), "wsgi.errors": io.StringIO()}
+            )
+            if not again.good:
+                log.warning("%s %s %s could not be brought back: %s", service, operation, subject, again.body[:300])
+        mock_random.seed()
+        return [(service, subject, moment) for _, service, subject, _, moment, *_ in rows]
+
+
+class Remembered:
+    """The WSGI application in front of moto's services other than S3."""
+
+    def __init__(self, application: Application, journal: Journal, glue: GlueCatalogue) -> None:
+        self._moto = application
+        self._journal = journal
+        self._glue = glue
+        self._lock = threading.Lock()  # moto's random numbers are everybody's
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        service, region = signed_for(environ)
+        if service not in _SERVICES:
+            return self._moto(environ, start_response)
+        body = environ["wsgi.input"].read()
+        environ["wsgi.input"] = io.BytesIO(body)
+        operation = _operation(environ, body)
+        if not operation.startswith(_VERBS) or (service == "sqs" and "Message" in operation):
+            return self._moto(environ, start_response)
+        with self._lock:
+            return self._change(service, region, operation, environ, body).send(start_response)
+
+    def _change(self, service: str, region: str, operation: str, environ: Environ, body: bytes) -> Answer:
+        seed = int.from_bytes(os.urandom(7))
+        mock_random.seed(seed)
+        try:
+            done = call(self._moto, environ)
+        finally:
+            mock_random.seed()
+        if done.good and not (service == "glue" and self._glue.save(region, operation, _json(body))):
+            self._journal.write(service, "", operation, environ, body, seed=seed)
+        return done
+
+
+def _operation(environ: Environ, body: bytes) -> str:
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return str(target).rpartition(".")[2]
+    return parse_qs(body.decode("latin-1")).get("Action", [""])[0]  # the query protocol, of SNS
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    request = json.loads(body or b"{}")
+    return request if isinstance(request, dict) else {}
