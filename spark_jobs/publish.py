@@ -1,7 +1,7 @@
 """Publish the Spark programs to S3: ``python -m spark_jobs.publish s3://bucket/prefix [--version VERSION]``.
 
 To ``<prefix>/<version>/`` go ``spark_jobs.zip``, which is this package for ``--py-files``, and the programs that steps
-name. Without ``--version`` it is the git commit, with a hash of the content if the package differs from that commit; so a
+name. Without ``--version`` it is the git commit, with a hash of the content if the package differs from it; so a
 version never changes its content, and publishing it again changes nothing.
 """
 
@@ -16,11 +16,15 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from spark_jobs.common.program import ArgumentParser, JobError, version
+from spark_jobs.common.arguments import ArgumentParser, version
 
 PACKAGE = Path(__file__).resolve().parent
 PROGRAMS = ("hvfhv/curate.py", "hvfhv/build_marts.py", "hvfhv/rank_rising_zones.py", "eta/build_training.py")
 ARCHIVE = "spark_jobs.zip"
+
+
+class PublishError(Exception):
+    """The programs cannot be published; the text is one sentence."""
 
 
 def archive() -> bytes:
@@ -38,13 +42,13 @@ def default_version(content: bytes) -> str:
     """Return the version that the content of :func:`archive` has by itself.
 
     Raises:
-        JobError: git does not know this folder.
+        PublishError: git does not know this folder.
     """
     try:
         commit = _git("rev-parse", "HEAD")
         changed = _git("status", "--porcelain", "--", ".")
     except (OSError, subprocess.CalledProcessError):
-        raise JobError(f"{PACKAGE} is in no git repository that could tell its commit; give --version.") from None
+        raise PublishError(f"{PACKAGE} is in no git repository that could tell its commit; give --version.") from None
     return f"{commit}-{hashlib.sha256(content).hexdigest()[:12]}" if changed else commit
 
 
@@ -56,11 +60,11 @@ def publish(destination: str, name: str | None) -> str:
         name: the version; None for :func:`default_version`.
 
     Raises:
-        JobError: the destination is not such a URI, or S3 refuses.
+        PublishError: the destination is not such a URI, or S3 refuses.
     """
     match = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[^/]+)*)/?", destination)
     if not match:
-        raise JobError(f"{destination!r} is not a folder on S3; write it as s3://bucket/prefix.")
+        raise PublishError(f"{destination!r} is not a folder on S3; write it as s3://bucket/prefix.")
     bucket, prefix = match.groups()
     content = archive()
     folder = f"{prefix}/{name or default_version(content)}".lstrip("/")
@@ -71,10 +75,10 @@ def publish(destination: str, name: str | None) -> str:
             s3.put_object(Bucket=bucket, Key=f"{folder}/{path}", Body=body)
     except ClientError as error:
         if error.response["Error"]["Code"] == "NoSuchBucket":
-            raise JobError(f"The bucket {bucket!r} does not exist; create it or name another.") from None
-        raise JobError(f"S3 refuses s3://{bucket}/{folder}: {error.response['Error']['Message']}.") from None
+            raise PublishError(f"The bucket {bucket!r} does not exist; create it or name another.") from None
+        raise PublishError(f"S3 refuses s3://{bucket}/{folder}: {error.response['Error']['Message']}.") from None
     except BotoCoreError as error:
-        raise JobError(f"S3 cannot be reached for s3://{bucket}/{folder}: {error}.") from None
+        raise PublishError(f"S3 cannot be reached for s3://{bucket}/{folder}: {error}.") from None
     return f"s3://{bucket}/{folder}"
 
 
@@ -86,7 +90,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         sys.stdout.write(publish(args.destination, args.version) + "\n")
-    except JobError as fault:
+    except PublishError as fault:
         sys.exit(str(fault))
 
 

@@ -1,7 +1,8 @@
 """Build the ETA training rows of a month from its curated HVFHV trips."""
 
 from spark_jobs.common import tables
-from spark_jobs.common.program import partition_parser, run
+from spark_jobs.common.arguments import partition_parser
+from spark_jobs.common.program import run
 from spark_jobs.common.session import session
 from spark_jobs.eta.training import eta_training
 

@@ -1,7 +1,8 @@
 """Build the marts of a month from its curated trips: service_quality, market_share, popular_zones and trend."""
 
 from spark_jobs.common import tables
-from spark_jobs.common.program import partition_parser, run
+from spark_jobs.common.arguments import partition_parser
+from spark_jobs.common.program import run
 from spark_jobs.common.session import session
 from spark_jobs.hvfhv import marts
 

@@ -1,7 +1,8 @@
 """Curate the HVFHV trips of a month: raw files in; accepted trips and quarantined trips, each with its reason, out."""
 
 from spark_jobs.common import tables
-from spark_jobs.common.program import partition_parser, run
+from spark_jobs.common.arguments import partition_parser
+from spark_jobs.common.program import run
 from spark_jobs.common.session import session
 from spark_jobs.hvfhv import curation
 from spark_jobs.hvfhv.schema import read_trips

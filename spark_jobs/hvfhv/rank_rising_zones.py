@@ -4,8 +4,9 @@ import argparse
 from dataclasses import dataclass
 
 from spark_jobs.common import tables
+from spark_jobs.common.arguments import ArgumentParser, month, version
 from spark_jobs.common.month import Month
-from spark_jobs.common.program import ArgumentParser, month, run, version
+from spark_jobs.common.program import run
 from spark_jobs.common.session import session
 from spark_jobs.hvfhv.rising import BASELINE_MONTHS, rising_zones
 
