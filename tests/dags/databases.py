@@ -1,0 +1,67 @@
+"""A MySQL-compatible server of the tests' own."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pymysql
+
+
+def find_server() -> str | None:
+    """Return the path of the server's program, None if this machine has none."""
+    path = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
+    return shutil.which("mariadbd", path=path) or shutil.which("mysqld", path=path)
+
+
+@contextmanager
+def mariadb() -> Iterator[str]:
+    """Run a MariaDB in a temporary folder, on a free port of loopback; yield the SQLAlchemy URL without a database."""
+    server = find_server()
+    assert server
+    # A short path: a socket's name is limited to about 100 characters.
+    with tempfile.TemporaryDirectory(prefix="taxiway-db-", dir="/tmp") as folder:
+        # The server refuses to run as root unless it is told to.
+        options = [f"--datadir={folder}/data", *(["--user=root"] if os.geteuid() == 0 else [])]
+        install = ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]
+        subprocess.run([*install, *options], check=True, stdout=subprocess.DEVNULL)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with Path(folder, "log").open("wb") as log:
+            process = subprocess.Popen(
+                [
+                    server,
+                    "--no-defaults",
+                    *options,
+                    f"--socket={folder}/sock",
+                    f"--pid-file={folder}/pid",
+                    "--bind-address=127.0.0.1",
+                    f"--port={port}",
+                    "--innodb-flush-log-at-trx-commit=0",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            _wait_for(port, process, Path(folder, "log"))
+            yield f"mysql+pymysql://root@127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            pymysql.connect(host="127.0.0.1", port=port, user="root").close()
+            return
+        except pymysql.OperationalError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the database server did not start: {log.read_text()[-2000:]}") from None
+            time.sleep(0.1)
