@@ -75,7 +75,7 @@ class Platform:
         Raises:
             LaptopError: it could not be started; nothing is left running.
         """
-        jobs = f"{ARTIFACTS}/{publish.version()}"
+        jobs = f"{ARTIFACTS}/{publish.default_version(publish.archive())}"
         environment = self.config.environment(jobs)
         _check_settings(environment)
         self.supervisor.start(environment, with_parent=with_parent, step_memory=os.environ.get("STEP_MEMORY") or "6g")
@@ -90,7 +90,7 @@ class Platform:
             )
             settings = read_settings()
             self._make_buckets({settings.lake, settings.emr_logs, ARTIFACTS})
-            publish.publish(ARTIFACTS)
+            publish.publish(ARTIFACTS, None)
             catalogue.migrate(self.catalogue())
             self._wait_for_airflow()
         except BaseException:
