@@ -41,6 +41,7 @@ def mariadb() -> Iterator[str]:
                     f"--socket={folder}/sock",
                     f"--pid-file={folder}/pid",
                     "--bind-address=127.0.0.1",
+                    "--skip-name-resolve",
                     f"--port={port}",
                     "--innodb-flush-log-at-trx-commit=0",
                 ],

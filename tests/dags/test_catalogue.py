@@ -94,9 +94,9 @@ def test_migrations_that_run_at_once(url: str) -> None:
     program = "import sys; from taxiway import catalogue; catalogue.migrate(catalogue.open_engine(sys.argv[1]))"
     processes = [
         subprocess.Popen([sys.executable, "-c", program, url], cwd=ROOT / "dags", stderr=subprocess.PIPE)
-        for _ in range(4)
+        for _ in range(2)
     ]
-    assert [(process.communicate()[1], process.returncode) for process in processes] == [(b"", 0)] * 4
+    assert [(process.communicate()[1], process.returncode) for process in processes] == [(b"", 0)] * 2
     assert sa.inspect(catalogue.open_engine(url)).has_table("ingestion_log")
 
 
@@ -136,9 +136,9 @@ def test_a_wrong_line_leaves_the_catalogue_as_it_was(engine: sa.Engine, tmp_path
 
 def test_a_list_may_not_take_what_the_catalogue_has(engine: sa.Engine, tmp_path: Path) -> None:
     load(engine, tmp_path, A)
-    with pytest.raises(CatalogueError, match="line 2: the URL https://example.org/a.parquet is already that of 'a'"):
+    with pytest.raises(CatalogueError, match=r"line 2: the URL https://\S+/a.parquet is already that of 'a'"):
         load(engine, tmp_path, Dataset("z", "2023-02", A.url))
-    with pytest.raises(CatalogueError, match="line 2: a file a.parquet of 2023-01 is already that of 'a'"):
+    with pytest.raises(CatalogueError, match=r"line 2: a file a\.parquet of 2023-01 is already that of 'a'"):
         load(engine, tmp_path, Dataset("z", "2023-01", "https://example.com/a.parquet"))
 
 
@@ -156,10 +156,8 @@ def test_names_are_told_apart_by_every_character(engine: sa.Engine, tmp_path: Pa
 
 def test_optional_columns_blank_lines_spaces_and_a_byte_order_mark(tmp_path: Path) -> None:
     file = tmp_path / "list.csv"
-    text = (
-        f"\ufeffurl, month ,name,expected_sha256,expected_bytes\r\n\r\n{A.url}, 2023-01 ,a,{'AB' * 32},12\r\n,,,,\r\n"
-    )
-    file.write_bytes(text.encode())
+    header = "\ufeffurl, month ,name,expected_sha256,expected_bytes"
+    file.write_bytes(f"{header}\r\n\r\n{A.url}, 2023-01 ,a,{'AB' * 32},12\r\n,,,,\r\n".encode())
     assert catalogue.read_list(file) == [(3, Dataset("a", "2023-01", A.url, 12, "ab" * 32))]
 
 
@@ -195,10 +193,7 @@ WRONG_LISTS = {
     "a password": ([HEADER, "a,2023-01,https://me:secret@example.org/a"], "line 2: the URL of example.org carries"),
     "two slashes": ([HEADER, "a,2023-01,file://folder/a"], "line 2: .* names the host 'folder'.*three slashes"),
     "a duplicate name": ([HEADER, GOOD, "a,2023-02,https://example.org/b"], "line 3: the name 'a' is already .*line 2"),
-    "two rows for a URL": (
-        [HEADER, GOOD, "b,2023-02,https://example.org/a.parquet"],
-        "line 3: the URL .* 'a' .*line 2",
-    ),
+    "two rows for a URL": ([HEADER, GOOD, f"b{GOOD[1:]}"], "line 3: the URL .* is already that of 'a' .*line 2"),
     "two rows for a file": ([HEADER, GOOD, "b,2023-01,https://x.org/a.parquet"], "line 3: a file a.parquet of 2023-01"),
     "a bad size": ([f"{HEADER},expected_bytes", f"{GOOD},1e9"], "line 2: expected_bytes '1e9' is not a number"),
     "a bad checksum": ([f"{HEADER},expected_sha256", f"{GOOD},123"], "line 2: expected_sha256 '123' is not 64"),
@@ -307,7 +302,7 @@ def test_the_same_content_is_claimed_once(engine: sa.Engine, tmp_path: Path) -> 
 
 def test_of_two_that_arrive_together_with_the_same_content_one_has_it(engine: sa.Engine, tmp_path: Path) -> None:
     load(engine, tmp_path, A, B)
-    for _ in range(5):
+    for _ in range(3):
         attempts = [catalogue.begin_attempt(engine, dataset) for dataset in (A, B)]
         barrier = threading.Barrier(2)
 
@@ -320,17 +315,17 @@ def test_of_two_that_arrive_together_with_the_same_content_one_has_it(engine: sa
 
 
 def test_parallel_tasks_do_not_lock_each_other_out(engine: sa.Engine, tmp_path: Path) -> None:
-    listed = [Dataset(f"d{n}", "2023-01", f"https://example.org/{n}.parquet") for n in range(16)]
+    listed = [Dataset(f"d{n}", "2023-01", f"https://example.org/{n}.parquet") for n in range(8)]
     load(engine, tmp_path, *listed)
 
     def work(dataset: Dataset) -> None:
-        for n in range(5):
+        for n in range(4):
             complete(engine, dataset, f"{dataset.name}-{n}")
             catalogue.latest_attempts(engine)
 
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, listed))
-    assert len(catalogue.complete_months(engine)["2023-01"]) == 16
+    assert len(catalogue.complete_months(engine)["2023-01"]) == 8
 
 
 def test_an_unknown_data_set(engine: sa.Engine) -> None:
