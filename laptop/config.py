@@ -121,6 +121,7 @@ class Config:
         if spark_jobs:
             settings["TAXIWAY_SPARK_JOBS"] = spark_jobs
         airflow = {
+            "XDG_CACHE_HOME": str(self.state / "cache"),  # nothing outside the state folder
             "AIRFLOW_HOME": str(self.airflow_home),
             "AIRFLOW_CONN_TLC_CATALOG": json.dumps({"conn_type": "sqlite", "host": str(self.catalogue_file)}),
             "AIRFLOW_CONN_AWS_DEFAULT": "aws://",

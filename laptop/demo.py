@@ -1,6 +1,9 @@
 """The main job, followed: collects and analyses the months of a list, tells what happens, and shows what came out."""
 
+import ast
+import contextlib
 import json
+import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +22,7 @@ from taxiway.lake import TRIPS, Lake
 COLLECTION, ANALYSIS = "hvfhv_collection", "hvfhv_analysis"
 # The analysis begins within seconds of the last collection; much later means that it never will.
 SILENCE_S = 120
+STEP_MESSAGE = re.compile(r"""'Message': ("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
 
 
 @dataclass
@@ -43,7 +47,7 @@ class Progress:
         return new
 
 
-def run_months(platform: Platform, lake: Lake, file: Path, console: Console) -> list[str]:
+def run_months(platform: Platform, lake: Lake, file: Path, console: Console, *, fresh: bool) -> list[str]:
     """Collect and analyse the months of a list, telling what happens.
 
     Args:
@@ -51,6 +55,7 @@ def run_months(platform: Platform, lake: Lake, file: Path, console: Console) -> 
         lake: to see what is published.
         file: CSV of data sets: name, month, url.
         console: to write to.
+        fresh: nobody else can have started the runs that are under way, for the platform has just begun.
 
     Returns:
         the months, earliest first.
@@ -62,6 +67,8 @@ def run_months(platform: Platform, lake: Lake, file: Path, console: Console) -> 
     months = platform.load_catalogue(file)
     progress.say(f"{file} names {len(months)} month{'s' * (len(months) != 1)}: {', '.join(months)}")
     since = datetime.now(UTC)
+    if interrupted := sum(platform.airflow.fail_active_runs(dag) for dag in (COLLECTION, ANALYSIS) if fresh):
+        progress.say(f"Gave up {interrupted} run{'s' * (interrupted != 1)} that an earlier session left unfinished")
     runs = {f"demo__{month}__{since:%Y%m%dT%H%M%S}": month for month in months}
     for run, month in runs.items():
         # The months are analysed again even if nothing changed: whoever types make demo wants to see it.
@@ -166,14 +173,13 @@ def _log(platform: Platform, task: Mapping[str, Any]) -> Path:
 
 def _why(platform: Platform, task: Mapping[str, Any]) -> str:
     """Return what the task's exception says, from its log (a JSON object a line)."""
-    reason = "its log gives no reason"
+    reason = "its process ended without a word"
     log = _log(platform, task)
     for line in log.read_text(errors="replace").splitlines() if log.exists() else []:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        for detail in entry.get("error_detail") or []:
-            reason = str(detail["exc_value"])
-            break
-    return reason
+        with contextlib.suppress(ValueError):
+            for detail in (json.loads(line).get("error_detail") or [])[:1]:
+                reason = str(detail["exc_value"])
+    # The provider wraps what EMR says of a failed step into the text of a dictionary.
+    if step := STEP_MESSAGE.search(reason):
+        reason = str(ast.literal_eval(step[1]))
+    return reason.strip().splitlines()[0]
