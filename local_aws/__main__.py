@@ -7,8 +7,10 @@ import ipaddress
 import logging
 import os
 import re
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import IO
@@ -141,6 +143,10 @@ def _serve(arguments: argparse.Namespace) -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    scratch = data / "tmp"  # of request bodies; /tmp may be small, or memory
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    tempfile.tempdir = str(scratch)
     database = Database(data / "state.db")
     machine = Machine(
         endpoint=endpoint,

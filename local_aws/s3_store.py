@@ -29,7 +29,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs
-from xml.sax.saxutils import escape
 
 import moto.s3.models
 from moto.s3.exceptions import EntityTooSmall, InvalidPart, MalformedXML, NoSuchUpload
@@ -39,7 +38,7 @@ from moto.settings import S3_UPLOAD_PART_MIN_SIZE
 
 from local_aws.database import Database
 from local_aws.journal import Journal
-from local_aws.wsgi import Answer, Application, Environ, StartResponse, answer, call
+from local_aws.wsgi import Answer, Application, Environ, StartResponse, answer, call, disk_message, s3_error
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +51,8 @@ _CHECKSUMS: dict[str, Callable[[], Any]] = {
     "sha1": lambda: hashlib.sha1(usedforsecurity=False),
     "sha256": hashlib.sha256,
 }
+# Parts of an object that a PUT can set besides its content.
+_NO_CONTENT = {"acl", "annotation", "encryption", "legal-hold", "renameObject", "retention", "tagging"}
 # The attributes of an object version in moto that JSON can hold as they are.
 _PLAIN = (
     *("_storage_class", "_etag", "_version_id", "_is_versioned", "encryption", "kms_key_id", "bucket_key_enabled"),
@@ -65,27 +66,7 @@ class S3Error(Exception):
 
     def __init__(self, status: str, code: str, message: str) -> None:
         super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-
-    def body(self) -> bytes:
-        """Return the document that says so."""
-        return (
-            '<?xml version="1.0" encoding="UTF-8"?>\n'
-            f"<Error><Code>{self.code}</Code><Message>{escape(self.message)}</Message></Error>"
-        ).encode()
-
-
-def storage_error(error: Exception, folder: Path) -> S3Error:
-    """Return what S3's caller gets when the disk does not take what it should keep."""
-    # Not 500 or 503, at which SDKs try the same again for a while.
-    free = shutil.disk_usage(folder).free / 1024**2
-    return S3Error(
-        "507 Insufficient Storage",
-        "InternalError",
-        f"The disk of {folder} did not take this ({error}; {free:.0f} MiB free); what was stored before is unharmed.",
-    )
+        self.answer = answer(status, "application/xml", s3_error(code, message))
 
 
 class _Crc32:
@@ -395,7 +376,7 @@ class S3Store:
         try:
             return self._change(environ, bucket_name, key).send(start_response)
         except S3Error as error:
-            return answer(error.status, "application/xml", error.body()).send(start_response)
+            return error.answer.send(start_response)
 
     # Reading
 
@@ -431,18 +412,20 @@ class S3Store:
 
     def _change(self, environ: Environ, bucket_name: str, key: str) -> Answer:
         token, body = None, b""
-        if environ["REQUEST_METHOD"] == "PUT" and key:
-            token = self._receive(environ)
-        elif not key:
-            body = environ["wsgi.input"].read()
-            environ["wsgi.input"] = io.BytesIO(body)
         try:
+            if environ["REQUEST_METHOD"] == "PUT" and key:
+                token = self._receive(environ)
+            elif not key:
+                body = environ["wsgi.input"].read()
+                environ["wsgi.input"] = io.BytesIO(body)
             done = call(self._moto, environ)
             if done.good and bucket_name and not key:
                 self._write_bucket(environ, bucket_name, body)
             self._save(bucket_name, key)
         except (OSError, sqlite3.Error) as error:
-            raise storage_error(error, self._blobs.folder) from None
+            # Not 500 or 503, at which SDKs try the same again for a while.
+            message = disk_message(error, self._blobs.folder)
+            raise S3Error("507 Insufficient Storage", "InternalError", message) from None
         finally:
             if token:
                 self._blobs.withdraw(token)
@@ -462,19 +445,14 @@ class S3Store:
     def _receive(self, environ: Environ) -> bytes | None:
         """Write the content that a PutObject or UploadPart carries to a blob, and put a token in its place."""
         query = parse_qs(environ["QUERY_STRING"], keep_blank_values=True)
-        if "HTTP_X_AMZ_COPY_SOURCE" in environ or not all(
-            name in ("uploadId", "partNumber") or name.lower().startswith("x-") for name in query
-        ):
+        if "HTTP_X_AMZ_COPY_SOURCE" in environ or not _NO_CONTENT.isdisjoint(query):
             return None
         trailers: dict[str, str] = {}
         pieces = _pieces(environ, trailers)
         asked = environ.get("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", "").lower()
         given = [name for name in _CHECKSUMS if f"HTTP_X_AMZ_CHECKSUM_{name.upper()}" in environ]
         given += [environ.get("HTTP_X_AMZ_TRAILER", "").lower().removeprefix("x-amz-checksum-")]
-        try:
-            blob = self._blobs.write(pieces, {name for name in (asked, *given) if name in _CHECKSUMS})
-        except OSError as error:
-            raise storage_error(error, self._blobs.folder) from None
+        blob = self._blobs.write(pieces, {name for name in (asked, *given) if name in _CHECKSUMS})
         sent = {name: environ.get(f"HTTP_X_AMZ_CHECKSUM_{name.upper()}") for name in _CHECKSUMS}
         sent |= {name.removeprefix("x-amz-checksum-"): value for name, value in trailers.items()}
         md5 = environ.get("HTTP_CONTENT_MD5")
@@ -495,7 +473,9 @@ class S3Store:
         else:
             environ.pop("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", None)
         token = self._blobs.offer(blob)
-        environ["HTTP_X_AMZ_CONTENT_SHA256"] = "UNSIGNED-PAYLOAD"
+        environ.pop("HTTP_X_AMZ_CONTENT_SHA256", None)  # the frame is off
+        if "form" in environ.get("CONTENT_TYPE", ""):  # curl's default; moto would take the token for a form
+            environ["CONTENT_TYPE"] = "binary/octet-stream"
         environ["CONTENT_LENGTH"] = str(len(token))
         environ["wsgi.input"] = io.BytesIO(token)
         return token
@@ -630,7 +610,7 @@ def _document(version: Any) -> str:
             ),
             "grants": [
                 ([(grantee.id, grantee.uri, grantee.display_name) for grantee in grant.grantees], grant.permissions)
-                for grant in version.acl.grants
+                for grant in (version.acl.grants if version.acl else ())
             ],
         }
     )

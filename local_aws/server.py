@@ -1,17 +1,26 @@
 """The endpoint: one HTTP server, and who answers a request."""
 
 import json
+import re
 import socket
+import tempfile
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import waitress.server
+import waitress.utilities
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.task import WSGITask
 
-from local_aws.wsgi import Application, Environ, StartResponse, answer, signed_for
+from local_aws.wsgi import Application, Environ, StartResponse, answer, disk_message, s3_error, signed_for
 
 HEALTH_PATH = "/_local_aws/health"
 _THREADS = 16
+_AMZ_HEADER = re.compile(rb"(?m)^X-Amz-[^:]*")
 
 
 class Router:
@@ -41,6 +50,62 @@ class Router:
         return self._services.get(service, self._others)(environ, start_response)
 
 
+class _Task(WSGITask):
+    """Leaves the names of AWS's headers as they are: SDKs take x-amz-meta-… for the spelling of a metadata key."""
+
+    def build_response_header(self) -> bytes:
+        header: bytes = super().build_response_header()
+        return _AMZ_HEADER.sub(lambda match: match[0].lower(), header)
+
+
+class _Nowhere:
+    """Takes the rest of a body for which there is no room."""
+
+    def append(self, data: bytes) -> None:
+        """Forget it."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class _NoRoom(waitress.utilities.Error):
+    code = 507
+    reason = "Insufficient Storage"
+
+    def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:  # noqa: ARG002
+        body = s3_error("InternalError", self.body)
+        return f"{self.code} {self.reason}", [("Content-Type", "application/xml")], body
+
+
+class _Parser(HTTPRequestParser):
+    """Answers where waitress would not: when the disk does not take a body, and when `Expect` comes without a body."""
+
+    _refused: OSError | None = None
+
+    def received(self, data: bytes) -> int:
+        try:
+            taken: int = super().received(data)
+        except OSError as error:
+            self._refused = error
+            with suppress(OSError):  # it still wants to write
+                self.body_rcv.buf.close()
+            self.body_rcv.buf = _Nowhere()  # a client listens when it has said everything
+            taken = super().received(data)
+        if self.completed:
+            self.expect_continue = False  # waitress would ask for the body of a request that has none, and wait for it
+            if self._refused:
+                self.error = _NoRoom(disk_message(self._refused, Path(tempfile.gettempdir())))
+        return taken
+
+
+class _Channel(HTTPChannel):
+    task_class = _Task
+    parser_class = _Parser
+
+
 class Server:
     """The HTTP server, in a thread of its own."""
 
@@ -52,9 +117,11 @@ class Server:
             connection_limit=1000,
             asyncore_use_poll=True,  # select() ends at 1024 files
             max_request_body_size=5 * 1024**4,  # S3's own limits are lower
+            recv_bytes=256 * 1024,
             channel_timeout=300,
             ident="local_aws",
         )
+        self._server.channel_class = _Channel
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
 
     def start(self) -> None:

@@ -1,9 +1,12 @@
 """The few words of WSGI that the parts of the endpoint speak with each other."""
 
 import re
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -52,3 +55,17 @@ def call(application: Application, environ: Environ) -> Answer:
         if close := getattr(pieces, "close", None):
             close()
     return Answer(started[0], started[1], body)
+
+
+def s3_error(code: str, message: str) -> bytes:
+    """Return the XML document by which S3 says an error."""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+    ).encode()
+
+
+def disk_message(error: Exception, folder: Path) -> str:
+    """Say that the disk of a folder did not take what it should keep."""
+    free = shutil.disk_usage(folder).free / 1024**2
+    return f"The disk of {folder} did not take this ({error}; {free:.0f} MiB free); what was stored before is unharmed."
