@@ -38,7 +38,7 @@ hvfhv_raw = Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")
         "owner": "data-platform",
         "execution_timeout": timedelta(minutes=5),
         "retries": 5,
-        "retry_delay": timedelta(seconds=30),
+        "retry_delay": timedelta(seconds=settings().poll_s),
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": timedelta(minutes=30),
     },

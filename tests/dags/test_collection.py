@@ -452,7 +452,8 @@ def test_a_file_that_cannot_be_read(
 
 
 def test_a_full_disk(web: Web, s3: Any, config: Settings, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collection, "TemporaryFile", lambda **_: Path("/dev/full").open("w+b"))
+    full = Path("/dev/full").open("w+b")  # noqa: SIM115 - closed by the collection
+    monkeypatch.setattr(collection, "TemporaryFile", lambda **_: full)
     dataset = listed(engine, web.serve("/trips.parquet", CONTENT))
     parts = [
         f"The folder {config.scratch_dir} ",

@@ -11,8 +11,8 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 class Web:
     """A running server.
 
-    ``answers`` says for each path how it is answered, ``requests`` are the (method, path) seen, and an answer that waits
-    ends when ``closing`` is set.
+    ``answers`` says for each path how it is answered, ``requests`` are the (method, path) seen, and an answer that
+    waits ends when ``closing`` is set.
     """
 
     def __init__(self, url: str) -> None:
