@@ -18,7 +18,7 @@ MEMORY = "4GB"
 
 
 def build(month: str, file: Path, lake: Path, version: str) -> None:
-    """Write all tables of ``month`` ("2023-10") from one raw ``file`` to ``lake``, in the layout of the Spark programs."""
+    """Write all tables of ``month`` ("2023-10") from one raw ``file`` to ``lake``, where the Spark programs would."""
     threads = os.cpu_count() or 1
     with duckdb.connect(config={"threads": threads, "memory_limit": MEMORY}) as connection:
         connection.execute("SET preserve_insertion_order = false")
@@ -29,7 +29,8 @@ def build(month: str, file: Path, lake: Path, version: str) -> None:
         def write(table: str) -> Path:
             folder = partition(lake, PATHS[table], month, version)
             folder.mkdir(parents=True)
-            connection.execute(f"COPY {table} TO '{folder}' (FORMAT parquet, PER_THREAD_OUTPUT, OVERWRITE_OR_IGNORE)")
+            options = "FORMAT parquet, COMPRESSION zstd, PER_THREAD_OUTPUT, OVERWRITE_OR_IGNORE"
+            connection.execute(f"COPY {table} TO '{folder}' ({options})")
             return folder
 
         connection.execute((HERE / "duckdb_month.sql").read_text())
@@ -43,7 +44,7 @@ def build(month: str, file: Path, lake: Path, version: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser()
     parser.add_argument("--month", required=True)
     parser.add_argument("--input", required=True, type=Path)
     parser.add_argument("--lake", required=True, type=Path)

@@ -19,12 +19,13 @@ def month_file(rows: int = ROWS, month: str = MONTH) -> Path:
     if not file.exists():
         BENCH.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(".part")
-        _write(rows, month, part)
+        write_month(rows, month, part)
         part.rename(file)
     return file
 
 
-def _write(rows: int, month: str, file: Path) -> None:
+def write_month(rows: int, month: str, file: Path) -> None:
+    """Write a synthetic month of some rows to a Parquet ``file``; the same call writes the same rows."""
     variables = {
         "trips": rows,
         "sample": str(ROOT / "laptop/sample/*.parquet"),

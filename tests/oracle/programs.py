@@ -1,16 +1,19 @@
 """The HVFHV Spark programs, with the arguments that an EMR step gives them, on local folders."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+from spark_jobs.publish import archive
 
 ROOT = Path(__file__).parents[2]
 ZONE_LOOKUP = ROOT / "spark_jobs/hvfhv/taxi_zone_lookup.csv"
 
 
 def package(folder: Path) -> Path:
-    """Zip the package that the programs import from into ``folder``, as it is published, and return the zip file."""
-    return Path(shutil.make_archive(str(folder / "spark_jobs"), "zip", ROOT, "spark_jobs"))
+    """Put the package that the programs import from into ``folder``, as it is published, and return the zip file."""
+    file = folder / "spark_jobs.zip"
+    file.write_bytes(archive())
+    return file
 
 
 def of_month(package: Path, month: str, files: Sequence[Path], lake: Path, version: str) -> list[list[str]]:

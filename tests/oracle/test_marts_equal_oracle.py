@@ -67,7 +67,8 @@ def lake(files, tmp_path_factory) -> Path:
 def test_table_equals_oracle(lake: Path, oracle: duckdb.DuckDBPyConnection, month: str, table: str) -> None:
     folder = programs.partition(lake, PATHS[table], month, VERSION)
     actual = f"FROM read_parquet('{folder}/*.parquet', hive_partitioning := false)"
-    assert difference(oracle, month_of(table, month), actual, KEYS[table]) is None
+    found = difference(oracle, month_of(table, month), actual, KEYS[table])
+    assert not found, found
 
 
 def test_every_injected_fault_has_its_reason(oracle: duckdb.DuckDBPyConnection, dirty) -> None:

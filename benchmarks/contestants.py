@@ -1,0 +1,108 @@
+"""Who makes one month's outputs, and whether all of them made the same."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from itertools import count
+from math import isclose
+from pathlib import Path
+
+import duckdb
+
+from benchmarks.measure import Cost, run
+from benchmarks.synthetic import BENCH, ROOT
+from local_aws.engines import Engine, Launch, engine
+from tests.oracle import programs
+from tests.oracle.oracle import PATHS
+
+VERSION = "bench"
+STEP_MEMORY = {"STEP_MEMORY_BYTES": str(6 * 1024**3)}
+
+Totals = dict[str, list[float]]
+
+
+class Submitter:
+    """Runs programs as an EMR step of the local endpoint would, in processes that are measured."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.engine: Engine = engine(name)
+        self._folder = folder
+        self._number = count()
+
+    def run(self, arguments: list[str]) -> Cost:
+        """Run what ``spark-submit`` is given."""
+        folder = self._folder / f"step-{next(self._number)}"
+        folder.mkdir(parents=True)
+        return run(self.engine.command(arguments, folder, STEP_MEMORY))
+
+
+def our_jobs(engine_name: str) -> Callable[[Path, str, Path], Cost]:
+    """Return what runs this repository's Spark programs on an engine, each in a process of its own."""
+
+    def make(file: Path, month: str, lake: Path) -> Cost:
+        submitter = Submitter(engine_name, lake.with_name("steps"))
+        package = programs.package(lake.parent)
+        steps = programs.of_month(package, month, [file], lake, VERSION)
+        steps.append(programs.of_rising_zones(package, [month], [month], lake, VERSION))
+        return sum((submitter.run(step) for step in steps), Cost(0, 0))
+
+    return make
+
+
+def straightforward(file: Path, month: str, lake: Path) -> Cost:
+    """Run the plain PySpark program, on the same engine and with the same settings as our jobs."""
+    arguments = {"month": month, "input": file, "lookup": programs.ZONE_LOOKUP, "lake": lake, "version": VERSION}
+    words = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
+    submitter = Submitter("spark", lake.with_name("steps"))
+    return submitter.run([str(ROOT / "benchmarks/straightforward.py"), *words])
+
+
+def duckdb_program(file: Path, month: str, lake: Path) -> Cost:
+    """Run the DuckDB program."""
+    command = [sys.executable, "-m", "benchmarks.duckdb_month", "--month", month, "--input", str(file)]
+    return run(Launch([*command, "--lake", str(lake), "--version", VERSION], {}, ROOT))
+
+
+CONTESTANTS = {
+    "duckdb": duckdb_program,
+    "sail": our_jobs("sail"),
+    "spark": our_jobs("spark"),
+    "straightforward": straightforward,
+}
+
+
+def compete(name: str, file: Path, month: str) -> tuple[Cost, Totals]:
+    """Let one contestant make the month; return what it took, and totals of what it made."""
+    folder = BENCH / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        cost = CONTESTANTS[name](file, month, folder / "lake")
+        return cost, totals(folder / "lake", month)
+    finally:
+        shutil.rmtree(folder)
+
+
+def totals(lake: Path, month: str) -> Totals:
+    """Return for every table the number of its rows and a total of each column, which no order of rows changes."""
+    found = {}
+    with duckdb.connect() as connection:
+        for table, path in PATHS.items():
+            files = f"read_parquet('{programs.partition(lake, path, month, VERSION)}/*.parquet')"
+            columns = connection.execute(f"DESCRIBE FROM {files}").fetchall()
+            sums = ", ".join(
+                f"count({name}), coalesce(sum({name}), 0)" if kind == "DOUBLE" else f"sum(hash({name})::DOUBLE)"
+                for name, kind, *_ in columns
+            )
+            found[table] = list(connection.execute(f"SELECT count(*), {sums} FROM {files}").fetchall()[0])
+    return found
+
+
+def disagreements(one: Totals, other: Totals) -> list[str]:
+    """Return the tables that are not the same in both."""
+    return [
+        table
+        for table in PATHS
+        if len(one[table]) != len(other[table])
+        or not all(isclose(a, b, rel_tol=1e-9) for a, b in zip(one[table], other[table], strict=True))
+    ]

@@ -1,0 +1,49 @@
+"""Does a month cost more when many are there already?"""
+
+import shutil
+from pathlib import Path
+from statistics import median
+
+from benchmarks.contestants import VERSION, Submitter
+from benchmarks.measure import Cost
+from benchmarks.synthetic import BENCH, month_file
+from tests.oracle import programs
+
+MONTHS = [f"{year}-{month:02}" for year in (2022, 2023) for month in range(1, 13)]
+ROWS = 300_000
+ROUNDS = 5
+
+
+def second_and_last() -> tuple[float, float]:
+    """Send 24 months of equal size through the programs on Sail.
+
+    The 2nd month enters a lake of one month, the 24th a lake of 23. Both are made several times, in turns, so that
+    whatever else the machine does falls on both alike.
+
+    Returns:
+        Seconds of all of a month's programs: the median of the 2nd month and of the 24th.
+    """
+    folder = BENCH / "growth"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    package = programs.package(folder)
+    submitter = Submitter("sail", folder / "steps")
+    submitter.engine.warm()
+
+    def add(lake: Path, number: int) -> float:
+        """Add, or make anew, the month of a number from 1; the pipeline gives it the up to three months before it."""
+        month, present = MONTHS[number - 1], MONTHS[max(0, number - 4) : number]
+        steps = programs.of_month(package, month, [month_file(ROWS, month)], lake, VERSION)
+        steps.append(programs.of_rising_zones(package, [month], present, lake, VERSION))
+        return sum((submitter.run(step) for step in steps), Cost(0, 0)).seconds
+
+    young, old = folder / "young", folder / "old"
+    try:
+        add(young, 1)
+        for number in range(1, 24):
+            add(old, number)
+        pairs = [(add(young, 2), add(old, 24)) for _ in range(ROUNDS)]
+    finally:
+        submitter.engine.close()
+        shutil.rmtree(folder)
+    return median(second for second, _ in pairs), median(last for _, last in pairs)

@@ -1,0 +1,83 @@
+"""Wall time and memory of whole processes."""
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from local_aws.engines import Launch
+
+_INTERVAL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a piece of work took."""
+
+    seconds: float
+    peak_bytes: int
+    """Largest sum of the resident memory of all its processes at one moment."""
+
+    def __add__(self, other: "Cost") -> "Cost":
+        """Return the cost of this work and then the other."""
+        return Cost(self.seconds + other.seconds, max(self.peak_bytes, other.peak_bytes))
+
+
+def middle(costs: Sequence[Cost]) -> Cost:
+    """Return the median time and the highest memory of several runs of the same work."""
+    return Cost(median(cost.seconds for cost in costs), max(cost.peak_bytes for cost in costs))
+
+
+def run(launch: Launch) -> Cost:
+    """Run a process to its end, with all that it starts.
+
+    Raises:
+        RuntimeError: it failed; the text has the last of what it wrote.
+    """
+    os.sync()  # what others have written must not be paid for here
+    with tempfile.TemporaryFile() as output:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            launch.argv, env=launch.env, cwd=launch.cwd, stdout=output, stderr=output, process_group=0
+        )
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, _resident(process.pid))
+            time.sleep(_INTERVAL_S)
+        seconds = time.perf_counter() - started
+        if process.returncode:
+            output.seek(0)
+            written = output.read().decode(errors="replace")[-2000:]
+            raise RuntimeError(f"{' '.join(launch.argv)} ended with status {process.returncode}:\n{written}")
+    return Cost(seconds, peak)
+
+
+def _resident(group: int) -> int:
+    """Return the resident bytes of a process group."""
+    total = 0
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == group:
+                total += process.memory_info().rss
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            continue
+    return total
+
+
+def machine() -> str:
+    """Return one line on this machine."""
+    cpus = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    memory = psutil.virtual_memory().total / 2**30
+    system = next((line.partition("=")[2].strip('"') for line in _lines("/etc/os-release") if "PRETTY" in line), "")
+    return f"{os.cpu_count()} cores{f' of {cpus[0]}' if cpus else ''}, {memory:.0f} GB of memory, {system}"
+
+
+def _lines(path: str) -> list[str]:
+    file = Path(path)
+    return file.read_text().splitlines() if file.exists() else []
