@@ -14,8 +14,7 @@ class SubmitError(Exception):
 class Launch:
     """A process to start: it runs one program to its end, and its exit status is the program's.
 
-    Start it with `subprocess.Popen(..., process_group=0)`. All that the program starts is in that process group, and
-    in this session (a warm engine's program is no descendant of the process): measure and end the group as a whole.
+    All that the program starts is in the session of this process: measure and end that as a whole.
     """
 
     argv: list[str]
@@ -34,8 +33,9 @@ class Engine(Protocol):
         Args:
             submit_args: the words after "spark-submit".
             folder: an empty working folder of this one run.
-            environment: variables of the program; AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
-                AWS_DEFAULT_REGION say where s3:// is, STEP_MEMORY_BYTES what the whole process may use.
+            environment: all variables of the program; AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
+                AWS_DEFAULT_REGION say where s3:// is, STEP_MEMORY_BYTES what its processes may use together (6 GiB
+                by default).
 
         Raises:
             SubmitError: the arguments are wrong, or a file that they name is not there.
@@ -49,3 +49,8 @@ class Engine(Protocol):
     def close(self) -> None:
         """End what `warm` has started."""
         ...
+
+
+def step_memory(environment: Mapping[str, str]) -> int:
+    """Return the bytes that all processes of a program may use together."""
+    return int(environment.get("STEP_MEMORY_BYTES", 6 * 1024**3))

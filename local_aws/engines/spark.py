@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from local_aws.engines.environment import program_environment, step_memory
-from local_aws.engines.interface import Launch
+from local_aws.engines.interface import Launch, step_memory
 from local_aws.engines.spark_jars import cache, lock, s3_jars
 from local_aws.engines.submit import Storage, parse, s3_client, stage
 
@@ -111,8 +110,13 @@ class SparkEngine:
                 argv += [option, ",".join(map(str, files))]
         argv += [str(staged.program), *submission.arguments]
         # No SPARK_HOME: with it Python would take PySpark out of a zip and compile it at each start.
-        variables = {"SPARK_LOCAL_IP": "127.0.0.1", "PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1"}
-        return Launch(argv, program_environment(environment) | variables, folder)
+        variables = {
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "SPARK_LOCAL_DIRS": str(scratch),
+            "PYTHONNOUSERSITE": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        return Launch(argv, dict(environment) | variables, folder)
 
     def warm(self) -> None:
         """Download the jars, and keep Java's loaded classes in a file that later starts map into memory.
@@ -138,6 +142,7 @@ class SparkEngine:
 
     def _train(self, endpoint: str, folder: Path) -> None:
         environment = {
+            "PATH": os.environ.get("PATH", ""),
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ACCESS_KEY_ID": "training",
             "AWS_SECRET_ACCESS_KEY": "training",
@@ -218,7 +223,6 @@ def _properties(environment: Mapping[str, str], scratch: Path, python: Path) -> 
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.local.dir": str(scratch),
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": str(2 * cores),

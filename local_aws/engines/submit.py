@@ -1,5 +1,6 @@
 """What `spark-submit` is told: its arguments, and the files that they name."""
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -212,10 +213,7 @@ def _unknown(option: str) -> str:
 
 
 def _read_properties(text: str) -> dict[str, str]:
-    # The Java form, as far as spark-defaults.conf uses it: "key value" or "key=value", # begins a comment.
-    properties = {}
-    for line in map(str.strip, text.splitlines()):
-        if line and line[0] not in "#!":
-            key, *value = line.replace("=", " ", 1).split(None, 1) if "=" in line.split()[0] else line.split(None, 1)
-            properties[key] = value[0].removeprefix("=").strip() if value else ""
-    return properties
+    # The Java form, as far as spark-defaults.conf uses it: "key value", "key=value" or "key: value"; # is a comment.
+    lines = [line.strip() for line in text.splitlines()]
+    matches = [re.fullmatch(r"([^\s=:]+)\s*[=:]?\s*(.*)", line) for line in lines if line and line[0] not in "#!"]
+    return {match[1]: match[2] for match in matches if match}
