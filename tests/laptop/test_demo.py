@@ -24,9 +24,11 @@ def write_log(platform, exception):
 
 
 def test_a_steps_own_sentence_is_dug_out_of_the_providers_text(platform):
-    failure = {"Reason": "Exit status 1.", "Message": "It isn't a \"Parquet\" file.", "LogFile": "s3://l/stderr.gz"}
-    write_log(platform, f"Error while running steps: {{'status': 'error', 'message': 'FAILED - [{failure!r}]\\nWaiter'}}")
-    assert _why(platform, TASK) == "It isn't a \"Parquet\" file."
+    failure = {"Reason": "Exit status 1.", "Message": 'It isn\'t a "Parquet" file.', "LogFile": "s3://l/stderr.gz"}
+    write_log(
+        platform, f"Error while running steps: {{'status': 'error', 'message': 'FAILED - [{failure!r}]\\nWaiter'}}"
+    )
+    assert _why(platform, TASK) == 'It isn\'t a "Parquet" file.'
 
 
 def test_other_exceptions_are_shown_by_their_first_line(platform):

@@ -41,7 +41,7 @@ def test_stop_ends_the_whole_family_even_if_it_does_not_listen(config):
     program = (
         "import signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n"
-        "deaf = 'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)'\n"
+        "deaf = 'import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(60)'\n"
         "child = subprocess.Popen([sys.executable, '-c', deaf], stdout=subprocess.PIPE, start_new_session=True)\n"
         "child.stdout.readline()\n"
         "print(child.pid, flush=True)\n"

@@ -1,0 +1,208 @@
+"""The whole platform through its commands: real scheduler, EMR steps that run, killed in the middle and run again."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from laptop.config import ROOT, Config
+from tests.oracle.comparison import difference
+from tests.oracle.oracle import KEYS, PATHS, compute, month_of
+from tests.oracle.programs import ZONE_LOOKUP
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+MONTHS = ["2023-01", "2023-02", "2023-03"]
+
+
+class Person:
+    """Types commands, as ``make`` does, for a platform of the test's own."""
+
+    def __init__(self, state: Path, ui_port: int, aws_port: int) -> None:
+        self.state = state
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_"))},
+            "STATE": str(state),
+            "UI_PORT": str(ui_port),
+            "AWS_PORT": str(aws_port),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'dags'}",
+            "COLUMNS": "200",
+        }
+        self.python = Config.from_environment({}).python("airflow")
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [str(self.python), "-m", "laptop", *words],
+            env=self.environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def type(self, *words: str) -> tuple[int, str]:
+        process = self.start(*words)
+        said, _ = process.communicate(timeout=400)
+        print(said)  # pytest shows it when a test fails
+        return process.returncode, said
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every live process that belongs to the platform, however it was started."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("STATE") == str(self.state) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def left_after(self, seconds: float) -> list[str]:
+        deadline = time.monotonic() + seconds
+        while (left := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return [" ".join(process.cmdline()) for process in left]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory):
+    python = Config.from_environment({}).python("airflow")
+    if not python.exists():
+        pytest.skip("the environment of Airflow is not installed: make setup")
+    person = Person(tmp_path_factory.mktemp("platform"), free_port(), free_port())
+    yield person
+    for process in person.processes():
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def killed(person):
+    """Kill a demo, and nothing but its own process, while a Spark step runs."""
+    demo = person.start("demo")
+    said = ""
+    for line in demo.stdout:
+        said += line
+        if re.search(r"step curate .* runs", line):
+            break
+    demo.send_signal(signal.SIGKILL)
+    demo.wait()
+    assert "step curate" in said, said
+    return person.left_after(40)
+
+
+@pytest.fixture(scope="module")
+def demo(person, killed):
+    """Run the demo to its end, on what the killed one has left."""
+    return person.type("demo")
+
+
+@pytest.fixture(scope="module")
+def results(person, demo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    status, said = person.type("results", "--to", str(folder))
+    assert status == 0, said
+    return folder
+
+
+def test_a_killed_demo_leaves_no_process(killed):
+    assert not killed
+
+
+def test_the_demo_ends_well_and_shows_what_it_found(demo):
+    status, said = demo
+    assert status == 0, said
+    for words in ("Market share and waits", "Rising zones in 2023-03", "quarantined", "list price", "2023-03.html"):
+        assert words in said
+    assert "is TERMINATED" in said
+
+
+def test_the_demo_leaves_no_process(person, demo):
+    assert not person.left_after(5)
+
+
+@pytest.mark.parametrize("month", MONTHS)
+def test_every_table_equals_the_oracle(results, month):
+    files = {each: [ROOT / f"laptop/sample/fhvhv_tripdata_sample_{each}.parquet"] for each in MONTHS}
+    year, number = month.split("-")
+    with compute(files, ZONE_LOOKUP) as oracle:
+        for table, keys in KEYS.items():
+            folder = results / PATHS[table] / f"year={year}" / f"month={number}"
+            actual = f"FROM read_parquet('{folder}/*.parquet', hive_partitioning := false)"
+            found = difference(oracle, month_of(table, month), actual, keys)
+            assert not found, f"{table}: {found}"
+
+
+def test_results_hold_nothing_but_what_is_published(results):
+    files = sorted(path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file())
+    partition = r"(curated|quarantine|marts/hvfhv)/\w+/year=2023/month=0[123]/[^/]+\.parquet"
+    assert [name for name in files if not re.fullmatch(rf"{partition}|reports/hvfhv/2023-0[123]\.html", name)] == []
+
+
+def test_up_keeps_it_running_until_down(person, demo, tmp_path):
+    """What was stored is there again; a wrong list is refused in one sentence; the platform outlives a failed demo."""
+    status, said = person.type("up")
+    assert status == 0, said
+    try:
+        assert re.search(r"user admin, password \S{8,}", said)
+        assert person.type("status")[0] == 0
+        assert "It runs already" in person.type("up")[1]
+
+        missing = tmp_path / "gone.parquet"
+        (tmp_path / "list.csv").write_text(f"name,month,url\ngone,2023-05,{missing.as_uri()}\n")
+        status, said = person.type("demo", "--catalogue", str(tmp_path / "list.csv"))
+        assert status == 1
+        assert "2023-05: collect failed" in said
+        assert "gone.parquet" in said
+        assert "Traceback" not in said
+
+        (tmp_path / "list.csv").write_text("name,url\nx,y\n")
+        status, said = person.type("demo", "--catalogue", str(tmp_path / "list.csv"))
+        assert (status, len(said.strip().splitlines())) == (1, 1)
+        assert "month" in said
+
+        status, said = person.type("results", "--to", str(tmp_path / "again"))
+        assert status == 0, said
+        assert len(list((tmp_path / "again/curated/hvfhv_trips").rglob("*.parquet"))) >= len(MONTHS)
+    finally:
+        status, said = person.type("down")
+    assert (status, "Ended" in said) == (0, True)
+    assert not person.left_after(5)
+    assert person.type("status")[0] == 3
+
+
+def test_a_taken_port_is_one_sentence(person, demo):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(person.environment["UI_PORT"])))
+        other.listen()
+        status, said = person.type("demo")
+    assert status == 1
+    assert f"Port {person.environment['UI_PORT']}" in said
+    assert "Traceback" not in said
+    assert not person.left_after(5)
+
+
+def test_an_interrupted_demo_ends_everything(person, demo):
+    process = person.start("demo")
+    for line in process.stdout:
+        if "is ready" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does, to all of the terminal's foreground
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert not person.left_after(5)
