@@ -155,7 +155,7 @@ def _repeated_keys(database: duckdb.DuckDBPyConnection, table: Table) -> list[st
     if not rows:
         return []
     *example, count = rows[0]
-    fault = f"The key ({key}) of {table.name} is null or not unique {len(rows):,} times"
+    fault = f"Keys of {table.name} ({key}) that are null or not unique: {len(rows):,}"
     return [f"{fault}, such as ({', '.join(map(str, example))}) in {count:,} rows."]
 
 
@@ -174,13 +174,13 @@ def _wrong_shares(database: duckdb.DuckDBPyConnection, table: Table) -> list[str
             database,
             f"""select {group}, coalesce(sum({share}), 0) as total from {table.name} group by all
             having not (abs(total - 1) <= {TOLERANCE} or count({share}) = 0 and '{share}' = 'revenue_share')
-            order by abs(total - 1) desc, all""",  # noqa: S608
+            order by abs(total - 1) desc, 1""",  # noqa: S608
         )
         if rows:
             *example, total = rows[0]
             found.append(
-                f"The column {share} of {table.name} does not add up to 1 in {len(rows):,} groups, "
-                f"such as {', '.join(map(str, example))}: {total:.9g}."
+                f"Groups of {table.name} whose {share} does not add up to 1: {len(rows):,}, "
+                f"such as {', '.join(map(str, example))} with {total:.9g}."
             )
     return found
 

@@ -180,7 +180,7 @@ def test_a_new_publication_ends_a_roll_back(lake: Lake) -> None:
 
 
 def test_without_an_earlier_version_there_is_no_roll_back(lake: Lake) -> None:
-    with pytest.raises(LakeError, match="^2023-01 has no complete version to go back to: nothing was changed"):
+    with pytest.raises(LakeError, match="2023-01 has no complete version to go back to"):
         lake.roll_back(MONTH)
     lake.publish(publication(lake, f"{FIRST}.1"), "run")
     with pytest.raises(LakeError, match="no complete version"):
