@@ -1,44 +1,77 @@
 """Run a program that must not outlive the endpoint: `python leash.py PROGRAM ARGUMENTS`, standard input held open.
 
 The endpoint holds the other end of this process's standard input. When it is closed, because the endpoint ended or was
-killed, every process of this session is ended. That works on every Unix, and also for what the program has started
-itself, which a parent-death signal does not reach. Exit status: the program's; 128 + n if signal n ended it.
+killed, everything that the program has started is ended: a parent-death signal would reach the program alone. What the
+program leaves running in the background is ended after it. Exit status: the program's; 128 + n if signal n ended it.
 """
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 GRACE_S = 2.0  # from SIGTERM to SIGKILL once the endpoint is gone
+_PR_SET_CHILD_SUBREAPER = 36
 
 
-def _end_session_with_endpoint() -> None:
-    while os.read(0, 1024):
-        pass
+def members(leash: int) -> list[int]:
+    """Return the processes that hang on a leash: its descendants, and where those are lost, those of its session."""
     import psutil  # here, since it costs more than the rest of the start
 
-    for end in (signal.SIGTERM, signal.SIGKILL):
-        for pid in psutil.pids():
-            try:
-                if pid != os.getpid() and os.getsid(pid) == os.getsid(0):
-                    os.kill(pid, end)
-            except (ProcessLookupError, PermissionError):
-                continue
-        if end == signal.SIGTERM:
-            time.sleep(GRACE_S)
-    os._exit(128 + signal.SIGKILL)
+    found = set()
+    with suppress(psutil.NoSuchProcess):
+        found = {process.pid for process in psutil.Process(leash).children(recursive=True)}
+    for pid in psutil.pids():
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == leash:
+                found.add(pid)
+    return sorted(found - {leash})
+
+
+def signal_members(leash: int, number: signal.Signals) -> bool:
+    """Send a signal to all that hang on a leash; return whether there was any."""
+    pids = members(leash)
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+    return bool(pids)
+
+
+def _end_with_endpoint() -> None:
+    while os.read(0, 1024):
+        pass
+    signal_members(os.getpid(), signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_S
+    while members(os.getpid()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    while signal_members(os.getpid(), signal.SIGKILL):
+        time.sleep(0.02)
 
 
 def main() -> None:
     """Run the program to its end."""
+    if sys.platform == "linux":  # orphans come to us, so that they can be found and leave no zombie
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for number in (signal.SIGTERM, signal.SIGINT):
         # Handled and not ignored: what is ignored here would be ignored by the program too.
         signal.signal(number, lambda *_: None)
-    threading.Thread(target=_end_session_with_endpoint, daemon=True).start()
-    status = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL).wait()
+    threading.Thread(target=_end_with_endpoint, daemon=True).start()
+    program = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+    status = 0
+    while True:
+        try:
+            pid, ended = os.waitpid(-1, 0)
+        except ChildProcessError:
+            break
+        if pid == program.pid:
+            status = os.waitstatus_to_exitcode(ended)
+            with suppress(ChildProcessError):
+                if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                    signal_members(os.getpid(), signal.SIGKILL)
     os._exit(status if status >= 0 else 128 - status)
 
 

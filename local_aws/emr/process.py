@@ -1,6 +1,5 @@
 """Supervision of one step's processes: their end, their memory, their logs' last word."""
 
-import os
 import re
 import signal
 import subprocess
@@ -8,14 +7,18 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 import psutil
 
+from local_aws.emr.leash import members, signal_members
+
 _LEASH = Path(__file__).with_name("leash.py")
 _LOOK_S = 0.25  # between two looks at the memory of a step
+_END_S = 2.0  # within which what was killed must be gone
 _TAIL_BYTES = 64 * 1024
 
 
@@ -64,7 +67,7 @@ def run(
     stop: Stop,
     grace_s: float,
 ) -> Ended:
-    """Run a program in a session of its own to its end, and leave no process of the session behind.
+    """Run a program to its end, and leave no process behind that it has started.
 
     Args:
         argv: the program and its arguments.
@@ -72,7 +75,7 @@ def run(
         cwd: its working folder.
         stdout: file that takes its output.
         stderr: file that takes its errors.
-        memory: bytes of resident memory that all processes of the session together may use.
+        memory: bytes of resident memory that the program and all that it starts may use together.
         stop: ends the run when asked.
         grace_s: seconds from SIGTERM to SIGKILL.
     """
@@ -98,50 +101,38 @@ def run(
                     why = End.MEMORY
                     break
                 next_look = time.monotonic() + _LOOK_S
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 leash.wait(timeout=0.05)
-            except subprocess.TimeoutExpired:
-                continue
         if why is End.STOPPED and not stop.at_once:
-            _signal_session(leash.pid, signal.SIGTERM)
+            signal_members(leash.pid, signal.SIGTERM)
             deadline = time.monotonic() + grace_s
             while leash.poll() is None and time.monotonic() < deadline and not stop.at_once:
                 time.sleep(0.02)
     finally:
-        _signal_session(leash.pid, signal.SIGKILL)  # also what the program left in the background
-        status = leash.wait()
-        if leash.stdin is not None:
-            leash.stdin.close()
+        status = _finish(leash)
     return Ended(why, status if status >= 0 else 128 - status)
 
 
-def _session(leader: int) -> list[int]:
-    # Sessions and not process groups: PySpark's worker daemon makes a group of its own.
-    pids = []
-    for pid in psutil.pids():
-        try:
-            if os.getsid(pid) == leader:
-                pids.append(pid)
-        except (ProcessLookupError, PermissionError):
-            continue
-    return pids
+def _finish(leash: subprocess.Popen[bytes]) -> int:
+    """End what is left, and return the leash's exit status."""
+    deadline = time.monotonic() + _END_S
+    while leash.poll() is None:
+        signal_members(leash.pid, signal.SIGKILL)  # the leash itself stays, to reap them
+        if time.monotonic() > deadline:
+            leash.kill()
+        with suppress(subprocess.TimeoutExpired):
+            leash.wait(timeout=0.05)
+    signal_members(leash.pid, signal.SIGKILL)  # where orphans do not come to the leash
+    if leash.stdin is not None:
+        leash.stdin.close()
+    return leash.returncode
 
 
-def _signal_session(leader: int, number: signal.Signals) -> None:
-    for pid in _session(leader):
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
-
-
-def _resident(leader: int) -> int:
+def _resident(leash: int) -> int:
     total = 0
-    for pid in _session(leader):
-        try:
+    for pid in members(leash):
+        with suppress(psutil.Error):
             total += psutil.Process(pid).memory_info().rss
-        except psutil.Error:
-            continue
     return total
 
 

@@ -1,0 +1,591 @@
+import gzip
+import itertools
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local_aws.endpoint import eventually
+
+INSTANCES = {
+    "InstanceGroups": [
+        {"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1},
+        {"InstanceRole": "CORE", "InstanceType": "m5.2xlarge", "InstanceCount": 2, "Market": "SPOT"},
+    ],
+    "KeepJobFlowAliveWhenNoSteps": True,
+}
+
+
+@pytest.fixture(scope="module")
+def s3(endpoint):
+    client = endpoint.client("s3")
+    client.create_bucket(Bucket="logs")
+    return client
+
+
+@pytest.fixture(scope="module")
+def emr(endpoint, s3):
+    return endpoint.client("emr")
+
+
+@pytest.fixture
+def cluster(emr):
+    """Start a cluster; all of the test's are terminated after it."""
+    made = []
+
+    def start(**request) -> str:
+        request = {"Name": "test", "ReleaseLabel": "emr-spark-8.0.0", "LogUri": "s3://logs/emr/"} | request
+        request["Instances"] = INSTANCES | request.get("Instances", {})
+        made.append(emr.run_job_flow(**request)["JobFlowId"])
+        return made[-1]
+
+    yield start
+    if made:
+        emr.set_termination_protection(JobFlowIds=live(emr, made), TerminationProtected=False)
+        emr.terminate_job_flows(JobFlowIds=made)
+
+
+def live(emr, ids):
+    return [one for one in ids if not state(emr, one).startswith("TERMINAT")]
+
+
+def step(*words, action="CONTINUE", name="step", jar="command-runner.jar"):
+    return {"Name": name, "ActionOnFailure": action, "HadoopJarStep": {"Jar": jar, "Args": list(words)}}
+
+
+def bash(text, **options):
+    return step("bash", "-c", text, **options)
+
+
+def status(emr, cluster_id):
+    return emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Status"]
+
+
+def state(emr, cluster_id):
+    return status(emr, cluster_id)["State"]
+
+
+def states(emr, cluster_id):
+    """The states of the steps, in the order in which they were added."""
+    return [one["Status"]["State"] for one in reversed(emr.list_steps(ClusterId=cluster_id)["Steps"])]
+
+
+def wait_for(emr, cluster_id, *wanted):
+    return eventually(lambda: (now := state(emr, cluster_id)) in wanted and now)
+
+
+def wait_for_steps(emr, cluster_id, *wanted):
+    eventually(lambda: states(emr, cluster_id) == list(wanted))
+
+
+def ended_step(emr, cluster_id, step_id):
+    def ended():
+        now = emr.describe_step(ClusterId=cluster_id, StepId=step_id)["Step"]["Status"]
+        return now if now["State"] not in ("PENDING", "RUNNING", "CANCEL_PENDING") else None
+
+    return eventually(ended)
+
+
+def run_step(emr, cluster_id, config):
+    (step_id,) = emr.add_job_flow_steps(JobFlowId=cluster_id, Steps=[config])["StepIds"]
+    return step_id, ended_step(emr, cluster_id, step_id)
+
+
+def error_of(call, **arguments):
+    with pytest.raises(ClientError) as raised:
+        call(**arguments)
+    return raised.value.response["Error"]
+
+
+def log(s3, cluster_id, step_id, name):
+    key = f"emr/{cluster_id}/steps/{step_id}/{name}.gz"
+    return gzip.decompress(s3.get_object(Bucket="logs", Key=key)["Body"].read()).decode()
+
+
+def test_a_cluster_goes_through_its_states(emr, cluster):
+    started = time.time()
+    job_flow = cluster(Tags=[{"Key": "team", "Value": "data"}], StepConcurrencyLevel=2)
+    seen = []
+
+    def ready():
+        seen.append(state(emr, job_flow))
+        return seen[-1] == "WAITING"
+
+    eventually(ready)
+    assert list(dict.fromkeys(seen)) in (["STARTING", "BOOTSTRAPPING", "WAITING"], ["BOOTSTRAPPING", "WAITING"])
+    described = emr.describe_cluster(ClusterId=job_flow)["Cluster"]
+    assert described["Tags"] == [{"Key": "team", "Value": "data"}]
+    assert described["StepConcurrencyLevel"] == 2
+    assert described["ReleaseLabel"] == "emr-spark-8.0.0"
+    assert described["AutoTerminate"] is False
+    timeline = described["Status"]["Timeline"]
+    assert started - 1 < timeline["CreationDateTime"].timestamp() < timeline["ReadyDateTime"].timestamp()
+    emr.terminate_job_flows(JobFlowIds=[job_flow])
+    assert wait_for(emr, job_flow, "TERMINATED")
+    assert status(emr, job_flow)["StateChangeReason"] == {
+        "Code": "USER_REQUEST",
+        "Message": "Terminated by user request",
+    }
+    assert status(emr, job_flow)["Timeline"]["EndDateTime"]
+
+
+def test_a_spark_step_runs_and_its_logs_are_on_s3(emr, s3, cluster):
+    s3.put_object(
+        Bucket="logs",
+        Key="jobs/count.py",
+        Body=b"""
+import sys
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+spark.range(int(sys.argv[1])).write.mode("overwrite").parquet("s3://logs/out/")
+print("rows", spark.read.parquet("s3://logs/out/").count())
+""",
+    )
+    job_flow = cluster()
+    words = ("spark-submit", "--deploy-mode", "cluster", "s3://logs/jobs/count.py", "1000")
+    step_id, end = run_step(emr, job_flow, step(*words))
+    assert end["State"] == "COMPLETED", end
+    assert log(s3, job_flow, step_id, "stdout") == "rows 1000\n"
+    assert "exit status 0" in log(s3, job_flow, step_id, "controller")
+    assert end["Timeline"]["CreationDateTime"] <= end["Timeline"]["StartDateTime"] < end["Timeline"]["EndDateTime"]
+    missing = ("/usr/bin/spark-submit", "s3://logs/jobs/none.py")
+    _, end = run_step(emr, job_flow, step(*missing))
+    assert end["State"] == "FAILED"
+    assert "s3://logs/jobs/none.py" in end["FailureDetails"]["Message"]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (bash("echo first >&2; echo The month 2023-13 is no month. >&2; exit 3"), "The month 2023-13 is no month."),
+        (
+            step(
+                "python3",
+                "-c",
+                "import logging; logging.warning('x')\ndef f(): raise ValueError('no rows\\nat all')\nf()",
+            ),
+            "ValueError: no rows",
+        ),
+        (
+            bash(
+                "printf 'Traceback (most recent call last):\\n  File x\\nKeyError: 1\\n' >&2;"
+                "echo '26/11/21 10:00:00 INFO ShutdownHookManager: Shutdown hook called' >&2; exit 1"
+            ),
+            "KeyError: 1",
+        ),
+        (step("no-such-program"), "command-runner.jar: there is no program 'no-such-program' on this machine."),
+        (step("Main", jar="s3://logs/own.jar"), "s3://logs/own.jar needs Hadoop, which is not here"),
+        (step(), "command-runner.jar needs a command"),
+        (
+            step("s3://logs/none.sh", jar="s3://us-east-1.elasticmapreduce/libs/script-runner/script-runner.jar"),
+            "none.sh",
+        ),
+        (bash("kill -9 $$"), "killed (signal 9)"),
+    ],
+)
+def test_a_failure_says_why(emr, s3, cluster, config, message):
+    job_flow = cluster()
+    step_id, end = run_step(emr, job_flow, config)
+    assert end["State"] == "FAILED"
+    assert message in end["FailureDetails"]["Message"]
+    assert end["FailureDetails"]["LogFile"] == f"s3://logs/emr/{job_flow}/steps/{step_id}/stderr.gz"
+    assert log(s3, job_flow, step_id, "stderr")
+
+
+def test_script_runner(emr, s3, cluster):
+    s3.put_object(Bucket="logs", Key="script.sh", Body=b"echo hello $1 from $EMR_STEP_ID")
+    job_flow = cluster()
+    step_id, end = run_step(emr, job_flow, step("s3://logs/script.sh", "you", jar="s3://x/script-runner.jar"))
+    assert end["State"] == "COMPLETED"
+    assert log(s3, job_flow, step_id, "stdout") == f"hello you from {step_id}\n"
+
+
+def test_a_step_runs_where_no_logs_can_be_written(emr, cluster):
+    job_flow = cluster(LogUri="s3://no-such-bucket/emr/")
+    assert run_step(emr, job_flow, bash("true"))[1]["State"] == "COMPLETED"
+    _, end = run_step(emr, job_flow, bash("echo why >&2; false"))
+    assert Path(end["FailureDetails"]["LogFile"]).read_text() == "why\n"
+
+
+def test_steps_run_one_after_the_other_or_as_many_at_once_as_asked(emr, cluster):
+    one = cluster(Steps=[bash("sleep 0.3"), bash("true"), bash("true")])
+    seen = []
+
+    def done():
+        seen.append(states(emr, one))
+        return set(seen[-1]) == {"COMPLETED"}
+
+    eventually(done)
+    assert max(moment.count("RUNNING") for moment in seen) == 1
+    spans = [s["Status"]["Timeline"] for s in reversed(emr.list_steps(ClusterId=one)["Steps"])]
+    assert all(a["EndDateTime"] <= b["StartDateTime"] for a, b in itertools.pairwise(spans))
+
+    two = cluster(StepConcurrencyLevel=2)
+    emr.add_job_flow_steps(JobFlowId=two, Steps=[bash("sleep 30"), bash("sleep 30"), bash("sleep 30")])
+    wait_for_steps(emr, two, "RUNNING", "RUNNING", "PENDING")
+    emr.modify_cluster(ClusterId=two, StepConcurrencyLevel=3)
+    wait_for_steps(emr, two, "RUNNING", "RUNNING", "RUNNING")
+    assert state(emr, two) == "RUNNING"
+    emr.terminate_job_flows(JobFlowIds=[two])
+    wait_for_steps(emr, two, "INTERRUPTED", "INTERRUPTED", "INTERRUPTED")
+
+
+def test_max_steps_holds_over_all_clusters(new_endpoint):
+    endpoint = new_endpoint("--max-steps", "1").start()
+    emr = endpoint.client("emr")
+    ids = [
+        emr.run_job_flow(Name=name, ReleaseLabel="emr-7.13.0", Instances=INSTANCES, Steps=[bash("sleep 0.5")])[
+            "JobFlowId"
+        ]
+        for name in ("a", "b")
+    ]
+    seen = []
+
+    def done():
+        seen.append(states(emr, ids[0]) + states(emr, ids[1]))
+        return seen[-1] == ["COMPLETED", "COMPLETED"]
+
+    eventually(done)
+    assert ["RUNNING", "PENDING"] in seen
+    assert ["RUNNING", "RUNNING"] not in seen
+
+
+@pytest.mark.parametrize(
+    ("action", "protected", "steps", "ends"),
+    [
+        ("CONTINUE", False, ["FAILED", "COMPLETED"], ["WAITING"]),
+        ("CANCEL_AND_WAIT", False, ["FAILED", "CANCELLED"], ["WAITING"]),
+        ("TERMINATE_CLUSTER", False, ["FAILED", "CANCELLED"], ["TERMINATED_WITH_ERRORS"]),
+        ("TERMINATE_JOB_FLOW", False, ["FAILED", "CANCELLED"], ["TERMINATED_WITH_ERRORS"]),
+        ("TERMINATE_CLUSTER", True, ["FAILED", "CANCELLED"], ["WAITING"]),
+    ],
+)
+def test_action_on_failure(emr, cluster, action, protected, steps, ends):
+    job_flow = cluster(
+        Steps=[bash("exit 1", action=action), bash("true")], Instances={"TerminationProtected": protected}
+    )
+    wait_for_steps(emr, job_flow, *steps)
+    wait_for(emr, job_flow, *ends)
+    if ends == ["TERMINATED_WITH_ERRORS"]:
+        assert status(emr, job_flow)["StateChangeReason"] == {
+            "Code": "STEP_FAILURE",
+            "Message": "Shut down as step failed",
+        }
+
+
+def test_with_several_steps_at_once_a_failure_can_only_continue(emr, cluster):
+    job_flow = cluster(StepConcurrencyLevel=2)
+    error = error_of(emr.add_job_flow_steps, JobFlowId=job_flow, Steps=[bash("true", action="TERMINATE_CLUSTER")])
+    assert error["Code"] == "ValidationException"
+    assert "ActionOnFailure TERMINATE_CLUSTER is not valid" in error["Message"]
+    assert states(emr, job_flow) == []
+
+
+def test_a_cluster_that_is_not_kept_alive_ends_with_its_steps(emr, cluster):
+    job_flow = cluster(Instances={"KeepJobFlowAliveWhenNoSteps": False}, Steps=[bash("true")])
+    wait_for(emr, job_flow, "TERMINATED")
+    assert status(emr, job_flow)["StateChangeReason"] == {"Code": "ALL_STEPS_COMPLETED", "Message": "Steps completed"}
+    assert states(emr, job_flow) == ["COMPLETED"]
+
+
+def test_termination_protection(emr, cluster):
+    job_flow, other = cluster(Instances={"TerminationProtected": True}), cluster()
+    error = error_of(emr.terminate_job_flows, JobFlowIds=[job_flow, other])
+    assert error["Code"] == "ValidationException"
+    assert "termination protected" in error["Message"]
+    wait_for(emr, other, "TERMINATED")
+    wait_for(emr, job_flow, "WAITING")
+    emr.set_termination_protection(JobFlowIds=[job_flow], TerminationProtected=False)
+    emr.terminate_job_flows(JobFlowIds=[job_flow])
+    wait_for(emr, job_flow, "TERMINATED")
+
+
+@pytest.mark.parametrize("option", ["SEND_INTERRUPT", "TERMINATE_PROCESS"])
+def test_cancelled_steps_leave_no_process(emr, endpoint, cluster, option, tmp_path):
+    job_flow = cluster()
+    trap = f"trap 'echo asked > {tmp_path}/asked; exit 0' TERM; sleep 300 & setsid sleep 300 & sleep 300 & wait"
+    ids = emr.add_job_flow_steps(JobFlowId=job_flow, Steps=[bash(trap), bash("true"), bash("true")])["StepIds"]
+    wait_for_steps(emr, job_flow, "RUNNING", "PENDING", "PENDING")
+    eventually(lambda: sum(child.name() == "sleep" for child in endpoint.children()) == 3)
+    processes = [child for child in endpoint.children() if child.name() in ("sleep", "bash")]
+    answer = emr.cancel_steps(ClusterId=job_flow, StepIds=ids[:2], StepCancellationOption=option)
+    assert [info["Status"] for info in answer["CancelStepsInfoList"]] == ["SUBMITTED", "SUBMITTED"]
+    wait_for_steps(emr, job_flow, "CANCELLED", "CANCELLED", "COMPLETED")
+    assert [process for process in processes if process.is_running()] == []
+    assert (tmp_path / "asked").exists() == (option == "SEND_INTERRUPT")
+    answer = emr.cancel_steps(ClusterId=job_flow, StepIds=[ids[2]])["CancelStepsInfoList"][0]
+    assert answer["Status"] == "FAILED"
+    assert "COMPLETED" in answer["Reason"]
+
+
+def test_a_step_that_ignores_the_interrupt_is_killed_after_the_grace(emr, cluster):
+    job_flow = cluster()
+    (step_id,) = emr.add_job_flow_steps(
+        JobFlowId=job_flow, Steps=[bash("trap '' TERM; while true; do sleep 0.1; done")]
+    )["StepIds"]
+    wait_for_steps(emr, job_flow, "RUNNING")
+    time.sleep(0.3)
+    emr.cancel_steps(ClusterId=job_flow, StepIds=[step_id])
+    assert states(emr, job_flow) == ["CANCEL_PENDING"]
+    wait_for_steps(emr, job_flow, "CANCELLED")
+
+
+def test_a_step_that_uses_too_much_memory_is_killed(new_endpoint):
+    endpoint = new_endpoint("--step-memory", "200m").start()
+    emr = endpoint.client("emr")
+    job_flow = emr.run_job_flow(Name="m", ReleaseLabel="emr-7.13.0", Instances=INSTANCES)["JobFlowId"]
+    hungry = "import time, os; b = os.urandom(1) * 150_000_000; os.fork(); b += b'x' * 50_000_000; time.sleep(60)"
+    _, end = run_step(emr, job_flow, step("python3", "-c", hungry))
+    assert end["State"] == "FAILED"
+    assert end["FailureDetails"]["Message"] == (
+        "The step used more than 0.2 GiB of memory (--step-memory) and was killed."
+    )
+    assert [child for child in endpoint.children() if "random" in " ".join(child.cmdline())] == []
+
+
+def test_pages_and_filters(emr, cluster):
+    job_flow = cluster()
+    wait_for(emr, job_flow, "WAITING")
+    configs = [bash("sleep 30", name=f"s{number}") for number in range(120)]
+    ids = emr.add_job_flow_steps(JobFlowId=job_flow, Steps=configs)["StepIds"]
+    first = emr.list_steps(ClusterId=job_flow)
+    assert len(first["Steps"]) == 50
+    pages = [page["Steps"] for page in emr.get_paginator("list_steps").paginate(ClusterId=job_flow)]
+    assert [len(page) for page in pages] == [50, 50, 20]
+    assert [one["Id"] for page in pages for one in page] == ids[::-1]
+    assert len(emr.list_steps(ClusterId=job_flow, StepStates=["RUNNING", "COMPLETED"])["Steps"]) <= 1
+    listed = emr.list_steps(ClusterId=job_flow, StepIds=ids[3:5])["Steps"]
+    assert [one["Name"] for one in listed] == ["s4", "s3"]
+    assert error_of(emr.list_steps, ClusterId=job_flow, Marker="x")["Code"] == "InvalidRequestException"
+    error = error_of(emr.add_job_flow_steps, JobFlowId=job_flow, Steps=[bash("true")] * 137)
+    assert error["Code"] == "ValidationException"
+    assert "Maximum number of active steps" in error["Message"]
+    emr.terminate_job_flows(JobFlowIds=[job_flow])
+    wait_for(emr, job_flow, "TERMINATED")
+    all_states = [
+        one["Status"]["State"]
+        for page in emr.get_paginator("list_steps").paginate(ClusterId=job_flow)
+        for one in page["Steps"]
+    ]
+    assert set(all_states) == {"CANCELLED", "INTERRUPTED"}
+
+
+def test_clusters_are_listed(new_endpoint):
+    emr = new_endpoint().start().client("emr")
+    ids = [
+        emr.run_job_flow(Name=f"c{number}", ReleaseLabel="emr-7.13.0", Instances=INSTANCES)["JobFlowId"]
+        for number in range(53)
+    ]
+    pages = [page["Clusters"] for page in emr.get_paginator("list_clusters").paginate()]
+    assert [[one["Id"] for one in page] for page in pages] == [ids[:2:-1], ids[2::-1]]
+    emr.terminate_job_flows(JobFlowIds=ids[:2])
+    eventually(lambda: len(emr.list_clusters(ClusterStates=["TERMINATED"])["Clusters"]) == 2)
+    third = emr.describe_cluster(ClusterId=ids[2])["Cluster"]["Status"]["Timeline"]["CreationDateTime"]
+    before = emr.list_clusters(CreatedBefore=third)["Clusters"]
+    assert {one["Id"] for one in before} >= set(ids[:2])
+    assert len(before) < 53
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "code", "message"),
+    [
+        ("describe_cluster", {"ClusterId": "j-NONE"}, "InvalidRequestException", "Cluster id 'j-NONE' is not valid."),
+        ("list_steps", {"ClusterId": "j-NONE"}, "InvalidRequestException", "Cluster id 'j-NONE' is not valid."),
+        (
+            "add_job_flow_steps",
+            {"JobFlowId": "j-NONE", "Steps": [bash("true")]},
+            "ValidationException",
+            "Specified job flow ID does not exist.",
+        ),
+        ("terminate_job_flows", {"JobFlowIds": ["j-NONE"]}, "ValidationException", "job flow ID does not exist"),
+        (
+            "run_job_flow",
+            {"Name": "x", "ReleaseLabel": "emr-9.9.9", "Instances": INSTANCES},
+            "ValidationException",
+            "The supplied release label is invalid: emr-9.9.9.",
+        ),
+        ("run_job_flow", {"Name": "x", "Instances": INSTANCES}, "ValidationException", "release label is required"),
+        (
+            "run_job_flow",
+            {"Name": "x", "ReleaseLabel": "emr-7.13.0", "Instances": {}},
+            "ValidationException",
+            "none of them",
+        ),
+        (
+            "run_job_flow",
+            {
+                "Name": "x",
+                "ReleaseLabel": "emr-7.13.0",
+                "Instances": INSTANCES,
+                "ManagedScalingPolicy": {
+                    "ComputeLimits": {
+                        "UnitType": "InstanceFleetUnits",
+                        "MinimumCapacityUnits": 1,
+                        "MaximumCapacityUnits": 2,
+                    }
+                },
+            },
+            "ValidationException",
+            "UnitType InstanceFleetUnits is not valid",
+        ),
+        (
+            "run_job_flow",
+            {
+                "Name": "x",
+                "ReleaseLabel": "emr-7.13.0",
+                "Instances": INSTANCES,
+                "AutoTerminationPolicy": {"IdleTimeout": 5},
+            },
+            "ValidationException",
+            "IdleTimeout must be between 60 and 604800",
+        ),
+        (
+            "run_job_flow",
+            {"Name": "x", "ReleaseLabel": "emr-7.13.0", "Instances": INSTANCES, "StepConcurrencyLevel": 257},
+            "ValidationException",
+            "StepConcurrencyLevel",
+        ),
+        (
+            "run_job_flow",
+            {"Name": "x", "ReleaseLabel": "emr-7.13.0", "Instances": INSTANCES, "Steps": [bash("true")] * 257},
+            "ValidationException",
+            "257 steps",
+        ),
+        ("create_studio", None, "UnknownOperationException", "CreateStudio is not offered"),
+    ],
+)
+def test_errors_are_those_of_aws(emr, operation, arguments, code, message):
+    if arguments is None:
+        names = ("Name", "AuthMode", "VpcId", "ServiceRole", "WorkspaceSecurityGroupId", "EngineSecurityGroupId")
+        arguments = dict.fromkeys(names, "IAM") | {"SubnetIds": ["s"], "DefaultS3Location": "s3://x"}
+    error = error_of(getattr(emr, operation), **arguments)
+    assert error["Code"] == code
+    assert message in error["Message"]
+
+
+def test_input_is_checked_against_the_service_model(endpoint):
+    import json
+    import urllib.error
+    import urllib.request
+
+    def post(target, body):
+        headers = {
+            "X-Amz-Target": f"ElasticMapReduce.{target}",
+            "Content-Type": "application/x-amz-json-1.1",
+            "Authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/elasticmapreduce/aws4_request",
+        }
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            urllib.request.urlopen(urllib.request.Request(endpoint.url, body, headers))
+        return json.loads(raised.value.read())
+
+    answer = post("RunJobFlow", b'{"Instances": {"MasterInstanceType": 5}}')
+    assert answer["__type"] == "ValidationException"
+    assert '"Name"' in answer["message"]
+    assert "MasterInstanceType" in answer["message"]
+    assert post("RunJobFlow", b"no json")["__type"] == "SerializationException"
+    assert post("NoSuchThing", b"{}")["__type"] == "UnknownOperationException"
+
+
+def test_a_terminated_cluster_takes_no_steps(emr, cluster):
+    job_flow = cluster()
+    emr.terminate_job_flows(JobFlowIds=[job_flow])
+    for wanted in ("TERMINATING", "TERMINATED"):
+        wait_for(emr, job_flow, wanted, "TERMINATED")
+        error = error_of(emr.add_job_flow_steps, JobFlowId=job_flow, Steps=[bash("true")])
+        assert error["Code"] == "ValidationException"
+        assert error["Message"] == "A job flow that is shutting down, terminated, or finished may not be modified."
+    emr.terminate_job_flows(JobFlowIds=[job_flow])
+
+
+def test_what_the_request_said_comes_back(emr, cluster):
+    limits = {"UnitType": "InstanceFleetUnits", "MinimumCapacityUnits": 2, "MaximumCapacityUnits": 8}
+    fleets = [
+        {
+            "InstanceFleetType": "MASTER",
+            "TargetOnDemandCapacity": 1,
+            "InstanceTypeConfigs": [{"InstanceType": "m7g.xlarge"}],
+        },
+        {
+            "InstanceFleetType": "CORE",
+            "TargetOnDemandCapacity": 4,
+            "TargetSpotCapacity": 8,
+            "InstanceTypeConfigs": [{"InstanceType": "r7g.xlarge", "WeightedCapacity": 4}],
+        },
+    ]
+    job_flow = cluster(
+        Instances={"InstanceGroups": [], "InstanceFleets": fleets},
+        ManagedScalingPolicy={"ComputeLimits": limits},
+        AutoTerminationPolicy={"IdleTimeout": 900},
+        BootstrapActions=[{"Name": "b", "ScriptBootstrapAction": {"Path": "s3://x/b.sh", "Args": ["1"]}}],
+        Configurations=[{"Classification": "spark-defaults", "Properties": {"spark.x": "1"}}],
+    )
+    wait_for(emr, job_flow, "WAITING")
+    described = emr.describe_cluster(ClusterId=job_flow)["Cluster"]
+    assert described["InstanceCollectionType"] == "INSTANCE_FLEET"
+    assert described["Configurations"] == [{"Classification": "spark-defaults", "Properties": {"spark.x": "1"}}]
+    listed = emr.list_instance_fleets(ClusterId=job_flow)["InstanceFleets"]
+    assert [(fleet["InstanceFleetType"], fleet["ProvisionedSpotCapacity"]) for fleet in listed] == [
+        ("MASTER", 0),
+        ("CORE", 8),
+    ]
+    core = emr.list_instances(ClusterId=job_flow, InstanceFleetType="CORE")["Instances"]
+    assert [instance["InstanceType"] for instance in core] == ["r7g.xlarge"] * 3
+    actions = emr.list_bootstrap_actions(ClusterId=job_flow)["BootstrapActions"]
+    assert actions == [{"Name": "b", "ScriptPath": "s3://x/b.sh", "Args": ["1"]}]
+    assert emr.get_managed_scaling_policy(ClusterId=job_flow)["ManagedScalingPolicy"] == {"ComputeLimits": limits}
+    assert emr.get_auto_termination_policy(ClusterId=job_flow)["AutoTerminationPolicy"] == {"IdleTimeout": 900}
+    emr.remove_managed_scaling_policy(ClusterId=job_flow)
+    emr.remove_auto_termination_policy(ClusterId=job_flow)
+    assert "ManagedScalingPolicy" not in emr.get_managed_scaling_policy(ClusterId=job_flow)
+    assert "AutoTerminationPolicy" not in emr.get_auto_termination_policy(ClusterId=job_flow)
+    emr.add_tags(ResourceId=job_flow, Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}])
+    emr.remove_tags(ResourceId=job_flow, TagKeys=["a"])
+    assert emr.describe_cluster(ClusterId=job_flow)["Cluster"]["Tags"] == [{"Key": "b", "Value": "2"}]
+
+
+def test_instance_groups_and_releases(emr, cluster):
+    job_flow = cluster()
+    groups = emr.list_instance_groups(ClusterId=job_flow)["InstanceGroups"]
+    assert [(group["InstanceGroupType"], group["Market"], group["RequestedInstanceCount"]) for group in groups] == [
+        ("MASTER", "ON_DEMAND", 1),
+        ("CORE", "SPOT", 2),
+    ]
+    labels = emr.list_release_labels(Filters={"Prefix": "emr-7"})["ReleaseLabels"]
+    assert labels[-1] == "emr-7.0.0"
+    assert emr.describe_release_label(ReleaseLabel="emr-spark-8.0.0")["Applications"][0]["Version"] == "4.0.2"
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_steps_end_with_the_endpoint_and_history_survives(new_endpoint, end):
+    endpoint = new_endpoint("--max-steps", "1").start()
+    emr = endpoint.client("emr")
+    done = emr.run_job_flow(Name="done", ReleaseLabel="emr-7.13.0", Instances=INSTANCES, Steps=[bash("true")])
+    wait_for_steps(emr, done["JobFlowId"], "COMPLETED")
+    steps = [bash("trap '' TERM; (trap '' TERM; sleep 300) & sleep 300 & wait"), bash("true")]
+    cut = emr.run_job_flow(Name="cut", ReleaseLabel="emr-7.13.0", Instances=INSTANCES, Steps=steps)["JobFlowId"]
+    eventually(lambda: sum(child.name() == "sleep" for child in endpoint.children()) == 2)
+    processes = endpoint.children()
+    started = time.monotonic()
+    getattr(endpoint, end)()
+    assert time.monotonic() - started < (2 if end == "stop" else 1)
+    eventually(lambda: not [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE])
+
+    emr = endpoint.start().client("emr")
+    assert [one["Name"] for one in emr.list_clusters()["Clusters"]] == ["cut", "done"]
+    assert states(emr, done["JobFlowId"]) == ["COMPLETED"]
+    assert states(emr, cut) == ["INTERRUPTED", "CANCELLED"]
+    ended = status(emr, cut)
+    assert ended["State"] == "TERMINATED_WITH_ERRORS"
+    assert ended["StateChangeReason"]["Message"] == "The local endpoint ended while the cluster was running."
+
+
+def test_a_signal_ends_the_endpoint(new_endpoint):
+    for number in (signal.SIGTERM, signal.SIGINT):
+        endpoint = new_endpoint().start()
+        started = time.monotonic()
+        endpoint.process.send_signal(number)
+        assert endpoint.process.wait(timeout=5) == 0
+        assert time.monotonic() - started < 2
