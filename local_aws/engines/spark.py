@@ -156,6 +156,8 @@ class SparkEngine:
         base = [f"-XX:SharedArchiveFile={self._base}"] if self._base else []
         self._java_run([*base, f"-XX:ArchiveClassesAtExit={made}", *launch.argv[1:]], folder, launch.env)
         if made.is_file():  # a Java that cannot keep classes runs programs all the same
+            for old in cache().glob("classes-*.jsa"):  # 200 MB each, of another Java or another installation
+                old.unlink()
             made.rename(self._archive)
 
     def _java_run(self, arguments: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
