@@ -158,8 +158,8 @@ def test_sound_outputs_pass(outputs: Outputs) -> None:
             changed(SERVICE_QUALITY, 1, company="uber"),
             [
                 (
-                    "Keys of hvfhv_service_quality (company, pickup_zone_id, request_hour) that are null or not unique: 1, "
-                    "such as (uber, 7, 8) in 2 rows."
+                    "Keys of hvfhv_service_quality (company, pickup_zone_id, request_hour) that are null or not "
+                    "unique: 1, such as (uber, 7, 8) in 2 rows."
                 )
             ],
             id="service_quality's key",
