@@ -1,6 +1,5 @@
 import gzip
 import itertools
-import signal
 import time
 from pathlib import Path
 
@@ -580,12 +579,3 @@ def test_steps_end_with_the_endpoint_and_history_survives(new_endpoint, end):
     ended = status(emr, cut)
     assert ended["State"] == "TERMINATED_WITH_ERRORS"
     assert ended["StateChangeReason"]["Message"] == "The local endpoint ended while the cluster was running."
-
-
-def test_a_signal_ends_the_endpoint(new_endpoint):
-    for number in (signal.SIGTERM, signal.SIGINT):
-        endpoint = new_endpoint().start()
-        started = time.monotonic()
-        endpoint.process.send_signal(number)
-        assert endpoint.process.wait(timeout=5) == 0
-        assert time.monotonic() - started < 2

@@ -1,0 +1,97 @@
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests.local_aws.endpoint import ROOT
+
+
+def refused(*words):
+    done = subprocess.run(
+        [sys.executable, "-m", "local_aws", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr.splitlines()
+
+
+def test_it_says_where_it_is_and_how_it_is(endpoint):
+    with urllib.request.urlopen(f"{endpoint.url}/_local_aws/health") as answer:
+        health = json.load(answer)
+    assert health["status"] == "ok"
+    assert health["endpoint"] == endpoint.url
+    assert health["engine"] == "sail"
+    assert "elasticmapreduce" in health["services"]
+
+
+def test_it_listens_on_loopback_only(endpoint, tmp_path):
+    port = int(endpoint.url.rpartition(":")[2])
+    others = [address[4][0] for address in socket.getaddrinfo(socket.gethostname(), port, socket.AF_INET)]
+    for address in others:
+        if not address.startswith("127."):
+            with pytest.raises(OSError, match="refused"):
+                socket.create_connection((address, port), timeout=1)
+    code, lines = refused("--host", "0.0.0.0", "--data", tmp_path)
+    assert code == 1
+    assert lines == [
+        (
+            "local_aws: --host 0.0.0.0 can be reached by other machines, and there is no password: "
+            "add --listen-beyond-loopback if you want that."
+        )
+    ]
+
+
+def test_a_port_that_is_taken(endpoint, tmp_path):
+    port = endpoint.url.rpartition(":")[2]
+    code, lines = refused("--port", port, "--data", tmp_path)
+    assert code == 1
+    assert lines == [
+        (
+            f"local_aws: Port {port} on 127.0.0.1 is taken by another program: "
+            "end that one, or choose another port with --port."
+        )
+    ]
+
+
+def test_a_data_folder_that_is_in_use(endpoint):
+    code, lines = refused("--port", "0", "--data", endpoint.data)
+    assert code == 1
+    (line,) = lines
+    assert f"{endpoint.data} is in use by another local_aws (process {endpoint.process.pid})" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--step-memory", "lots"), "'lots' is not a size such as 6g or 800m"),
+        (("--max-steps", "0"), "'0' is not a whole number from 1"),
+        (("--port", "99999"), "'99999' is not a port"),
+        (("--engine", "hive"), "invalid choice: 'hive'"),
+        (("--host", "my host"), "--host 'my host' is not an IP address."),
+        (("--data", "/proc/none"), "The data folder /proc/none cannot be used"),
+    ],
+)
+def test_wrong_words(words, text):
+    code, lines = refused(*words)
+    assert code in (1, 2)
+    assert text in lines[-1]
+
+
+def test_moto_cannot_be_told_to_forget(endpoint):
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(urllib.request.Request(f"{endpoint.url}/moto-api/reset", data=b""))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it(new_endpoint, number):
+    endpoint = new_endpoint().start()
+    started = time.monotonic()
+    endpoint.process.send_signal(number)
+    assert endpoint.process.wait(timeout=5) == 0
+    assert time.monotonic() - started < 2
