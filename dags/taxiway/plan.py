@@ -127,11 +127,14 @@ def plan_run(
         lake: says what is published.
 
     Raises:
-        PlanError: a month that was asked for has no data set, or was not complete in time.
+        PlanError: a month that was asked for has no data set, or was not complete in time; or there is no catalogue.
     """
     from taxiway import catalogue
 
-    engine = catalogue.open_catalogue()
+    try:
+        engine = catalogue.open_catalogue()
+    except catalogue.CatalogueError as error:
+        raise PlanError(str(error)) from None
     request = read_request(events, months)
     now, limit = datetime.now(UTC), lake.settings.months_wait_h
     joins = now < started + timedelta(minutes=lake.settings.join_minutes)

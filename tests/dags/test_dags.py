@@ -1,0 +1,190 @@
+"""What every DAG must be: owned, bounded, documented, quick to parse, always the same; and no cluster is left."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.providers.amazon.aws.operators.emr import (
+    EmrAddStepsOperator,
+    EmrCreateJobFlowOperator,
+    EmrTerminateJobFlowOperator,
+)
+from airflow.serialization.serialized_objects import DagSerialization
+
+from docs.generate_dags_md import PAGE, render
+from laptop.config import POOL
+from taxiway.settings import settings
+
+ROOT = Path(__file__).parents[2]
+DAG_IDS = ["hvfhv_analysis", "hvfhv_collection"]
+TAGS = {"tier:1", "domain:hvfhv"}
+PARSE_BUDGET_S = 0.3
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _fresh_settings() -> None:
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def bag() -> DagBag:
+    return DagBag(ROOT / "dags")
+
+
+@pytest.fixture(params=DAG_IDS)
+def dag(bag: DagBag, request: pytest.FixtureRequest) -> Any:
+    return bag.dags[request.param]
+
+
+def test_these_are_all_dags(bag: DagBag) -> None:
+    assert bag.import_errors == {}
+    assert sorted(bag.dags) == DAG_IDS
+
+
+def test_a_dag_says_whose_and_what_it_is(dag: Any) -> None:
+    assert "." not in dag.dag_id
+    assert set(dag.tags) <= TAGS
+    assert any(tag.startswith("domain:") for tag in dag.tags)
+    assert dag.doc_md
+    assert dag.doc_md.strip().startswith("### ")
+    assert dag.max_active_runs <= 4
+
+
+def test_a_task_has_an_owner_and_an_end(dag: Any) -> None:
+    for task in dag.tasks:
+        assert task.owner == "data-platform", task
+        assert task.retries > 0, task
+        assert task.retry_exponential_backoff, task
+        assert task.max_retry_delay, task
+        assert task.execution_timeout, task
+
+
+def test_a_cluster_ends_whatever_happens(bag: DagBag) -> None:
+    created = []
+    for dag in bag.dags.values():
+        for create in (task for task in dag.tasks if isinstance(task, EmrCreateJobFlowOperator)):
+            created.append(create.task_id)
+            assert create.is_setup
+            ends = [task for task in create.downstream_list if isinstance(task, EmrTerminateJobFlowOperator)]
+            assert len(ends) == 1
+            assert ends[0].is_teardown
+            assert ends[0].on_failure_fail_dagrun, "a cluster that could not be ended costs money: the run must fail"
+            assert f"'{create.task_id}'" in ends[0].job_flow_id
+            assert ends[0].upstream_task_ids == {create.task_id, "rising_zones"}, "all steps come before its end"
+            before = ends[0].get_flat_relative_ids(upstream=True)
+            assert {task.task_id for task in dag.tasks if isinstance(task, EmrAddStepsOperator)} <= before
+    assert created == ["create_cluster"]
+
+
+def test_steps_wait_in_the_triggerer_and_within_the_pool(bag: DagBag) -> None:
+    steps = [task for dag in bag.dags.values() for task in dag.tasks if isinstance(task, EmrAddStepsOperator)]
+
+    assert [step.task_id for step in steps] == ["rising_zones", "analyse.curate", "analyse.marts"]
+    for step in steps:
+        assert step.deferrable
+        assert step.pool == POOL
+        assert step.waiter_delay * step.waiter_max_attempts >= settings().emr_step_hours * 3600
+        assert step.execution_timeout.total_seconds() > settings().emr_step_hours * 3600
+
+
+def test_the_analysis_starts_on_what_the_collection_announces(bag: DagBag) -> None:
+    (asset,) = bag.dags["hvfhv_analysis"].schedule
+    assert bag.dags["hvfhv_collection"].get_task("announce_month").outlets == [asset]
+
+
+def test_the_same_file_gives_the_same_dag(bag: DagBag, dag: Any) -> None:
+    again = DagBag(ROOT / "dags").dags[dag.dag_id]
+    first, second = (json.dumps(DagSerialization.to_dict(each), sort_keys=True) for each in (dag, again))
+
+    assert first == second
+    assert " at 0x" not in first
+
+
+def test_the_page_of_the_dags_is_up_to_date(bag: DagBag) -> None:
+    assert render(bag.dags.values()) == PAGE.read_text(), "run make docs"
+
+
+def test_a_wrong_setting_is_an_import_error_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXIWAY_EMR_RELEASE", "emr-7.13.0")
+    settings.cache_clear()
+    try:
+        errors = DagBag(ROOT / "dags").import_errors
+    finally:
+        settings.cache_clear()
+
+    error = errors[str(ROOT / "dags/hvfhv_analysis.py")]
+    assert "TAXIWAY_EMR_RELEASE='emr-7.13.0' cannot be used: the Spark programs need Spark 4" in error
+
+
+# ── Parsing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# Parses as the DAG processor does, in a process of its own, and tells what it did beyond importing the operators.
+PARSE = """
+import json, sys, time
+import airflow.providers.amazon.aws.operators.emr, airflow.providers.standard.decorators.python
+import airflow.providers.standard.decorators.sensor, pydantic_settings
+from airflow.dag_processing.dagbag import DagBag
+
+known, watching, io, times = {name.partition(".")[0] for name in sys.modules}, True, [], []
+forbidden = {"socket.connect", "socket.getaddrinfo", "sqlite3.connect", "subprocess.Popen"}
+def watch(event, args):
+    writes = event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+")
+    if watching and (writes or event in forbidden):
+        io.append(event)
+sys.addaudithook(watch)
+for _ in range(3):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "taxiway"]:
+        del sys.modules[name]
+    began = time.process_time()
+    bag = DagBag(sys.argv[1])
+    times.append(time.process_time() - began)
+watching = False
+new = {name.partition(".")[0] for name in sys.modules} - known
+print(json.dumps({"dags": sorted(bag.dags), "seconds": times, "io": io, "new": sorted(new)}))
+"""
+
+
+def parse(folder: Path) -> dict[str, Any]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "dags"), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
+    command = [sys.executable, "-B", "-c", PARSE, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def parsed() -> dict[str, Any]:
+    return parse(ROOT / "dags")
+
+
+def test_what_parsing_does_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(
+        "import socket, pyarrow\n"
+        "from airflow.sdk import DAG\n"
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('127.0.0.1', 9))\n"
+        "open(__file__ + '.out', 'w').close()\n"
+        "DAG('bad')\n"
+    )
+    seen = parse(tmp_path)
+
+    assert seen["dags"] == ["bad"]
+    assert set(seen["io"]) == {"socket.connect", "open"}
+    assert "pyarrow" in seen["new"]
+
+
+def test_parsing_does_no_io(parsed: dict[str, Any]) -> None:
+    assert parsed["dags"] == DAG_IDS
+    assert parsed["io"] == []
+
+
+def test_parsing_loads_nothing_heavy(parsed: dict[str, Any]) -> None:
+    assert not {"pyarrow", "pandas", "duckdb", "altair", "alembic", "rich"} & set(parsed["new"])
+
+
+def test_parsing_is_quick(parsed: dict[str, Any]) -> None:
+    # Processor time, and the best of three: what else the machine does must not fail the test.
+    assert min(parsed["seconds"]) <= PARSE_BUDGET_S
