@@ -10,17 +10,14 @@ it now: of the same month and the same URL. All times are UTC.
 """
 
 import argparse
-import csv
-import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
 
 import sqlalchemy as sa
 from alembic import command
@@ -30,14 +27,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.dialects import mysql
 
+from taxiway.dataset_list import CatalogueError, Dataset, check_unique, read_list
+
 CONNECTION = "tlc_catalog"
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "catalogue_version"
-MONTH = re.compile(r"20\d\d-(0[1-9]|1[0-2])")
-
-
-class CatalogueError(ValueError):
-    """The catalogue or a list for it cannot be used; the text is one sentence that says what is wrong and where."""
 
 
 class Status(StrEnum):
@@ -47,31 +41,6 @@ class Status(StrEnum):
     COMPLETE = "complete"
     FAILED = "failed"
     ABANDONED = "abandoned"
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """One file to collect.
-
-    Attributes:
-        name: unique name.
-        month: the month of its trips, ``YYYY-MM``.
-        url: absolute ``https``, ``http`` or ``file`` URL.
-        expected_bytes: size, where it is known beforehand.
-        expected_sha256: checksum (64 lower-case hex digits), where it is known beforehand.
-    """
-
-    name: str
-    month: str
-    url: str
-    expected_bytes: int | None = None
-    expected_sha256: str | None = None
-
-    @property
-    def file(self) -> str:
-        """The name of the file in the lake: that of the URL, with ``.parquet`` if it has no such ending."""
-        name = quote(unquote(PurePosixPath(urlsplit(self.url).path).name), safe="-_.")
-        return name if name.endswith(".parquet") else f"{name}.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -482,9 +451,6 @@ def _update_running(connection: sa.Connection, attempt_id: int, **values: object
 
 # ── Loading a list ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-REQUIRED_COLUMNS = ("name", "month", "url")
-OPTIONAL_COLUMNS = ("expected_bytes", "expected_sha256")
-
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
@@ -507,7 +473,7 @@ def load(engine: sa.Engine, file: Path) -> LoadReport:
     with engine.begin() as connection:
         known = {row.name: Dataset(**row._mapping) for row in connection.execute(datasets.select().with_for_update())}
         replaced = {dataset.name for _, dataset in listed}
-        _check_unique([*((None, dataset) for name, dataset in known.items() if name not in replaced), *listed], file)
+        check_unique([*((None, dataset) for name, dataset in known.items() if name not in replaced), *listed], file)
         added = [asdict(d) for _, d in listed if d.name not in known]
         changed = [d for _, d in listed if d.name in known and d != known[d.name]]
         if added:
@@ -515,110 +481,6 @@ def load(engine: sa.Engine, file: Path) -> LoadReport:
         for dataset in changed:
             connection.execute(datasets.update().where(datasets.c.name == dataset.name).values(**asdict(dataset)))
     return LoadReport(len(added), len(changed), len(listed) - len(added) - len(changed))
-
-
-def read_list(file: Path) -> list[tuple[int, Dataset]]:
-    """Read a CSV of data sets: columns name, month, url and, if known, expected_bytes, expected_sha256.
-
-    A URL is ``https``, ``http`` or ``file``; a relative path, with or without ``file:``, is seen from the CSV's folder.
-
-    Returns:
-        the data sets, each with the number of its line.
-
-    Raises:
-        CatalogueError: the file is no such CSV, or a line of it is wrong.
-    """
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            lines = csv.reader(stream, strict=True, skipinitialspace=True)
-            rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if any(map(str.strip, row))]
-    except OSError as error:
-        raise CatalogueError(f"{file} cannot be read: {error.strerror}.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CatalogueError(f"{file} is not a CSV file in UTF-8: {error}.") from None
-    if not rows:
-        raise CatalogueError(f"{file} is empty: give it the line {','.join(REQUIRED_COLUMNS)} and one line a data set.")
-    (_, header), *rows = rows
-    _check_header(header, file)
-    if not rows:
-        raise CatalogueError(f"{file} lists no data set below its heading.")
-    listed = []
-    for line, row in rows:
-        if len(row) != len(header):
-            raise CatalogueError(f"{file}, line {line}: it has {len(row)} values for {len(header)} columns.")
-        try:
-            listed.append((line, _dataset(dict(zip(header, row, strict=True)), file.resolve().parent)))
-        except ValueError as error:
-            raise CatalogueError(f"{file}, line {line}: {error}.") from None
-    _check_unique(listed, file)
-    return listed
-
-
-def _check_header(header: list[str], file: Path) -> None:
-    allowed = ", ".join(REQUIRED_COLUMNS + OPTIONAL_COLUMNS)
-    if missing := [column for column in REQUIRED_COLUMNS if column not in header]:
-        raise CatalogueError(f"{file}, line 1: the column {missing[0]!r} is missing; a list has the columns {allowed}.")
-    if unknown := [column for column in header if column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS]:
-        raise CatalogueError(f"{file}, line 1: the column {unknown[0]!r} is unknown; a list has the columns {allowed}.")
-    if len(set(header)) != len(header):
-        raise CatalogueError(f"{file}, line 1: a column stands there twice.")
-
-
-def _check_unique(listed: Sequence[tuple[int | None, Dataset]], file: Path) -> None:
-    seen: dict[object, tuple[str, str]] = {}
-    for line, dataset in listed:
-        place = "the catalogue" if line is None else f"line {line}"
-        for key, what in (
-            (dataset.name, f"the name {dataset.name!r}"),
-            ((dataset.url,), f"the URL {dataset.url}"),
-            ((dataset.month, dataset.file), f"a file {dataset.file} of {dataset.month}"),
-        ):
-            if key in seen:
-                raise CatalogueError(f"{file}, {place}: {what} is already that of {seen[key][0]!r} ({seen[key][1]}).")
-            seen[key] = (dataset.name, place)
-
-
-def _dataset(cells: dict[str, str], folder: Path) -> Dataset:
-    if empty := [column for column in REQUIRED_COLUMNS if not cells[column]]:
-        raise ValueError(f"it has no {empty[0]}")
-    if len(cells["name"]) > 200:
-        raise ValueError("the name is longer than 200 characters")
-    if not MONTH.fullmatch(cells["month"]):
-        raise ValueError(f"{cells['month']!r} is not a month like 2023-01")
-    size, sha256 = cells.get("expected_bytes"), cells.get("expected_sha256", "").lower()
-    if size and not re.fullmatch(r"[1-9]\d{0,17}", size):
-        raise ValueError(f"expected_bytes {size!r} is not a number of bytes")
-    if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise ValueError(f"expected_sha256 {sha256!r} is not 64 hexadecimal digits")
-    url = _absolute_url(cells["url"], folder)
-    return Dataset(cells["name"], cells["month"], url, int(size) if size else None, sha256 or None)
-
-
-def _absolute_url(url: str, folder: Path) -> str:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError as error:
-        raise ValueError(f"the URL {url!r} cannot be read ({error})") from None
-    if parts.scheme in ("http", "https"):
-        if not host:
-            raise ValueError(f"the URL {url!r} names no host")
-        if parts.username or parts.password:
-            raise ValueError(f"the URL of {host} carries a user name or password, which would end up in logs")
-        if not PurePosixPath(parts.path).name:
-            raise ValueError(f"the URL {url!r} names no file")
-        return url
-    if parts.scheme not in ("", "file"):
-        raise ValueError(
-            f"the URL {url!r} begins with {parts.scheme}://, but only https, http and file can be collected"
-        )
-    if host and host != "localhost":
-        raise ValueError(f"the URL {url!r} names the host {host!r}; a file URL has three slashes, file:///folder/file")
-    # A bare path is taken as it stands: it may have a % or a # in it.
-    path = unquote(parts.path) if parts.scheme else url
-    if not PurePosixPath(path).name:
-        raise ValueError(f"the URL {url!r} names no file")
-    return (folder / path).resolve().as_uri()
 
 
 # ── The command line ────────────────────────────────────────────────────────────────────────────────────────────────

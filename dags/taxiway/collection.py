@@ -131,46 +131,55 @@ def _fetch(
 ) -> tuple[Collected, str | None]:
     """Download, check and store; return also the version that the source gave."""
     bucket, key = raw_location(config.lake, dataset)
-    written = 0
+    with _scratch_file(config.scratch_dir) as file:
+        size, sha256, version = _download(dataset, file, config.download_timeout_s)
+        log.info("%s: %s bytes downloaded", dataset.url, f"{size:,}")
+        try:
+            rows = check_trip_file(file, dataset.month)
+        except TripFileError as error:
+            raise CollectionError(f"{dataset.url} cannot be used: {error}.") from None
+        if twin := catalogue.claim_content(engine, attempt, sha256):
+            raise CollectionError(
+                f"{dataset.url} is byte for byte the file of the data set {twin!r}; correct the URL of one of them."
+            )
+        if not _is_stored(s3, bucket, key, sha256):
+            _store(s3, file, bucket, key, sha256)
+    return Collected(rows, size, sha256, downloaded=True), version
+
+
+@contextmanager
+def _scratch_file(folder: str | None) -> Iterator[BinaryIO]:
+    """A temporary file without a name: the system removes it even if this process is killed."""
     try:
-        # A file without a name: the system removes it even if this process is killed.
-        with TemporaryFile(dir=config.scratch_dir) as file:
-            digest = hashlib.sha256()
-            with _open_source(dataset.url, config.download_timeout_s) as source:
-                _check_size(source.size, dataset)
-                for chunk in source.chunks:
-                    digest.update(chunk)
-                    file.write(chunk)
-                    written += len(chunk)
-            file.flush()
-            if source.size is not None and written != source.size:
-                raise TransientError(f"{dataset.url} broke off after {written:,} of {source.size:,} bytes; try again.")
-            _check_size(written, dataset)
-            sha256 = digest.hexdigest()
-            if dataset.expected_sha256 not in (None, sha256):
-                raise CollectionError(
-                    f"{dataset.url} has the SHA-256 {sha256}, but the catalogue expects {dataset.expected_sha256}; "
-                    "correct the one that is wrong."
-                )
-            log.info("%s: %s bytes downloaded", dataset.url, f"{written:,}")
-            try:
-                rows = check_trip_file(file, dataset.month)
-            except TripFileError as error:
-                raise CollectionError(f"{dataset.url} cannot be used: {error}.") from None
-            if twin := catalogue.claim_content(engine, attempt, sha256):
-                raise CollectionError(
-                    f"{dataset.url} is byte for byte the file of the data set {twin!r}; correct the URL of one of them."
-                )
-            if not _is_stored(s3, bucket, key, sha256):
-                _store(s3, file, bucket, key, sha256)
-            return Collected(rows, written, sha256, downloaded=True), source.version
+        with TemporaryFile(dir=folder) as file:
+            yield file
     except OSError as error:
-        folder = config.scratch_dir or gettempdir()
         remedy = "free space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
         raise CollectionError(
-            f"The folder {folder} for temporary files cannot be used ({error.strerror}, after {written:,} bytes of the "
-            f"download); {remedy} or set TAXIWAY_SCRATCH_DIR to another."
+            f"The folder {folder or gettempdir()} for temporary files cannot be used ({error.strerror}); "
+            f"{remedy} or set TAXIWAY_SCRATCH_DIR to another."
         ) from None
+
+
+def _download(dataset: Dataset, file: BinaryIO, timeout_s: float) -> tuple[int, str, str | None]:
+    """Write a data set's bytes to a file; return their number, their SHA-256 and the version that the source gave."""
+    digest = hashlib.sha256()
+    with _open_source(dataset.url, timeout_s) as source:
+        _check_size(source.size, dataset)
+        for chunk in source.chunks:
+            digest.update(chunk)
+            file.write(chunk)
+    file.flush()
+    size, sha256 = file.tell(), digest.hexdigest()
+    if source.size is not None and size != source.size:
+        raise TransientError(f"{dataset.url} broke off after {size:,} of {source.size:,} bytes; try again later.")
+    _check_size(size, dataset)
+    if dataset.expected_sha256 not in (None, sha256):
+        raise CollectionError(
+            f"{dataset.url} has the SHA-256 {sha256}, but the catalogue expects {dataset.expected_sha256}; "
+            "correct the one that is wrong."
+        )
+    return size, sha256, source.version
 
 
 def _check_size(size: int | None, dataset: Dataset) -> None:
