@@ -51,6 +51,11 @@ class Config:
         return self.state / "airflow"
 
     @property
+    def metadata_file(self) -> Path:
+        """Airflow's metadata database."""
+        return self.airflow_home / "airflow.db"
+
+    @property
     def logs(self) -> Path:
         """Logs of the platform's own processes, a file each."""
         return self.state / "logs"
@@ -138,7 +143,8 @@ class Config:
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__API__SECRET_KEY": keys["api"],
             "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.airflow_home}/airflow.db",
+            # Whoever finds the database locked waits, for the scheduler does not survive an error here.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.metadata_file}?timeout=60",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.airflow_home / "logs"),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",

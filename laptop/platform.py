@@ -120,7 +120,7 @@ class Platform:
         log = self.config.logs / "scheduler.log"
         wait_until(self.airflow.healthy, self.supervisor, what="Airflow", seconds=START_S, log=log)
         self.airflow.login()
-        self.airflow.ensure_pool(POOL, slots=max(2, os.cpu_count() or 2))
+        self.airflow.ensure_pool(POOL, slots=16)  # local AWS itself limits what runs at once
         for dag in DAGS:
             wait_until(
                 lambda dag=dag: self.airflow.has_dag(dag),  # type: ignore[misc]

@@ -11,6 +11,7 @@ import ctypes
 import importlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -105,6 +106,10 @@ def _migrate_database(config: Config) -> None:
     _, status = os.waitpid(_fork(["db", "migrate"], log), 0)
     if status:
         raise LaptopError(f"Airflow's database could not be brought up to date; the reason is at the end of {log}.")
+    with contextlib.closing(sqlite3.connect(config.metadata_file)) as database:
+        database.execute(
+            "PRAGMA journal_mode=WAL"
+        )  # kept in the file: readers and the writer do not lock each other out
     done.touch()
 
 
