@@ -25,7 +25,7 @@ class Submitter:
     """Runs programs as an EMR step of the local endpoint would, in processes that are measured."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        self.engine: Engine = engine(name)
+        self._engine: Engine = engine(name)
         self._folder = folder
         self._number = count()
 
@@ -33,7 +33,7 @@ class Submitter:
         """Run what ``spark-submit`` is given."""
         folder = self._folder / f"step-{next(self._number)}"
         folder.mkdir(parents=True)
-        return run(self.engine.command(arguments, folder, STEP_MEMORY))
+        return run(self._engine.command(arguments, folder, STEP_MEMORY))
 
 
 def our_jobs(engine_name: str) -> Callable[[Path, str, Path], Cost]:

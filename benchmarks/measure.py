@@ -1,6 +1,7 @@
 """Wall time and memory of whole processes."""
 
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -47,9 +48,14 @@ def run(launch: Launch) -> Cost:
             launch.argv, env=launch.env, cwd=launch.cwd, stdout=output, stderr=output, process_group=0
         )
         peak = 0
-        while process.poll() is None:
-            peak = max(peak, _resident(process.pid))
-            time.sleep(_INTERVAL_S)
+        try:
+            while process.poll() is None:
+                peak = max(peak, _resident(process.pid))
+                time.sleep(_INTERVAL_S)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # in a group of its own, it hears no Ctrl-C
+            process.wait()
+            raise
         seconds = time.perf_counter() - started
         if process.returncode:
             output.seek(0)
