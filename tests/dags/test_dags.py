@@ -167,7 +167,7 @@ def test_what_parsing_does_is_seen(tmp_path: Path) -> None:
         "from airflow.sdk import DAG\n"
         "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('127.0.0.1', 9))\n"
         "open(__file__ + '.out', 'w').close()\n"
-        "DAG('bad')\n"
+        "dag = DAG('bad')\n"
     )
     seen = parse(tmp_path)
 
