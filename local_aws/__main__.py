@@ -182,6 +182,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 def main(words: list[str] | None = None) -> int:
     """Run the endpoint until SIGTERM or Ctrl-C; return the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits for a thread
     try:
         _serve(_arguments(words))
     except _RefusedError as error:

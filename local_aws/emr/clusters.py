@@ -1,6 +1,7 @@
 """The life of clusters and their steps: EMR's states and the rules by which they change."""
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -86,10 +87,10 @@ class Clusters:
                 for step in self.steps[cluster.id]:
                     if step.active:
                         step.end("CANCELLED" if step.state == "PENDING" else "INTERRUPTED", now, message)
-                        self._history.save(step)
+                        self._keep(step)
                 cluster.ended = now
                 cluster.enter("TERMINATED_WITH_ERRORS", now, message, "INTERNAL_ERROR")
-                self._history.save(cluster)
+                self._keep(cluster)
 
     # What the API asks for.
 
@@ -136,7 +137,7 @@ class Clusters:
             else:
                 step.state = "CANCEL_PENDING"
                 self._running[step.id][0].ask(at_once=at_once)
-            self._history.save(step)
+            self._keep(step)
             self._changed.notify_all()
             return True
 
@@ -178,7 +179,7 @@ class Clusters:
                 cluster.reason.get("Code"),
             )
         if cluster.state != before:
-            self._history.save(cluster)
+            self._keep(cluster)
 
     def _work(self, cluster: Cluster, now: float) -> None:
         """Start the steps that may run; notice that there is nothing to do."""
@@ -208,6 +209,13 @@ class Clusters:
                 cluster, "ALL_STEPS_COMPLETED", f"Terminated by the auto-termination policy after {idle} idle seconds"
             )
 
+    def _keep(self, record: Cluster | Step) -> None:
+        """Save what has changed by itself; a full disk must not stop the clusters' lives."""
+        try:
+            self._history.save(record)
+        except sqlite3.Error as error:
+            log.error("%s cannot be kept: %s", record.id, error)
+
     def _active(self, cluster: Cluster) -> list[Step]:
         return [step for step in self.steps[cluster.id] if step.active]
 
@@ -217,14 +225,14 @@ class Clusters:
         for step in self._active(cluster):
             if step.state == "PENDING":
                 step.end("CANCELLED", now, "The cluster was terminated before the step began.")
-                self._history.save(step)
+                self._keep(step)
             else:
                 self._running[step.id][0].ask()
-        self._history.save(cluster)
+        self._keep(cluster)
 
     def _start(self, cluster: Cluster, step: Step, now: float) -> None:
         step.state, step.started = "RUNNING", now
-        self._history.save(step)
+        self._keep(step)
         stop = Stop()
         thread = threading.Thread(target=self._run, args=(cluster, step, stop), name=step.id)
         self._running[step.id] = (stop, thread)
@@ -249,7 +257,7 @@ class Clusters:
             step.end("CANCELLED", now, "Cancelled by user request")
         else:
             step.end("INTERRUPTED", now, "The cluster was terminated while the step was running.")
-        self._history.save(step)
+        self._keep(step)
         # With several steps at once EMR lets a failed step neither cancel nor end anything.
         if step.state == "FAILED" and cluster.live and cluster.step_concurrency == 1:
             self._act_on_failure(cluster, step, now)
@@ -262,4 +270,4 @@ class Clusters:
             return
         for other in self._active(cluster):
             other.end("CANCELLED", now, f"Cancelled because step {step.id} failed")
-            self._history.save(other)
+            self._keep(other)

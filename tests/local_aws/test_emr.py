@@ -241,15 +241,11 @@ def test_max_steps_holds_over_all_clusters(new_endpoint):
         ]
         for name in ("a", "b")
     ]
-    seen = []
-
-    def done():
-        seen.append(states(emr, ids[0]) + states(emr, ids[1]))
-        return seen[-1] == ["COMPLETED", "COMPLETED"]
-
-    eventually(done)
-    assert ["RUNNING", "PENDING"] in seen
-    assert ["RUNNING", "RUNNING"] not in seen
+    for one in ids:
+        wait_for_steps(emr, one, "COMPLETED")
+    spans = [emr.list_steps(ClusterId=one)["Steps"][0]["Status"]["Timeline"] for one in ids]
+    first, second = sorted(spans, key=lambda span: span["StartDateTime"])
+    assert first["EndDateTime"] <= second["StartDateTime"]
 
 
 @pytest.mark.parametrize(
