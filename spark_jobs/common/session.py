@@ -9,6 +9,8 @@ SETTINGS = {
     "spark.sql.ansi.enabled": "true",
     # Apache Spark refuses TIMESTAMP(NANOS) columns otherwise; see hvfhv/schema.py.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
+    # Lists of thousands of groups stay in a hash table; Apache Spark would sort all rows beyond 128 groups.
+    "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "100000",
 }
 
 # Options of DataFusion, Sail's core; Apache Spark does not mind them.

@@ -11,6 +11,9 @@ from spark_jobs.common.program import ENGINE_ERRORS, JobError, first_line
 CURATED_TRIPS = "curated/hvfhv_trips"
 QUARANTINED_TRIPS = "quarantine/hvfhv_trips"
 
+# Sail: decode a column's values only for rows that pass the filter. Apache Spark does not know the option.
+_READING = {"pushdown_filters": "true"}
+
 
 def mart(name: str) -> str:
     """Return the table path of an HVFHV mart."""
@@ -29,7 +32,7 @@ def read(spark: SparkSession, path: str) -> DataFrame:
         JobError: there is nothing, or it is not Parquet.
     """
     try:
-        rows = spark.read.parquet(path)
+        rows = spark.read.options(**_READING).parquet(path)
         if not _is_there(rows):
             raise JobError(f"There is no Parquet file at {path}; an earlier step writes it, or it must be put there.")
     except ENGINE_ERRORS as error:

@@ -6,16 +6,20 @@ from spark_jobs.common.program import run
 from spark_jobs.common.session import session
 from spark_jobs.hvfhv import marts
 
-MARTS = (marts.service_quality, marts.market_share, marts.popular_zones, marts.trend)
-
 
 def main() -> None:
     """Write the month's partitions of the marts, under the version of the curated trips that they are made from."""
     args = partition_parser(__doc__).parse_args()
     trips = tables.read(session(), tables.location(args.lake, tables.CURATED_TRIPS, args.month, args.version))
-    for mart in MARTS:
-        path = tables.location(args.lake, tables.mart(mart.__name__), args.month, args.version)
-        tables.write_one_file(mart(trips), path)
+    daily = marts.daily_pickups(trips).persist()
+    frames = {
+        "service_quality": marts.service_quality(trips),
+        "market_share": marts.market_share(daily),
+        "popular_zones": marts.popular_zones(daily),
+        "trend": marts.trend(trips),
+    }
+    for name, frame in frames.items():
+        tables.write_one_file(frame, tables.location(args.lake, tables.mart(name), args.month, args.version))
 
 
 if __name__ == "__main__":

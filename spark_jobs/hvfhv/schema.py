@@ -62,9 +62,8 @@ NAMES = [field.name for field in FIELDS]
 
 # A type that Sail reads but has no Spark name for: TIMESTAMP(NANOS), and strings kept as a dictionary.
 _UNNAMED = "unnamed"
-_NUMBERS = ("tinyint", "smallint", "int", "bigint", "float", "double")
-_WIDENED = {"int": ("tinyint", "smallint"), "bigint": ("tinyint", "smallint", "int")}
-_WIDENED["double"] = (*_WIDENED["bigint"], "float")
+_INTEGERS = ("tinyint", "smallint", "int", "bigint")
+_REALS = ("float", "double")
 
 
 def read_trips(spark: SparkSession, paths: list[str]) -> DataFrame:
@@ -123,9 +122,9 @@ def _converted(field: Field, types: dict[str, str], path: str) -> Column:
             return F.timestamp_micros(F.expr(f"{field.source_name} div 1000")).cast("timestamp_ntz")
     if field.type == "string" and found == _UNNAMED:
         return column.cast("string")
-    if found in _WIDENED.get(field.type, ()):
-        return column.cast(field.type)
-    if field.type in _WIDENED and (found in _NUMBERS or found.startswith("decimal")):
+    if found in _INTEGERS and field.type in _INTEGERS:
+        return column.cast(field.type)  # a number that is too large ends the program: ANSI
+    if field.type in (*_INTEGERS, *_REALS) and (found in (*_INTEGERS, *_REALS) or found.startswith("decimal")):
         # Exact if the way back gives the same number; a value for which it does not ends the program.
         converted = column.try_cast(field.type)
         exact = converted.cast(found).eqNullSafe(column)
