@@ -9,12 +9,14 @@ UV     := $(VENVS)/uv/bin/uv
 STAMP   = $(VENVS)/$(1)/.installed
 LAPTOP  = PYTHONPATH=.:dags $(VENVS)/airflow/bin/python -m laptop
 
+LIST    = $(if $(strip $(CATALOG)),--catalogue "$(CATALOG)")
+
 # The laptop's own settings: say `make demo ENGINE=spark CATALOG=my.csv`.
 export ENGINE ?= sail
 export UI_PORT ?= 8080
 export AWS_PORT ?= 4566
 export STEP_MEMORY ?= 6g
-CATALOG ?= laptop/sample/catalogue.csv
+CATALOG ?=  # the sample months
 DEST    ?= results
 
 .PHONY: help
@@ -63,11 +65,11 @@ lock: $(UV) ## resolve the requirement locks anew (requirements/*.in → *.txt)
 
 .PHONY: demo
 demo: $(RUNTIME) ## run the main job on three real months and show the result (ENGINE=spark, CATALOG=my.csv)
-	@$(LAPTOP) demo --catalogue "$(CATALOG)"
+	@$(LAPTOP) demo $(LIST)
 
 .PHONY: up
 up: $(RUNTIME) ## start Airflow and local AWS and keep them running (http://127.0.0.1:8080)
-	@$(LAPTOP) up --catalogue "$(CATALOG)"
+	@$(LAPTOP) up $(LIST)
 
 .PHONY: down
 down: $(RUNTIME) ## end what make up started; everything stored stays

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from laptop.config import ROOT, Config, LaptopError
+from laptop.config import Config, LaptopError
 
 
 def main() -> int:
@@ -18,7 +18,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("demo", "up"):
         command = commands.add_parser(name)
-        command.add_argument("--catalogue", type=Path, default=ROOT / "laptop/sample/catalogue.csv")
+        command.add_argument("--catalogue", type=Path)
     commands.add_parser("down")
     commands.add_parser("status")
     commands.add_parser("results").add_argument("--to", type=Path, required=True)

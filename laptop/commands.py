@@ -16,18 +16,26 @@ from laptop.platform import Platform, check_list
 from laptop.processes import require_free
 from laptop.results import copy_reports, copy_results
 from laptop.summary import show_summary
+from taxiway.catalogue import latest_attempts
 from taxiway.lake import Lake
 from taxiway.settings import read_settings
 
+SAMPLE = ROOT / "laptop/sample/catalogue.csv"
 ENGINE_NAMES = {"sail": "Sail", "spark": "Apache Spark"}
 
 
-def demo(config: Config, file: Path, console: Console) -> None:
+def demo(config: Config, file: Path | None, console: Console) -> None:
     """Run the main job for the months of a list, on the running platform or on one of its own, and show the result.
+
+    Args:
+        config: of the platform.
+        file: list of data sets; by default the sample months.
+        console: to write to.
 
     Raises:
         LaptopError: it could not be done; the text says why.
     """
+    file = file or SAMPLE
     check_list(file)
     platform = Platform(config)
     began, since = time.monotonic(), datetime.now(UTC)
@@ -48,13 +56,19 @@ def demo(config: Config, file: Path, console: Console) -> None:
             console.print("Airflow ends now; make up opens it again with these runs, at", config.ui_url)
 
 
-def up(config: Config, file: Path, console: Console) -> None:
-    """Start the platform and leave it running; a list of data sets goes into the catalogue.
+def up(config: Config, file: Path | None, console: Console) -> None:
+    """Start the platform and leave it running.
+
+    Args:
+        config: of the platform.
+        file: list of data sets to take over; by default the sample months, where the catalogue has none yet.
+        console: to write to.
 
     Raises:
         LaptopError: it could not be started.
     """
-    check_list(file)
+    if file:
+        check_list(file)
     platform = Platform(config)
     if platform.running:
         platform.attach()
@@ -62,7 +76,8 @@ def up(config: Config, file: Path, console: Console) -> None:
     else:
         console.print("Starting Airflow and local AWS …")
         platform.start(with_parent=False)
-    platform.load_catalogue(file)
+    if file or not latest_attempts(platform.catalogue()):
+        platform.load_catalogue(file or SAMPLE)
     _say_where(platform, console)
     console.print("Collect a month: trigger the DAG hvfhv_collection there with its month; make down ends everything.")
 

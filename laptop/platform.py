@@ -102,7 +102,7 @@ class Platform:
         return catalogue.open_engine(sa.URL.create("sqlite", database=str(self.config.catalogue_file)))
 
     def load_catalogue(self, file: Path) -> list[str]:
-        """Take over a list of data sets.
+        """Take over a list of data sets; a month that it names consists of the files that it names.
 
         Returns:
             its months, earliest first.
@@ -111,7 +111,7 @@ class Platform:
             LaptopError: the list cannot be used.
         """
         try:
-            catalogue.load(self.catalogue(), file)
+            catalogue.load(self.catalogue(), file, whole_months=True)
             return sorted({dataset.month for _, dataset in catalogue.read_list(file)})
         except catalogue.CatalogueError as error:
             raise LaptopError(str(error)) from None

@@ -119,7 +119,7 @@ ingestion_log = sa.Table(
     "ingestion_log",
     metadata,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("dataset", sa.String(200), sa.ForeignKey("datasets.name"), nullable=False, index=True),
+    sa.Column("dataset", sa.String(200), nullable=False, index=True),  # no foreign key: the log outlives its data set
     sa.Column("month", sa.String(7), nullable=False),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("dag_run_id", sa.String(250)),
@@ -211,7 +211,6 @@ def open_engine(url: sa.URL | str) -> sa.Engine:
     def _configure(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver must not begin transactions of its own: _begin does
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA foreign_keys=ON")
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -454,17 +453,23 @@ def _update_running(connection: sa.Connection, attempt_id: int, **values: object
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """How many data sets a list added, changed and left as they were."""
+    """How many data sets a list added, changed, left as they were, and removed."""
 
     added: int
     changed: int
     unchanged: int
+    removed: int
 
 
-def load(engine: sa.Engine, file: Path) -> LoadReport:
+def load(engine: sa.Engine, file: Path, *, whole_months: bool = False) -> LoadReport:
     """Take a CSV's data sets over into the catalogue: all of them, or none if one is wrong.
 
     A data set of the same name is replaced; those that the CSV does not name stay.
+
+    Args:
+        engine: of the catalogue.
+        file: see :func:`taxiway.dataset_list.read_list`.
+        whole_months: the CSV has all data sets of its months: others of them leave the catalogue. Their log stays.
 
     Raises:
         CatalogueError: the file cannot be used.
@@ -473,6 +478,11 @@ def load(engine: sa.Engine, file: Path) -> LoadReport:
     with engine.begin() as connection:
         known = {row.name: Dataset(**row._mapping) for row in connection.execute(datasets.select().with_for_update())}
         replaced = {dataset.name for _, dataset in listed}
+        months = {dataset.month for _, dataset in listed} if whole_months else set()
+        removed = [name for name, dataset in known.items() if dataset.month in months and name not in replaced]
+        if removed:
+            connection.execute(datasets.delete().where(datasets.c.name.in_(removed)))
+        replaced.update(removed)
         check_unique([*((None, dataset) for name, dataset in known.items() if name not in replaced), *listed], file)
         added = [asdict(d) for _, d in listed if d.name not in known]
         changed = [d for _, d in listed if d.name in known and d != known[d.name]]
@@ -480,7 +490,7 @@ def load(engine: sa.Engine, file: Path) -> LoadReport:
             connection.execute(datasets.insert(), added)
         for dataset in changed:
             connection.execute(datasets.update().where(datasets.c.name == dataset.name).values(**asdict(dataset)))
-    return LoadReport(len(added), len(changed), len(listed) - len(added) - len(changed))
+    return LoadReport(len(added), len(changed), len(listed) - len(added) - len(changed), len(removed))
 
 
 # ── The command line ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -493,14 +503,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("migrate", help="create or upgrade the tables")
     loader = commands.add_parser("load", help="take over a CSV with the columns name, month, url")
     loader.add_argument("file", type=Path)
+    loader.add_argument(
+        "--whole-months", action="store_true", help="other data sets of the file's months leave the catalogue"
+    )
     commands.add_parser("show", help="list the data sets and their last attempts")
     options = parser.parse_args(arguments)
     try:
         if options.command == "migrate":
             migrate(_connect())
         elif options.command == "load":
-            report = load(open_catalogue(), options.file)
-            sys.stdout.write(f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged.\n")
+            report = load(open_catalogue(), options.file, whole_months=options.whole_months)
+            sys.stdout.write(", ".join(f"{count} {what}" for what, count in asdict(report).items()) + ".\n")
         else:
             _show(open_catalogue())
     except CatalogueError as error:

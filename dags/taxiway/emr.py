@@ -191,3 +191,19 @@ def cluster_cost(settings: Settings, client: Any, cluster: str) -> Cost:
     timeline = client.describe_cluster(ClusterId=cluster)["Cluster"]["Status"]["Timeline"]
     until = timeline.get("EndDateTime") or datetime.now(UTC)
     return estimate_cost(settings, (until - timeline["CreationDateTime"]).total_seconds())
+
+
+def failure_of_cluster(client: Any, cluster: str) -> str | None:
+    """Return in a sentence why EMR ended a cluster by itself; None if it did not.
+
+    The error of a step says nothing of it: EMR cancels the steps of a cluster that could not start.
+
+    Args:
+        client: a boto3 client for EMR.
+        cluster: its id.
+    """
+    status = client.describe_cluster(ClusterId=cluster)["Cluster"]["Status"]
+    if status["State"] != "TERMINATED_WITH_ERRORS":
+        return None
+    reason = status.get("StateChangeReason", {})
+    return f"EMR ended the cluster {cluster} by itself ({reason.get('Code')}): {reason.get('Message')}"

@@ -112,7 +112,7 @@ def test_a_migration_that_was_killed_before_its_end_is_made_good(engine: sa.Engi
 
 
 def test_the_list_that_is_shipped(engine: sa.Engine) -> None:
-    assert catalogue.load(engine, SAMPLE) == LoadReport(added=3, changed=0, unchanged=0)
+    assert catalogue.load(engine, SAMPLE) == LoadReport(added=3, changed=0, unchanged=0, removed=0)
     found = catalogue.find_dataset(engine, "fhvhv_tripdata_sample_2023-02")
     assert found.month == "2023-02"
     assert found.url == (SAMPLE.parent / "fhvhv_tripdata_sample_2023-02.parquet").as_uri()
@@ -120,11 +120,21 @@ def test_the_list_that_is_shipped(engine: sa.Engine) -> None:
 
 
 def test_a_list_adds_changes_and_leaves(engine: sa.Engine, tmp_path: Path) -> None:
-    assert load(engine, tmp_path, A, B) == LoadReport(2, 0, 0)
+    assert load(engine, tmp_path, A, B) == LoadReport(2, 0, 0, 0)
     moved = Dataset("b", "2023-01", "http://example.org/b2.parquet")
-    assert load(engine, tmp_path, A, moved, C) == LoadReport(1, 1, 1)
-    assert load(engine, tmp_path, C) == LoadReport(0, 0, 1)
+    assert load(engine, tmp_path, A, moved, C) == LoadReport(1, 1, 1, 0)
+    assert load(engine, tmp_path, C) == LoadReport(0, 0, 1, 0)
     assert [dataset for dataset, _ in catalogue.latest_attempts(engine)] == [A, moved, C]
+
+
+def test_a_list_of_whole_months_replaces_the_other_data_sets_of_its_months(engine: sa.Engine, tmp_path: Path) -> None:
+    elsewhere = Dataset("elsewhere", "2022-01", "https://example.org/elsewhere.parquet")
+    load(engine, tmp_path, A, B, elsewhere)
+    attempt = catalogue.begin_attempt(engine, A)
+    file = write(tmp_path, "name,month,url", f"renamed,{A.month},{A.url}")
+    assert catalogue.load(engine, file, whole_months=True) == LoadReport(1, 0, 0, 2)
+    assert [dataset.name for dataset, _ in catalogue.latest_attempts(engine)] == ["elsewhere", "renamed"]
+    assert [running.id for running in catalogue.running_attempts(engine)] == [attempt], "the log outlives its data set"
 
 
 def test_a_wrong_line_leaves_the_catalogue_as_it_was(engine: sa.Engine, tmp_path: Path) -> None:
@@ -144,7 +154,7 @@ def test_a_list_may_not_take_what_the_catalogue_has(engine: sa.Engine, tmp_path:
 
 def test_data_sets_may_exchange_their_urls(engine: sa.Engine, tmp_path: Path) -> None:
     load(engine, tmp_path, A, B)
-    assert load(engine, tmp_path, Dataset("a", A.month, B.url), Dataset("b", B.month, A.url)) == LoadReport(0, 2, 0)
+    assert load(engine, tmp_path, Dataset("a", A.month, B.url), Dataset("b", B.month, A.url)) == LoadReport(0, 2, 0, 0)
 
 
 def test_names_are_told_apart_by_every_character(engine: sa.Engine, tmp_path: Path) -> None:
@@ -348,7 +358,7 @@ def test_the_command_line(
     assert "are missing: run python -m taxiway.catalogue migrate." in capsys.readouterr().err
     assert catalogue.main(["migrate"]) == 0
     assert catalogue.main(["load", str(SAMPLE)]) == 0
-    assert capsys.readouterr().out == "3 added, 0 changed, 0 unchanged.\n"
+    assert capsys.readouterr().out == "3 added, 0 changed, 0 unchanged, 0 removed.\n"
     wrong = write(tmp_path, HEADER, "a,January,https://example.org/a")
     assert catalogue.main(["load", str(wrong)]) == 1
     assert capsys.readouterr().err == f"{wrong}, line 2: 'January' is not a month like 2023-01.\n"
