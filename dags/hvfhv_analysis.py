@@ -1,5 +1,6 @@
 """Analyses the collected months of HVFHV trips on EMR, publishes them when they pass their checks, reports on them."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,13 +15,23 @@ from airflow.providers.amazon.aws.operators.emr import (
 from airflow.sdk import Asset, Context, Param, PokeReturnValue, TriggerRule, dag, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from taxiway.emr import cluster_cost, job_flow
+from taxiway.emr import cluster_cost, failure_of_cluster, job_flow
 from taxiway.lake import Lake, LakeError, Publication, open_lake
 from taxiway.plan import Job, PlanError, Step, curate_steps, mart_steps, plan_run, rising_zones_steps
 from taxiway.settings import settings
 
+log = logging.getLogger(__name__)
+
 CLUSTER = "{{ ti.xcom_pull(task_ids='create_cluster') }}"
 MONTH = "{{ ti.xcom_pull(task_ids='plan')[ti.map_index]['month'] }}"
+
+
+def _log_failure_of_cluster(context: Context) -> None:
+    cluster = context["ti"].xcom_pull(task_ids="create_cluster")
+    if failure := failure_of_cluster(open_lake(settings()).session.client("emr"), cluster):
+        log.error(failure)
+
+
 STEPS: dict[str, Any] = {
     "job_flow_id": CLUSTER,
     "deferrable": True,
@@ -28,6 +39,7 @@ STEPS: dict[str, Any] = {
     "waiter_max_attempts": math.ceil(settings().emr_step_hours * 3600 / settings().poll_s),
     "execution_timeout": timedelta(hours=settings().emr_step_hours, minutes=10),
     "pool": "emr_steps",
+    "on_failure_callback": _log_failure_of_cluster,
 }
 
 
@@ -82,7 +94,7 @@ def hvfhv_analysis() -> None:
     def plan() -> PokeReturnValue:
         """Wait for complete months, and return the run's jobs."""
         context = get_current_context()
-        events = [event.extra for events in context["triggering_asset_events"].values() for event in events]
+        events = [{**event.extra, "at": event.timestamp} for events in context["triggering_asset_events"].values() for event in events]
         with _final_errors():
             run = context["dag_run"]
             started = run.start_date or run.run_after
@@ -126,7 +138,9 @@ def hvfhv_analysis() -> None:
         ti = get_current_context()["ti"]
         months = ti.xcom_pull(task_ids="release.publish", map_indexes=ti.map_index)
         if not months:
-            raise AirflowFailException(f"{job['month']} was not published, so it has no new report: see check.")
+            raise AirflowFailException(
+                f"{job['month']} was not published, so it has no new report: the tasks before tell why."
+            )
         from taxiway.catalogue import Input, complete_months, open_catalogue
         from taxiway.report import write_report
 

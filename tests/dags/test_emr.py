@@ -1,12 +1,23 @@
 """The cluster and the steps are what EMR's API takes, and their cost is an upper bound."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import botocore.session
 import pytest
+from botocore.stub import Stubber
 from botocore.validate import ParamValidator
 
-from taxiway.emr import LIST_PRICES, estimate_cost, job_flow, spark_step, units
+from taxiway.emr import (
+    LIST_PRICES,
+    cluster_cost,
+    estimate_cost,
+    failure_of_cluster,
+    job_flow,
+    spark_step,
+    units,
+)
 from taxiway.settings import Settings, SettingsError
 
 EMR = botocore.session.get_session().get_service_model("emr")
@@ -132,3 +143,39 @@ def test_a_price_that_is_not_known_is_not_guessed(settings: Settings) -> None:
 def test_the_default_cluster_has_a_price() -> None:
     settings = Settings()
     assert {settings.emr_primary_type, *settings.emr_worker_types} <= set(LIST_PRICES)
+
+
+def client(status: dict[str, Any]) -> Any:
+    """Return an EMR client whose one cluster has a status; botocore checks that EMR could say so."""
+    emr = boto3.client("emr")
+    stub = Stubber(emr)
+    stub.add_response("describe_cluster", {"Cluster": {"Id": "j-1", "Status": status}}, {"ClusterId": "j-1"})
+    stub.activate()
+    return emr
+
+
+def test_a_cluster_costs_from_its_creation_to_its_end() -> None:
+    created = datetime(2026, 11, 21, 10, tzinfo=UTC)
+    timeline = {"CreationDateTime": created, "EndDateTime": created + timedelta(minutes=20)}
+
+    cost = cluster_cost(Settings(), client({"State": "TERMINATED", "Timeline": timeline}), "j-1")
+
+    assert cost == estimate_cost(Settings(), 1200)
+
+
+def test_a_cluster_that_lives_has_cost_up_to_now() -> None:
+    timeline = {"CreationDateTime": datetime.now(UTC) - timedelta(minutes=10)}
+
+    cost = cluster_cost(Settings(), client({"State": "RUNNING", "Timeline": timeline}), "j-1")
+
+    assert cost.seconds == pytest.approx(600, abs=10)
+
+
+def test_a_cluster_that_emr_ended_says_why() -> None:
+    reason = {"Code": "VALIDATION_ERROR", "Message": "Invalid InstanceProfile: taxiway-emr-instance."}
+    ended = client({"State": "TERMINATED_WITH_ERRORS", "StateChangeReason": reason})
+
+    assert failure_of_cluster(ended, "j-1") == (
+        "EMR ended the cluster j-1 by itself (VALIDATION_ERROR): Invalid InstanceProfile: taxiway-emr-instance."
+    )
+    assert failure_of_cluster(client({"State": "WAITING"}), "j-1") is None
