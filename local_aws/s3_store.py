@@ -12,19 +12,14 @@ complete before a row names it. Uploads in parts that are under way do not survi
 """
 
 import base64
-import binascii
 import hashlib
 import io
 import json
 import logging
-import mmap
-import os
-import shutil
 import sqlite3
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,6 +31,7 @@ from moto.s3.responses import S3Response
 from moto.s3.utils import ARCHIVE_STORAGE_CLASSES
 from moto.settings import S3_UPLOAD_PART_MIN_SIZE
 
+from local_aws.blobs import CHECKSUMS, PIECE, Blob, Blobs, MappedFile
 from local_aws.database import Database
 from local_aws.journal import Journal
 from local_aws.wsgi import Answer, Application, Environ, StartResponse, answer, call, disk_message, s3_error
@@ -44,13 +40,6 @@ log = logging.getLogger(__name__)
 
 s3_models: Any = moto.s3.models  # its classes are replaced, which its types do not foresee
 
-_PIECE = 1024 * 1024
-_IN_MEMORY = 1024 * 1024  # objects up to this size are handed to moto as bytes
-_CHECKSUMS: dict[str, Callable[[], Any]] = {
-    "crc32": lambda: _Crc32(),
-    "sha1": lambda: hashlib.sha1(usedforsecurity=False),
-    "sha256": hashlib.sha256,
-}
 # Parts of an object that a PUT can set besides its content.
 _NO_CONTENT = {"acl", "annotation", "encryption", "legal-hold", "renameObject", "retention", "tagging"}
 # The attributes of an object version in moto that JSON can hold as they are.
@@ -67,130 +56,6 @@ class S3Error(Exception):
     def __init__(self, status: str, code: str, message: str) -> None:
         super().__init__(message)
         self.answer = answer(status, "application/xml", s3_error(code, message))
-
-
-class _Crc32:
-    def __init__(self) -> None:
-        self._value = 0
-
-    def update(self, data: bytes) -> None:
-        self._value = binascii.crc32(data, self._value)
-
-    def digest(self) -> bytes:
-        return self._value.to_bytes(4, "big")
-
-
-class _MappedFile(mmap.mmap):
-    path: Path
-
-
-@dataclass
-class Blob:
-    """A file with the bytes of an object or of a part of an upload."""
-
-    path: Path
-    size: int
-    md5: str
-    checksums: dict[str, str] = field(default_factory=dict)  # base64, by algorithm
-
-    @property
-    def name(self) -> str:
-        """The name under which the database knows it."""
-        return self.path.name
-
-    def content(self) -> bytes | memoryview:
-        """Return the bytes: of a large blob a view of the file, which takes no memory of this process."""
-        if self.size <= _IN_MEMORY:
-            return self.path.read_bytes()
-        with self.path.open("rb") as file:
-            mapped = _MappedFile(file.fileno(), 0, access=mmap.ACCESS_READ)
-        mapped.path = self.path
-        return memoryview(mapped)
-
-
-class Blobs:
-    """The folder of the blobs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._offered: dict[bytes, Blob] = {}
-        for first in range(256):
-            (folder / f"{first:02x}").mkdir(parents=True, exist_ok=True)
-
-    def path(self, name: str) -> Path:
-        """Return the path of a blob."""
-        return self.folder / name[:2] / name
-
-    def new_path(self) -> Path:
-        """Return a path that no blob has."""
-        return self.path(uuid.uuid4().hex)
-
-    def write(self, pieces: Iterable[bytes | memoryview], checksums: Iterable[str] = ()) -> Blob:
-        """Write a blob.
-
-        Args:
-            pieces: its bytes.
-            checksums: algorithms, of those in `_CHECKSUMS`, to compute on the way.
-
-        Raises:
-            OSError: the disk does not take it; nothing is left of it.
-        """
-        path, size = self.new_path(), 0
-        md5, sums = hashlib.md5(usedforsecurity=False), {name: _CHECKSUMS[name]() for name in checksums}
-        try:
-            with path.open("xb") as file:
-                for piece in pieces:
-                    file.write(piece)
-                    size += len(piece)
-                    for digest in (md5, *sums.values()):
-                        digest.update(piece)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        encoded = {name: base64.b64encode(digest.digest()).decode() for name, digest in sums.items()}
-        return Blob(path, size, md5.hexdigest(), encoded)
-
-    def join(self, blobs: Iterable[Blob]) -> Blob:
-        """Write a blob of the bytes of others, one after the other; its MD5 is left empty."""
-        path, size = self.new_path(), 0
-        try:
-            with path.open("xb") as file:
-                for blob in blobs:
-                    with blob.path.open("rb") as part:
-                        shutil.copyfileobj(part, file, _PIECE)
-                    size += blob.size
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return Blob(path, size, "")
-
-    def link(self, path: Path, md5: str) -> Blob:
-        """Return another blob with the bytes of `path`, which need no second place on the disk."""
-        other = self.new_path()
-        os.link(path, other)
-        return Blob(other, path.stat().st_size, md5)
-
-    def offer(self, blob: Blob) -> bytes:
-        """Return a token that stands for the blob where moto expects content."""
-        token = b"local-aws-blob:" + uuid.uuid4().hex.encode()
-        self._offered[token] = blob
-        return token
-
-    def take(self, token: object) -> Blob | None:
-        """Return the blob that a token stands for, once."""
-        return self._offered.pop(token, None) if isinstance(token, bytes) else None
-
-    def withdraw(self, token: bytes) -> None:
-        """Remove a blob that moto has not taken."""
-        if blob := self.take(token):
-            blob.path.unlink(missing_ok=True)
-
-    def sweep(self, named: set[str]) -> None:
-        """Remove all blobs but those named."""
-        for folder in self.folder.iterdir():
-            for path in folder.iterdir():
-                if path.name not in named:
-                    path.unlink()
 
 
 class _Key(s3_models.FakeKey):
@@ -214,7 +79,7 @@ class _Key(s3_models.FakeKey):
         blob = self.blobs.take(content)
         if blob is None:
             data = content.encode() if isinstance(content, str) else content
-            if isinstance(data, memoryview) and isinstance(data.obj, _MappedFile) and len(data) == len(data.obj):
+            if isinstance(data, memoryview) and isinstance(data.obj, MappedFile) and len(data) == len(data.obj):
                 md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
                 blob = self.blobs.link(data.obj.path, md5)
             else:
@@ -307,7 +172,7 @@ def _stream_views(key_response: Callable[..., Any]) -> Callable[..., Any]:
         status, headers, content = key_response(self, *args)
         if isinstance(content, memoryview):
             view = content
-            content = (view[start : start + _PIECE].tobytes() for start in range(0, len(view), _PIECE))
+            content = (view[start : start + PIECE].tobytes() for start in range(0, len(view), PIECE))
         return status, headers, content
 
     return response
@@ -450,10 +315,10 @@ class S3Store:
         trailers: dict[str, str] = {}
         pieces = _pieces(environ, trailers)
         asked = environ.get("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", "").lower()
-        given = [name for name in _CHECKSUMS if f"HTTP_X_AMZ_CHECKSUM_{name.upper()}" in environ]
+        given = [name for name in CHECKSUMS if f"HTTP_X_AMZ_CHECKSUM_{name.upper()}" in environ]
         given += [environ.get("HTTP_X_AMZ_TRAILER", "").lower().removeprefix("x-amz-checksum-")]
-        blob = self._blobs.write(pieces, {name for name in (asked, *given) if name in _CHECKSUMS})
-        sent = {name: environ.get(f"HTTP_X_AMZ_CHECKSUM_{name.upper()}") for name in _CHECKSUMS}
+        blob = self._blobs.write(pieces, {name for name in (asked, *given) if name in CHECKSUMS})
+        sent = {name: environ.get(f"HTTP_X_AMZ_CHECKSUM_{name.upper()}") for name in CHECKSUMS}
         sent |= {name.removeprefix("x-amz-checksum-"): value for name, value in trailers.items()}
         md5 = environ.get("HTTP_CONTENT_MD5")
         wrong = [name for name, value in blob.checksums.items() if sent.get(name) not in (None, value)]
@@ -659,11 +524,11 @@ def _pieces(environ: Environ, trailers: dict[str, str]) -> Iterator[bytes]:
     """Yield the content of a request; of the aws-chunked coding take off the frame, and keep the trailers."""
     stream = environ["wsgi.input"]
     if not environ.get("HTTP_X_AMZ_CONTENT_SHA256", "").startswith("STREAMING-"):
-        while piece := stream.read(_PIECE):
+        while piece := stream.read(PIECE):
             yield piece
         return
     while size := int(stream.readline().partition(b";")[0].strip() or b"0", 16):
-        while size > 0 and (piece := stream.read(min(size, _PIECE))):
+        while size > 0 and (piece := stream.read(min(size, PIECE))):
             size -= len(piece)
             yield piece
         stream.readline()
