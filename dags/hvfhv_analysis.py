@@ -94,7 +94,8 @@ def hvfhv_analysis() -> None:
     def plan() -> PokeReturnValue:
         """Wait for complete months, and return the run's jobs."""
         context = get_current_context()
-        events = [{**event.extra, "at": event.timestamp} for events in context["triggering_asset_events"].values() for event in events]
+        triggers = context["triggering_asset_events"].values()
+        events = [{**event.extra, "at": event.timestamp} for events in triggers for event in events]
         with _final_errors():
             run = context["dag_run"]
             started = run.start_date or run.run_after

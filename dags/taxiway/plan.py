@@ -9,6 +9,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from taxiway.emr import spark_step
@@ -38,24 +39,25 @@ class Request:
 
     Attributes:
         months: that must be complete before the run goes on.
-        again: those of them that are analysed even if nothing changed.
+        again: those of them that are analysed even if nothing changed, unless they have been since then.
     """
 
     months: frozenset[str]
-    again: frozenset[str]
+    again: Mapping[str, datetime]
 
 
 def read_request(events: Iterable[Mapping[str, Any]], months: Collection[str]) -> Request:
     """Return what asset events and the parameter ``months`` ask for.
 
     Args:
-        events: their extras: ``{"month": "2023-01", "again": false}``.
+        events: their extras, with the time of the event: ``{"month": "2023-01", "again": false, "at": …}``.
         months: analysed whatever happened before.
     """
     events = list(events)
     return Request(
         months=frozenset(months) | {event["month"] for event in events},
-        again=frozenset(months) | {event["month"] for event in events if event.get("again")},
+        again={event["month"]: event["at"] for event in sorted(events, key=itemgetter("at")) if event.get("again")}
+        | dict.fromkeys(months, datetime.max.replace(tzinfo=UTC)),
     )
 
 
@@ -105,14 +107,20 @@ def choose_jobs(
         published: month → the published partition of the curated trips.
         now: becomes the version.
     """
-    version = now.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    version = _version(now)
     jobs = []
     for month, files in sorted(complete.items()):
         inputs = join_inputs([file.sha256 for file in files])
         settled = month in published and inputs in published[month].settled_inputs
-        if month in request.again or not settled:
+        # An earlier run may have taken the month along before this run's event was handed on.
+        asked = month in request.again and (not settled or published[month].version < _version(request.again[month]))
+        if asked or not settled:
             jobs.append({"month": month, "version": version, "inputs": [asdict(file) for file in files]})
     return jobs
+
+
+def _version(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
 
 
 def plan_run(

@@ -1,6 +1,6 @@
 """What a run of the analysis does: which months, whether it waits, which Spark steps."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -27,8 +27,11 @@ NOW = datetime(2026, 11, 21, 10, 11, 12, 123456, UTC)
 VERSION = "20261121T101112123456Z"
 
 
-def request(*months: str, again: tuple[str, ...] = ()) -> Request:
-    return Request(frozenset({*months, *again}), frozenset(again))
+ALWAYS = datetime.max.replace(tzinfo=UTC)
+
+
+def request(*months: str, again: tuple[str, ...] = (), at: datetime = ALWAYS) -> Request:
+    return Request(frozenset({*months, *again}), dict.fromkeys(again, at))
 
 
 def tried(month: str, status: Status | None, name: str = "trips", **values: Any) -> tuple[Dataset, Attempt | None]:
@@ -44,17 +47,24 @@ def collected(month: str, *sha256s: str) -> list[Input]:
     return [Input(f"trips-{n}", f"s3://lake/raw/{month}-{n}.parquet", sha, 10, 99) for n, sha in enumerate(sha256s)]
 
 
-def partition(month: str, **parameters: str) -> Partition:
-    return Partition(TRIPS, month, f"s3://lake/curated/{month}", parameters)
+def partition(month: str, version: str = "20200101T000000000000Z", **parameters: str) -> Partition:
+    return Partition(TRIPS, month, f"s3://lake/curated/{month}/version={version}.1", parameters)
 
 
 # ── Which months ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_events_and_the_parameter_are_one_request() -> None:
-    events = [{"month": "2023-01", "again": False}, {"month": "2023-02", "again": True}, {"month": "2023-02"}]
+    earlier = NOW - timedelta(minutes=1)
+    events = [
+        {"month": "2023-01", "again": False, "at": NOW},
+        {"month": "2023-02", "again": True, "at": NOW},
+        {"month": "2023-02", "again": True, "at": earlier},
+        {"month": "2023-02", "at": NOW},
+    ]
 
-    assert read_request(events, ["2023-05"]) == request("2023-01", again=("2023-02", "2023-05"))
+    months = frozenset({"2023-01", "2023-02", "2023-05"})
+    assert read_request(events, ["2023-05"]) == Request(months, {"2023-02": NOW, "2023-05": ALWAYS})
 
 
 def test_months_that_are_not_published_are_analysed() -> None:
@@ -111,6 +121,15 @@ def test_a_month_is_analysed_when_its_files_are_not_those_published(
     known = {"2023-01": partition("2023-01", **published)} if published else {}
 
     assert [job["month"] for job in choose_jobs(asked, complete, known, NOW)] == expected
+
+
+@pytest.mark.parametrize(("after", "expected"), [(-1, []), (1, ["2023-01"])], ids=["before it", "after it"])
+def test_what_was_asked_for_before_the_last_plan_is_done(after: int, expected: list[str]) -> None:
+    asked = request(again=("2023-01",), at=NOW + timedelta(seconds=after))
+    published = partition("2023-01", VERSION, inputs="a1")
+    complete = {"2023-01": collected("2023-01", "a1")}
+
+    assert [job["month"] for job in choose_jobs(asked, complete, {"2023-01": published}, NOW)] == expected
 
 
 # ── Waiting ─────────────────────────────────────────────────────────────────────────────────────────────────────────
