@@ -33,7 +33,7 @@ def show_summary(console: Console, lake: Lake, months: Sequence[str], since: dat
     usd = "price unknown" if cost.usd is None else f"at most {cost.usd:.2f} USD"
     console.print(
         f"Took {seconds:.0f} s in all, {sum(lifetimes):.0f} s of them with an EMR cluster "
-        f"({len(lifetimes)} × {cost.instances}).\n"
+        f"({cost.instances}).\n"
         f"A cluster of that size for that time costs {usd} by AWS's list price (an estimate: real EMR takes some "
         "minutes to start a cluster, which is billed too).",
         highlight=False,
