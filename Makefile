@@ -110,8 +110,8 @@ docs: $(call STAMP,dev) ## write docs/DAGs.md anew from the DAGs
 	@$(DEV)/python -m docs.generate_dags_md
 
 .PHONY: bench
-bench: $(RUNTIME) $(call STAMP,dev) ## measure the claims about speed (about 20 minutes) and write benchmarks/README.md
-	@PYTHONPATH=.:dags $(DEV)/python -m benchmarks --write $(BENCH_ARGS)
+bench: $(RUNTIME) $(call STAMP,dev) ## measure the claims about speed and write benchmarks/README.md (BENCH_ARGS=… for a part)
+	@PYTHONPATH=.:dags $(DEV)/python -m benchmarks $(or $(BENCH_ARGS),--repeat 3 --demo --write)
 
 .PHONY: clean
 clean: ## remove the environments and everything stored under .local (asks first)
