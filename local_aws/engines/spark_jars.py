@@ -3,13 +3,14 @@
 PyPI's pyspark comes without them. They are Hadoop's S3A and the modules of the AWS SDK that it uses (9 MB; the SDK's
 own bundle is far larger), and Spark's binding to S3A's committers. Apache Ivy, which is part of Spark, fetches them.
 
-`python -m local_aws.engines.spark_jars` does this ahead, with what else makes a start quicker (see SparkEngine.warm).
+`python -m local_aws.engines.spark_jars` does this ahead, and makes what quickens each start (SparkEngine.keep_classes).
 """
 
 import argparse
 import fcntl
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -88,10 +89,10 @@ def _download(listed: dict[str, str], java: Path, spark_jars: Path, work: Path) 
     for coordinates, checksum in listed.items():
         jar = work / "jars" / _file(coordinates)
         if not jar.is_file():
-            said = (done.stdout + done.stderr).strip().splitlines()
+            faults = re.findall(r"Handler: (.+?) url=", done.stdout)
             raise SubmitError(
                 f"{coordinates}, which Apache Spark needs for s3://, cannot be downloaded from Maven Central"
-                f" ({said[-1].strip() if said else 'no message'}): check the network and run"
+                f" ({faults[-1] if faults else f'Ivy ended with status {done.returncode}'}): check the network and run"
                 " `python -m local_aws.engines.spark_jars`."
             )
         if hashlib.sha256(jar.read_bytes()).hexdigest() != checksum:
@@ -105,7 +106,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--spark-python", type=Path, help="python of the environment with PySpark; by default this one")
     try:
-        SparkEngine(parser.parse_args().spark_python).warm()
+        SparkEngine(parser.parse_args().spark_python).keep_classes()
     except (ValueError, SubmitError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1

@@ -28,6 +28,7 @@ _OPTIONS = {
     "--deploy-mode": "spark.submit.deployMode",
     "--driver-memory": "spark.driver.memory",
     "--driver-cores": "spark.driver.cores",
+    "--driver-java-options": "spark.driver.extraJavaOptions",
     "--executor-memory": "spark.executor.memory",
     "--executor-cores": "spark.executor.cores",
     "--num-executors": "spark.executor.instances",

