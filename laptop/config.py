@@ -121,7 +121,9 @@ class Config:
             "TAXIWAY_POLL_S": "1",
             # The months to collect are named by the person (catalogue), not by the calendar.
             "TAXIWAY_CATCHUP": "False",
-            "TAXIWAY_EMR_STEP_CONCURRENCY": "2",
+            "TAXIWAY_EMR_STEP_CONCURRENCY": "4",  # local AWS limits what really runs at once
+            # A download that a switched-off machine left behind looks like one under way.
+            "TAXIWAY_JOIN_MINUTES": "2",
         }
         if spark_jobs:
             settings["TAXIWAY_SPARK_JOBS"] = spark_jobs

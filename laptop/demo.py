@@ -32,7 +32,7 @@ class Progress:
     console: Console
     began: float = field(default_factory=time.monotonic)
     seen: dict[tuple[str, ...], str] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
         """Print a line with the time since the start."""
@@ -75,7 +75,7 @@ def run_months(platform: Platform, lake: Lake, file: Path, console: Console, *, 
         platform.airflow.trigger(COLLECTION, run, {"month": month, "again": True})
     _follow(platform, lake, progress, runs, since)
     if progress.failures:
-        raise LaptopError("\n".join(progress.failures))
+        raise LaptopError("\n".join(progress.failures.values()))
     return months
 
 
@@ -132,7 +132,10 @@ def _report_run(platform: Platform, progress: Progress, dag: str, run: str, mont
             progress.say(f"[yellow]↻[/yellow] {label} failed and will be tried again: {_why(platform, task)}")
         elif state == "failed":
             progress.say(f"[red]✗[/red] {label} failed")
-            progress.failures.append(f"{label} failed: {_why(platform, task)}\n  Log: {_log(platform, task)}")
+            # A month's first failure is the cause; what it keeps later tasks from doing is not worth a second sentence.
+            progress.failures.setdefault(
+                f"{run} {where}", f"{label} failed: {_why(platform, task)}\n  Log: {_log(platform, task)}"
+            )
     return platform.airflow.run_state(dag, run)
 
 

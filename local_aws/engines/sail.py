@@ -63,9 +63,9 @@ def _settings(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     settings = {
         "RUST_LOG": "error",
         # Operators that can spill do so before the step's limit is reached; the rest is for Python and buffers
-        # that Sail does not count.
-        "SAIL_RUNTIME__MEMORY_POOL__TYPE": "greedy",
-        "SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE": str(int(step_memory(environment) * 0.7)),
+        # that Sail does not count. Fair: first come, first served lets sorts of two partitions fail each other.
+        "SAIL_RUNTIME__MEMORY_POOL__TYPE": "fair",
+        "SAIL_RUNTIME__MEMORY_POOL__FAIR__MAX_SIZE": str(int(step_memory(environment) * 0.7)),
         "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([str(spill)]),
     }
     if endpoint := environment.get("AWS_ENDPOINT_URL"):

@@ -85,7 +85,7 @@ def _read_file(spark: SparkSession, path: str) -> DataFrame:
     if missing:
         names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more columns" if len(missing) > 3 else "")
         raise JobError(f"{path} lacks {names}, which every file of HVFHV trips has; is it another data set?")
-    return source.select(*(_converted(field, types, path).alias(field.name) for field in FIELDS))
+    return source.select(*(_normalised(field, types, path).alias(field.name) for field in FIELDS))
 
 
 def _types(source: DataFrame) -> dict[str, str]:
@@ -104,6 +104,12 @@ def _type(source: DataFrame, name: str) -> str | None:
         return _UNNAMED
     except AnalysisException:
         return None
+
+
+def _normalised(field: Field, types: dict[str, str], path: str) -> Column:
+    column = _converted(field, types, path)
+    # -0.0 becomes 0.0: the engines disagree on whether the two are equal, and so on what a duplicate is.
+    return column + F.lit(0.0) if field.type == "double" else column
 
 
 def _converted(field: Field, types: dict[str, str], path: str) -> Column:

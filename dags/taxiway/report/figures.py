@@ -99,5 +99,5 @@ def _with_month(trend: pa.Table, month: str) -> pa.Table:
 
 
 def _count_reasons(quarantine: pa.Table) -> dict[str, int]:
-    counts = quarantine.group_by("reject_reason").aggregate([([], "count_all")])
-    return dict(zip(counts["reject_reason"].to_pylist(), counts["count_all"].to_pylist(), strict=True))
+    # Not group_by: it would import pandas, which takes two seconds.
+    return {each["values"]: each["counts"] for each in quarantine["reject_reason"].value_counts().to_pylist()}
