@@ -95,11 +95,11 @@ def hvfhv_analysis() -> None:
         """Wait for complete months, and return the run's jobs."""
         context = get_current_context()
         triggers = context["triggering_asset_events"].values()
-        events = [{**event.extra, "at": event.timestamp} for events in triggers for event in events]
+        announced = {event.extra["month"] for events in triggers for event in events}
         with _final_errors():
             run = context["dag_run"]
             started = run.start_date or run.run_after
-            jobs = plan_run(events, context["params"]["months"], started, open_lake(settings()))
+            jobs = plan_run(announced, context["params"]["months"], started, open_lake(settings()))
         if jobs == []:
             raise AirflowSkipException("Every complete month is published: there is nothing to analyse.")
         return PokeReturnValue(is_done=jobs is not None, xcom_value=jobs)

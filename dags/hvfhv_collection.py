@@ -89,12 +89,14 @@ def hvfhv_collection() -> None:
             engine = catalogue.open_catalogue()
             dataset = catalogue.find_dataset(engine, name)
             s3 = S3Hook(settings().aws_conn_id).get_conn()
-            collection.collect(engine, s3, settings(), dataset, get_current_context()["run_id"])
+            context = get_current_context()
+            again = context["params"]["again"]
+            collection.collect(engine, s3, settings(), dataset, context["run_id"], again=again)
 
     @task(outlets=[hvfhv_raw])
     def announce_month() -> Iterator[Metadata]:
         """Tell those who wait for the asset which month is there."""
-        yield Metadata(hvfhv_raw, {"month": _month(), "again": get_current_context()["params"]["again"]})
+        yield Metadata(hvfhv_raw, {"month": _month()})
 
     collect.expand(name=list_data_sets()) >> announce_month()
 

@@ -42,6 +42,7 @@ class Status(StrEnum):
 class Attempt:
     """One attempt to collect a data set: a row of ``ingestion_log``.
 
+    ``again`` asks for the month to be analysed once it is complete, even if nothing changed.
     ``finished``, ``bytes``, ``sha256``, ``rows``, ``s3_bucket`` and ``s3_key`` are set when it is complete, ``error``
     (one sentence) when it failed. ``source_version`` is what the source said of the file's version (entity tag or time
     of change, with the size), so that an unchanged file need not be downloaded again; None if it said nothing of use.
@@ -52,6 +53,7 @@ class Attempt:
     month: str
     url: str
     dag_run_id: str | None
+    again: bool
     started: datetime
     finished: datetime | None
     status: Status
@@ -118,6 +120,7 @@ ingestion_log = sa.Table(
     sa.Column("month", sa.String(7), nullable=False),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("dag_run_id", sa.String(250)),
+    sa.Column("again", sa.Boolean, nullable=False),
     sa.Column("started", UtcDateTime, nullable=False),
     sa.Column("finished", UtcDateTime),
     sa.Column("status", sa.String(10), nullable=False),
@@ -349,7 +352,7 @@ def _attempt(row: Sequence[Any]) -> Attempt:
 # ── The log of an attempt ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def begin_attempt(engine: sa.Engine, dataset: Dataset, dag_run_id: str | None = None) -> int:
+def begin_attempt(engine: sa.Engine, dataset: Dataset, dag_run_id: str | None = None, *, again: bool = False) -> int:
     """Log that an attempt begins, and return its id; one that still counts as running is abandoned first."""
     now = datetime.now(UTC)
     log = ingestion_log.c
@@ -367,6 +370,7 @@ def begin_attempt(engine: sa.Engine, dataset: Dataset, dag_run_id: str | None = 
                 month=dataset.month,
                 url=dataset.url,
                 dag_run_id=dag_run_id,
+                again=again,
                 started=now,
                 status=Status.RUNNING,
             )

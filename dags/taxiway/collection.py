@@ -58,7 +58,13 @@ class Collected:
 
 
 def collect(
-    engine: sa.Engine, s3: BaseClient, config: Settings, dataset: Dataset, dag_run_id: str | None = None
+    engine: sa.Engine,
+    s3: BaseClient,
+    config: Settings,
+    dataset: Dataset,
+    dag_run_id: str | None = None,
+    *,
+    again: bool = False,
 ) -> Collected:
     """Collect a data set and log the attempt.
 
@@ -70,12 +76,13 @@ def collect(
         config: lake, scratch folder and time-out.
         dataset: what to collect.
         dag_run_id: for the log.
+        again: for the log: the month is to be analysed even if nothing changed.
 
     Raises:
         TransientError: it may work later.
         CollectionError: it will not work until somebody changes something.
     """
-    attempt = catalogue.begin_attempt(engine, dataset, dag_run_id)
+    attempt = catalogue.begin_attempt(engine, dataset, dag_run_id, again=again)
     try:
         return _collect(engine, s3, config, dataset, attempt)
     except (CollectionError, catalogue.CatalogueError) as error:

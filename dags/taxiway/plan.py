@@ -6,10 +6,9 @@ A job is one month of a run, as plain data that Airflow hands on between tasks:
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from taxiway.emr import spark_step
@@ -33,36 +32,8 @@ class PlanError(RuntimeError):
     """The run cannot do what it was asked for; the text is one sentence."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a run was started for.
-
-    Attributes:
-        months: that must be complete before the run goes on.
-        again: those of them that are analysed even if nothing changed, unless they have been since then.
-    """
-
-    months: frozenset[str]
-    again: Mapping[str, datetime]
-
-
-def read_request(events: Iterable[Mapping[str, Any]], months: Collection[str]) -> Request:
-    """Return what asset events and the parameter ``months`` ask for.
-
-    Args:
-        events: their extras, with the time of the event: ``{"month": "2023-01", "again": false, "at": …}``.
-        months: analysed whatever happened before.
-    """
-    events = list(events)
-    return Request(
-        months=frozenset(months) | {event["month"] for event in events},
-        again={event["month"]: event["at"] for event in sorted(events, key=itemgetter("at")) if event.get("again")}
-        | dict.fromkeys(months, datetime.max.replace(tzinfo=UTC)),
-    )
-
-
 def waits_for(
-    request: Request,
+    months: Collection[str],
     latest: Sequence[tuple["Dataset", "Attempt | None"]],
     *,
     joins: bool,
@@ -73,7 +44,7 @@ def waits_for(
     way, so that months that arrive together share a cluster.
 
     Args:
-        request: see :class:`Request`.
+        months: those that the run was asked for.
         latest: every data set of the catalogue with its latest attempt.
         joins: whether other months' downloads are waited for.
 
@@ -81,29 +52,41 @@ def waits_for(
         PlanError: a month that was asked for has no data set.
     """
     known = {dataset.month for dataset, _ in latest}
-    if unknown := sorted(request.months - known):
+    if unknown := sorted(set(months) - known):
         raise PlanError(f"The catalogue has no data set of {', '.join(unknown)}: load one, or leave the month out.")
     reasons = []
     for dataset, attempt in latest:
         status = str(attempt.status) if attempt else "not collected yet"
-        if status == "complete" or not (dataset.month in request.months or (joins and status == "running")):
+        if status == "complete" or not (dataset.month in months or (joins and status == "running")):
             continue
         error = f" ({attempt.error})" if attempt and attempt.error else ""
         reasons.append(f"Data set {dataset.name} of {dataset.month} is {status}{error}.")
     return reasons
 
 
+def asked_again(latest: Sequence[tuple["Dataset", "Attempt | None"]]) -> dict[str, datetime]:
+    """Return the months that are to be analysed even if nothing changed, with the time since when.
+
+    It stands in the log, not in the asset events: Airflow may hand on an event late, or with others as one.
+    """
+    asked: dict[str, datetime] = {}
+    for dataset, attempt in latest:
+        if attempt and attempt.again and attempt.finished:
+            asked[dataset.month] = max(attempt.finished, asked.get(dataset.month, attempt.finished))
+    return asked
+
+
 def choose_jobs(
-    request: Request,
     complete: Mapping[str, Sequence["Input"]],
+    asked: Mapping[str, datetime],
     published: Mapping[str, Partition],
     now: datetime,
 ) -> list[Job]:
-    """Return the jobs of a run: months asked for again, and months whose files are not those that were published.
+    """Return the jobs of a run: months whose files are not those that were published, and months asked for since.
 
     Args:
-        request: see :class:`Request`.
         complete: month → its files.
+        asked: month → the time since when it is to be analysed even if nothing changed.
         published: month → the published partition of the curated trips.
         now: becomes the version.
     """
@@ -112,9 +95,7 @@ def choose_jobs(
     for month, files in sorted(complete.items()):
         inputs = join_inputs([file.sha256 for file in files])
         settled = month in published and inputs in published[month].settled_inputs
-        # An earlier run may have taken the month along before this run's event was handed on.
-        asked = month in request.again and (not settled or published[month].version < _version(request.again[month]))
-        if asked or not settled:
+        if not settled or (month in asked and published[month].version < _version(asked[month])):
             jobs.append({"month": month, "version": version, "inputs": [asdict(file) for file in files]})
     return jobs
 
@@ -123,14 +104,12 @@ def _version(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
 
 
-def plan_run(
-    events: Iterable[Mapping[str, Any]], months: Collection[str], started: datetime, lake: Lake
-) -> list[Job] | None:
+def plan_run(announced: Collection[str], wanted: Collection[str], started: datetime, lake: Lake) -> list[Job] | None:
     """Look at the catalogue and the lake, and return the jobs of the run; None while it has to wait.
 
     Args:
-        events: extras of the asset events that started the run.
-        months: its parameter.
+        announced: months that the run's asset events name.
+        wanted: months that its parameter names: analysed whatever happened before.
         started: when the run began.
         lake: says what is published.
 
@@ -143,15 +122,16 @@ def plan_run(
         engine = catalogue.open_catalogue()
     except catalogue.CatalogueError as error:
         raise PlanError(str(error)) from None
-    request = read_request(events, months)
+    latest = catalogue.latest_attempts(engine)
     now, limit = datetime.now(UTC), lake.settings.months_wait_h
     joins = now < started + timedelta(minutes=lake.settings.join_minutes)
-    if reasons := waits_for(request, catalogue.latest_attempts(engine), joins=joins):
+    if reasons := waits_for({*announced, *wanted}, latest, joins=joins):
         if now > started + timedelta(hours=limit):
             raise PlanError(f"The run waited {limit:g} hours in vain. {' '.join(reasons)}")
         log.info("Waiting. %s", " ".join(reasons))
         return None
-    return choose_jobs(request, catalogue.complete_months(engine), lake.partitions(TRIPS), now)
+    asked = asked_again(latest) | dict.fromkeys(wanted, now)
+    return choose_jobs(catalogue.complete_months(engine), asked, lake.partitions(TRIPS), now)
 
 
 # ── Months that depend on one another ───────────────────────────────────────────────────────────────────────────────

@@ -11,12 +11,11 @@ from taxiway.lake import POPULAR_ZONES, TABLES, TRIPS, Lake, Partition, Publicat
 from taxiway.plan import (
     Job,
     PlanError,
-    Request,
+    asked_again,
     choose_jobs,
     curate_steps,
     dependants,
     mart_steps,
-    read_request,
     rising_zones_steps,
     shift,
     waits_for,
@@ -27,19 +26,12 @@ NOW = datetime(2026, 11, 21, 10, 11, 12, 123456, UTC)
 VERSION = "20261121T101112123456Z"
 
 
-ALWAYS = datetime.max.replace(tzinfo=UTC)
-
-
-def request(*months: str, again: tuple[str, ...] = (), at: datetime = ALWAYS) -> Request:
-    return Request(frozenset({*months, *again}), dict.fromkeys(again, at))
-
-
 def tried(month: str, status: Status | None, name: str = "trips", **values: Any) -> tuple[Dataset, Attempt | None]:
     dataset = Dataset(f"{name}-{month}", month, f"https://example.com/{name}-{month}.parquet")
     if status is None:
         return dataset, None
     unknown = dict.fromkeys(("dag_run_id", "finished", "bytes", "sha256", "rows", "s3_bucket", "s3_key", "error"))
-    attempt = {**unknown, "source_version": None, "id": 1, "started": NOW, "status": status, **values}
+    attempt = {**unknown, "source_version": None, "again": False, "id": 1, "started": NOW, "status": status, **values}
     return dataset, Attempt(dataset=dataset.name, month=month, url=dataset.url, **attempt)
 
 
@@ -54,23 +46,23 @@ def partition(month: str, version: str = "20200101T000000000000Z", **parameters:
 # ── Which months ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_events_and_the_parameter_are_one_request() -> None:
-    earlier = NOW - timedelta(minutes=1)
-    events = [
-        {"month": "2023-01", "again": False, "at": NOW},
-        {"month": "2023-02", "again": True, "at": NOW},
-        {"month": "2023-02", "again": True, "at": earlier},
-        {"month": "2023-02", "at": NOW},
+def test_what_is_to_be_analysed_again_stands_in_the_log() -> None:
+    later = NOW + timedelta(minutes=1)
+    latest = [
+        tried("2023-01", Status.COMPLETE, finished=NOW),
+        tried("2023-02", Status.COMPLETE, name="a", finished=NOW, again=True),
+        tried("2023-02", Status.COMPLETE, name="b", finished=later, again=True),
+        tried("2023-03", Status.RUNNING, again=True),
+        tried("2023-04", None),
     ]
 
-    months = frozenset({"2023-01", "2023-02", "2023-05"})
-    assert read_request(events, ["2023-05"]) == Request(months, {"2023-02": NOW, "2023-05": ALWAYS})
+    assert asked_again(latest) == {"2023-02": later}
 
 
 def test_months_that_are_not_published_are_analysed() -> None:
     complete = {"2023-02": collected("2023-02", "b"), "2023-01": collected("2023-01", "a2", "a1")}
 
-    assert choose_jobs(request("2023-02"), complete, {}, NOW) == [
+    assert choose_jobs(complete, {}, {}, NOW) == [
         {
             "month": "2023-01",
             "version": VERSION,
@@ -104,32 +96,32 @@ def test_months_that_are_not_published_are_analysed() -> None:
 @pytest.mark.parametrize(
     ("published", "asked", "expected"),
     [
-        ({}, request(), ["2023-01"]),
-        ({"inputs": "a1,a2"}, request("2023-01"), []),
-        ({"inputs": "a1,a2"}, request(again=("2023-01",)), ["2023-01"]),
-        ({"inputs": "a1"}, request(), ["2023-01"]),
-        ({"inputs": "a1", "previous_inputs": "a1,a2"}, request(), ["2023-01"]),
-        ({"inputs": "a1", "previous_inputs": "a1,a2", "rolled_back": "true"}, request("2023-01"), []),
-        ({"inputs": "a1", "previous_inputs": "a2", "rolled_back": "true"}, request(), ["2023-01"]),
+        ({}, {}, ["2023-01"]),
+        ({"inputs": "a1,a2"}, {}, []),
+        ({"inputs": "a1,a2"}, {"2023-01": NOW}, ["2023-01"]),
+        ({"inputs": "a1"}, {}, ["2023-01"]),
+        ({"inputs": "a1", "previous_inputs": "a1,a2"}, {}, ["2023-01"]),
+        ({"inputs": "a1", "previous_inputs": "a1,a2", "rolled_back": "true"}, {}, []),
+        ({"inputs": "a1", "previous_inputs": "a2", "rolled_back": "true"}, {}, ["2023-01"]),
     ],
     ids=["new", "same files", "asked for", "a file came", "went back to old files", "rolled back", "newer still"],
 )
 def test_a_month_is_analysed_when_its_files_are_not_those_published(
-    published: dict[str, str], asked: Request, expected: list[str]
+    published: dict[str, str], asked: dict[str, datetime], expected: list[str]
 ) -> None:
     complete = {"2023-01": collected("2023-01", "a2", "a1")}
     known = {"2023-01": partition("2023-01", **published)} if published else {}
 
-    assert [job["month"] for job in choose_jobs(asked, complete, known, NOW)] == expected
+    assert [job["month"] for job in choose_jobs(complete, asked, known, NOW)] == expected
 
 
 @pytest.mark.parametrize(("after", "expected"), [(-1, []), (1, ["2023-01"])], ids=["before it", "after it"])
 def test_what_was_asked_for_before_the_last_plan_is_done(after: int, expected: list[str]) -> None:
-    asked = request(again=("2023-01",), at=NOW + timedelta(seconds=after))
+    asked = {"2023-01": NOW + timedelta(seconds=after)}
     published = partition("2023-01", VERSION, inputs="a1")
     complete = {"2023-01": collected("2023-01", "a1")}
 
-    assert [job["month"] for job in choose_jobs(asked, complete, {"2023-01": published}, NOW)] == expected
+    assert [job["month"] for job in choose_jobs(complete, asked, {"2023-01": published}, NOW)] == expected
 
 
 # ── Waiting ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -159,20 +151,18 @@ def test_a_run_waits_for_its_months_and_joins_downloads_under_way(
 ) -> None:
     latest = [tried("2023-01", Status.COMPLETE, "other"), attempt]
 
-    assert waits_for(request(asked), latest, joins=joins) == expected
+    assert waits_for([asked], latest, joins=joins) == expected
 
 
 def test_every_data_set_of_a_month_must_be_there() -> None:
     latest = [tried("2023-01", Status.COMPLETE, "one"), tried("2023-01", None, "two")]
 
-    assert waits_for(request("2023-01"), latest, joins=False) == [
-        "Data set two-2023-01 of 2023-01 is not collected yet."
-    ]
+    assert waits_for(["2023-01"], latest, joins=False) == ["Data set two-2023-01 of 2023-01 is not collected yet."]
 
 
 def test_a_month_without_data_sets_is_refused() -> None:
     with pytest.raises(PlanError, match=r"The catalogue has no data set of 2031-01, 2031-02: load one"):
-        waits_for(request("2031-02", "2031-01", "2023-01"), [tried("2023-01", None)], joins=True)
+        waits_for(["2031-02", "2031-01", "2023-01"], [tried("2023-01", None)], joins=True)
 
 
 # ── Months that depend on one another ───────────────────────────────────────────────────────────────────────────────

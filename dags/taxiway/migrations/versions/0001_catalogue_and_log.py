@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("month", sa.String(7), nullable=False),
         sa.Column("url", sa.Text, nullable=False),
         sa.Column("dag_run_id", sa.String(250)),
+        sa.Column("again", sa.Boolean, nullable=False),
         sa.Column("started", TIME, nullable=False),
         sa.Column("finished", TIME),
         sa.Column("status", sa.String(10), nullable=False),
