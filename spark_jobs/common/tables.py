@@ -74,6 +74,7 @@ def _write_schema(rows: DataFrame, path: str) -> None:
     from pyspark.sql.pandas.types import to_arrow_schema
 
     files, folder = fs.FileSystem.from_uri(path if "://" in path else Path(path).absolute().as_uri())
-    files.create_dir(folder)
+    if isinstance(files, fs.LocalFileSystem):  # S3 has no folders; one would become an object
+        files.create_dir(folder)
     with files.open_output_stream(f"{folder}/part-0.parquet") as file:
         parquet.write_table(to_arrow_schema(rows.schema).empty_table(), file)

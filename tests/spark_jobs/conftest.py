@@ -1,0 +1,85 @@
+"""One Sail server for all tests of the Spark programs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def sail() -> Iterator[str]:
+    """Return the address of a Sail server."""
+    from pysail.spark import SparkConnectServer
+
+    server = SparkConnectServer(ip="127.0.0.1", port=0)
+    server.start(background=True)
+    yield f"sc://127.0.0.1:{server.listening_address[1]}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def spark(sail: str) -> Iterator[SparkSession]:
+    """Return a session on Sail with the programs' settings."""
+    from spark_jobs.common.session import session
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SPARK_REMOTE", sail)
+        spark = session()
+        yield spark
+        spark.stop()
+
+
+class Programs:
+    """Runs the programs as a step would: a process of its own, on one engine."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        # Without what a session of the test's own process leaves behind.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+        self.environment = {**inherited, "PYTHONPATH": str(ROOT), **environment}
+
+    def __call__(self, program: str, *arguments: object, status: int = 0) -> str:
+        """Run ``hvfhv/curate.py`` or the like and return its stderr; its exit status must be ``status``."""
+        argv = [sys.executable, str(ROOT / "spark_jobs" / program), *map(str, arguments)]
+        done = subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        return done.stderr
+
+
+@pytest.fixture(scope="session")
+def on_sail(sail: str) -> Programs:
+    return Programs({"SPARK_REMOTE": sail})
+
+
+@pytest.fixture(scope="session")
+def on_spark() -> Programs:
+    options = "--master local[2] --conf spark.ui.enabled=false --conf spark.sql.shuffle.partitions=2 pyspark-shell"
+    return Programs({"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_SUBMIT_ARGS": options})
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch):
+    """Return a client of moto's S3 over HTTP, with a bucket "artifacts"; the environment points to it too."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    requests.post(f"{client.meta.endpoint_url}/moto-api/reset", timeout=10)
+    client.create_bucket(Bucket="artifacts")
+    yield client
+    server.stop()
