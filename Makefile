@@ -11,6 +11,9 @@ LAPTOP  = PYTHONPATH=.:dags $(VENVS)/airflow/bin/python -m laptop
 
 LIST    = $(if $(strip $(CATALOG)),--catalogue "$(CATALOG)")
 
+# Compiled Python files halve the start of every process; some machines switch them off for the whole shell.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The laptop's own settings: say `make demo ENGINE=spark CATALOG=my.csv`.
 export ENGINE ?= sail
 export UI_PORT ?= 8080

@@ -157,6 +157,7 @@ class Config:
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         }
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "AWS_"))}
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled files halve the start of every process
         return inherited | settings | _chosen_by_user() | airflow | self.aws_environment()
 
     def _keys(self) -> dict[str, str]:
