@@ -140,14 +140,14 @@ _LOG_LINE = re.compile(r"^(\d\d(\d\d)?[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d\S* )?(T
 _TRACEBACK = "Traceback (most recent call last):"
 
 
-def last_word(stderr: Path) -> str:
-    """Return the line of a program's errors that says most about its failure, or "" if there is none.
+def last_word(output: Path) -> str:
+    """Return the line of a program's output that says most about its failure, or "" if there is none.
 
     That is the line of the exception that ended it, else its last line that is not a log's chatter.
     """
     try:
-        with stderr.open("rb") as file:
-            file.seek(max(0, stderr.stat().st_size - _TAIL_BYTES))
+        with output.open("rb") as file:
+            file.seek(max(0, output.stat().st_size - _TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""

@@ -126,10 +126,13 @@ class StepRunner:
         if ended.status == 0:
             return Outcome("COMPLETED")
         word = process.last_word(logs["stderr"])
+        if not word or "SparkUserAppException" in word:
+            # spark-submit prints what the program said of its failure to the standard output.
+            word = process.last_word(logs["stdout"]) or word
         if ended.status == 137:  # 128 + SIGKILL, and it was not us
             message = "The step was killed (signal 9), most likely by the kernel because the machine ran out of memory."
             return self._failed("Killed.", f"{message} {word}".strip())
-        return self._failed(f"Exit status {ended.status}.", word or "The program said nothing on its standard error.")
+        return self._failed(f"Exit status {ended.status}.", word or "The program said nothing.")
 
     @staticmethod
     def _failed(reason: str, message: str) -> Outcome:

@@ -1,5 +1,6 @@
 import gzip
 import itertools
+import sys
 import time
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def ended_step(emr, cluster_id, step_id):
         now = emr.describe_step(ClusterId=cluster_id, StepId=step_id)["Step"]["Status"]
         return now if now["State"] not in ("PENDING", "RUNNING", "CANCEL_PENDING") else None
 
-    return eventually(ended)
+    return eventually(ended, within=120)  # Apache Spark takes its time on a busy machine
 
 
 def run_step(emr, cluster_id, config):
@@ -326,6 +327,29 @@ def test_a_step_that_ignores_the_interrupt_is_killed_after_the_grace(emr, cluste
     emr.cancel_steps(ClusterId=job_flow, StepIds=[step_id])
     assert states(emr, job_flow) == ["CANCEL_PENDING"]
     wait_for_steps(emr, job_flow, "CANCELLED")
+
+
+@pytest.mark.spark
+def test_steps_on_apache_spark(new_endpoint):
+    """The same requests on the other engine; what a program says of its failure is what AWS users read."""
+    endpoint = new_endpoint("--engine", "spark", "--spark-python", sys.executable).start()
+    s3, emr = endpoint.client("s3"), endpoint.client("emr")
+    s3.create_bucket(Bucket="logs")
+    program = """
+import sys
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+spark.range(1000).write.mode("overwrite").parquet("s3://logs/out/")
+if spark.read.parquet("s3://logs/out/").count() != int(sys.argv[1]):
+    sys.exit("The count is wrong: look at s3://logs/out.")
+"""
+    s3.put_object(Bucket="logs", Key="count.py", Body=program.encode())
+    job_flow = emr.run_job_flow(Name="s", ReleaseLabel="emr-spark-8.0.0", Instances=INSTANCES)["JobFlowId"]
+    submit = ("spark-submit", "--deploy-mode", "cluster", "s3://logs/count.py")
+    _, right = run_step(emr, job_flow, step(*submit, "1000"))
+    _, wrong = run_step(emr, job_flow, step(*submit, "1"))
+    assert right["State"] == "COMPLETED", right
+    assert wrong["FailureDetails"]["Message"] == "The count is wrong: look at s3://logs/out."
 
 
 def test_a_step_that_uses_too_much_memory_is_killed(new_endpoint):
