@@ -1,6 +1,7 @@
 """A small client of Airflow's REST API, as far as the demo needs it."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +60,21 @@ class Airflow:
         """Start a run of a DAG."""
         self._call("POST", f"dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf})
 
-    def runs(self, dag_id: str, since: str) -> list[dict[str, Any]]:
-        """Return the runs of a DAG queued since a time (ISO 8601), oldest first."""
-        found = self._call("GET", f"dags/{dag_id}/dagRuns?run_after_gte={since}&order_by=run_after&limit=100")
-        return list(found["dag_runs"])
+    def runs(self, dag_id: str, since: datetime) -> list[str]:
+        """Return the ids of the runs of a DAG that are active or began since a time, oldest first."""
+        began = f"start_date_gte={since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        found = {}
+        for query in (began, "state=queued&state=running"):
+            for run in self._call("GET", f"dags/{dag_id}/dagRuns?{query}&limit=100")["dag_runs"]:
+                found[run["dag_run_id"]] = run["run_after"]
+        return sorted(found, key=found.__getitem__)
 
-    def fail_active_runs(self, dag_id: str) -> int:
-        """Mark the runs of a DAG that are queued or running as failed, and return how many those were."""
+    def fail_active_runs(self, dag_id: str) -> set[str]:
+        """Mark the runs of a DAG that are queued or running as failed, and return their ids."""
         active = self._call("GET", f"dags/{dag_id}/dagRuns?state=queued&state=running&limit=100")["dag_runs"]
         for run in active:
             self._call("PATCH", f"dags/{dag_id}/dagRuns/{run['dag_run_id']}", {"state": "failed"})
-        return len(active)
+        return {run["dag_run_id"] for run in active}
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return the task instances of a run."""

@@ -44,7 +44,7 @@ def demo(config: Config, file: Path | None, console: Console) -> None:
     with platform.held_up() as ran_before:
         console.print(f"Airflow is ready at {config.ui_url} after {time.monotonic() - began:.0f} s.\n", highlight=False)
         lake = Lake(read_settings(), boto3.Session())
-        months = run_months(platform, lake, file, console, fresh=not ran_before)
+        months = run_months(platform, lake, file, console, since=since, fresh=not ran_before)
         console.print()
         show_summary(console, lake, months, since, time.monotonic() - began)
         reports = copy_reports(lake, config.state / "reports", months)

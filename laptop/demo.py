@@ -47,7 +47,9 @@ class Progress:
         return new
 
 
-def run_months(platform: Platform, lake: Lake, file: Path, console: Console, *, fresh: bool) -> list[str]:
+def run_months(
+    platform: Platform, lake: Lake, file: Path, console: Console, *, since: datetime, fresh: bool
+) -> list[str]:
     """Collect and analyse the months of a list, telling what happens.
 
     Args:
@@ -55,6 +57,7 @@ def run_months(platform: Platform, lake: Lake, file: Path, console: Console, *, 
         lake: to see what is published.
         file: CSV of data sets: name, month, url.
         console: to write to.
+        since: when the command began; what an earlier session left makes Airflow start runs before ours.
         fresh: nobody else can have started the runs that are under way, for the platform has just begun.
 
     Returns:
@@ -66,20 +69,27 @@ def run_months(platform: Platform, lake: Lake, file: Path, console: Console, *, 
     progress = Progress(console)
     months = platform.load_catalogue(file)
     progress.say(f"{file} names {len(months)} month{'s' * (len(months) != 1)}: {', '.join(months)}")
-    since = datetime.now(UTC)
-    if interrupted := sum(platform.airflow.fail_active_runs(dag) for dag in (COLLECTION, ANALYSIS) if fresh):
-        progress.say(f"Gave up {interrupted} run{'s' * (interrupted != 1)} that an earlier session left unfinished")
-    runs = {f"demo__{month}__{since:%Y%m%dT%H%M%S}": month for month in months}
+    given_up = {run for dag in (COLLECTION, ANALYSIS) if fresh for run in platform.airflow.fail_active_runs(dag)}
+    if given_up:
+        progress.say(f"Gave up {len(given_up)} run{'s' * (len(given_up) != 1)} that an earlier session left unfinished")
+    runs = {f"demo__{month}__{datetime.now(UTC):%Y%m%dT%H%M%S}": month for month in months}
     for run, month in runs.items():
         # The months are analysed again even if nothing changed: whoever types make demo wants to see it.
         platform.airflow.trigger(COLLECTION, run, {"month": month, "again": True})
-    _follow(platform, lake, progress, runs, since)
+    _follow(platform, lake, progress, runs, given_up, since)
     if progress.failures:
         raise LaptopError("\n".join(progress.failures.values()))
     return months
 
 
-def _follow(platform: Platform, lake: Lake, progress: Progress, runs: Mapping[str, str], since: datetime) -> None:
+def _follow(
+    platform: Platform,
+    lake: Lake,
+    progress: Progress,
+    runs: Mapping[str, str],
+    given_up: Collection[str],
+    since: datetime,
+) -> None:
     """Report every event until all months are published or can no longer be."""
     emr: Any = boto3.client("emr")
     quiet_since = time.monotonic()
@@ -88,8 +98,8 @@ def _follow(platform: Platform, lake: Lake, progress: Progress, runs: Mapping[st
         collecting = [
             run for run in runs if _report_run(platform, progress, COLLECTION, run, months=[runs[run]]) in ACTIVE
         ]
-        analyses = platform.airflow.runs(ANALYSIS, f"{since:%Y-%m-%dT%H:%M:%SZ}")
-        states = [_report_run(platform, progress, ANALYSIS, run["dag_run_id"]) for run in analyses]
+        analyses = [run for run in platform.airflow.runs(ANALYSIS, since) if run not in given_up]
+        states = [_report_run(platform, progress, ANALYSIS, run) for run in analyses]
         for event in _step_events(emr, progress, since):
             progress.say(event)
         if collecting or any(state in ACTIVE for state in states):

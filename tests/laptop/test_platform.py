@@ -187,6 +187,7 @@ def test_up_keeps_it_running_until_down(person, demo, tmp_path):
 
 def test_a_taken_port_is_one_sentence(person, demo):
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", int(person.environment["UI_PORT"])))
         other.listen()
         status, said = person.type("demo")
