@@ -23,8 +23,8 @@ _REQUIRED = (
     "pickup_zone_id",
     "dropoff_zone_id",
 )
-# Rows that agree in these may be duplicates and are compared whole; none of them is null in a row that gets so far.
-_TRIP_KEY = ("request_datetime", "pickup_datetime", "dropoff_datetime", "pickup_zone_id", "dropoff_zone_id")
+# Rows that agree in the hash of these may be duplicates, and only such rows are compared whole.
+_TIMES = ("request_datetime", "pickup_datetime", "dropoff_datetime")
 
 
 def with_reject_reason(trips: DataFrame, month: Month) -> DataFrame:
@@ -49,11 +49,11 @@ def quarantined(checked: DataFrame) -> DataFrame:
     Args:
         checked: trips with their reject_reason.
     """
-    accepted = _accepted(checked).withColumn("trip_key", F.xxhash64(*_TRIP_KEY))
-    suspect_keys = accepted.groupBy("trip_key").count().where("count > 1").select("trip_key")
+    accepted = _accepted(checked).withColumn("times", F.xxhash64(*_TIMES))
+    suspects = accepted.groupBy("times").count().where("count > 1").select("times")
     copy = F.row_number().over(Window.partitionBy(*NAMES).orderBy(F.lit(1)))
     duplicates = (
-        accepted.join(suspect_keys, "trip_key", "left_semi")
+        accepted.join(suspects, "times", "left_semi")
         .withColumn("copy", copy)
         .where("copy > 1")
         .withColumn("reject_reason", F.lit(DUPLICATE))
@@ -71,10 +71,13 @@ def curated(checked: DataFrame, quarantine: DataFrame) -> DataFrame:
             a pass over the whole month, is done once.
     """
     repeated = quarantine.where(F.col("reject_reason") == DUPLICATE).select(NAMES).distinct()
-    trips, copies = _accepted(checked).alias("trips"), repeated.alias("copies")
-    same = [F.col(f"trips.{name}") == F.col(f"copies.{name}") for name in _TRIP_KEY]
-    same += [F.col(f"trips.{name}").eqNullSafe(F.col(f"copies.{name}")) for name in NAMES if name not in _TRIP_KEY]
-    return _enriched(trips.join(copies, same, "left_anti").unionByName(repeated))
+    times = F.xxhash64(*_TIMES).alias("times")
+    trips, copies = (
+        frame.select(*NAMES, times).alias(name) for name, frame in (("trip", _accepted(checked)), ("copy", repeated))
+    )
+    same = [F.col("trip.times") == F.col("copy.times")]
+    same += [F.col(f"trip.{name}").eqNullSafe(F.col(f"copy.{name}")) for name in NAMES]
+    return _enriched(trips.join(copies, same, "left_anti").select(NAMES).unionByName(repeated))
 
 
 def _accepted(checked: DataFrame) -> DataFrame:
@@ -82,11 +85,9 @@ def _accepted(checked: DataFrame) -> DataFrame:
 
 
 def _enriched(trips: DataFrame) -> DataFrame:
-    company = F.lit(None).cast("string")
-    for licence, name in COMPANIES.items():
-        company = F.when(F.col("hvfhs_license_num") == licence, name).otherwise(company)
+    names = " ".join(f"WHEN '{licence}' THEN '{name}'" for licence, name in COMPANIES.items())
     return trips.select(
-        company.alias("company"),
+        F.expr(f"CASE hvfhs_license_num {names} END").alias("company"),
         *NAMES,
         _whole_seconds("request_datetime", "pickup_datetime").alias("wait_s"),
         _whole_seconds("request_datetime", "on_scene_datetime").alias("arrival_s"),
