@@ -63,6 +63,12 @@ class Journal:
                 (service, subject, operation, time.time(), seed, texts, body),
             )
 
+    def first_time(self, service: str, subject: str) -> float:
+        """Return when a subject was first changed, in seconds since 1970; it must have been."""
+        with self._database.transaction() as connection:
+            query = "SELECT min(time) FROM journal WHERE service = ? AND subject = ?"
+            return float(connection.execute(query, (service, subject)).fetchone()[0])
+
     def _is_known(self, service: str, subject: str, operation: str, body: bytes) -> bool:
         """Say whether it creates once more what is there, as start-up scripts do: nothing to write down."""
         if not operation.startswith("Create"):

@@ -303,6 +303,9 @@ class S3Store:
             self._journal.forget("s3", name)
         elif method == "PUT" and not setting:
             self._journal.write("s3", name, "CreateBucket", environ, body)
+            if bucket := _bucket(name):
+                # The date that was told is the one that a restart brings back.
+                bucket.creation_date = datetime.fromtimestamp(self._journal.first_time("s3", name), UTC)
         elif method in ("PUT", "DELETE"):
             self._journal.forget("s3", name, setting)
             self._journal.write("s3", name, setting, environ, body)

@@ -119,6 +119,7 @@ class Server:
             max_request_body_size=5 * 1024**4,  # S3's own limits are lower
             recv_bytes=256 * 1024,
             channel_timeout=300,
+            outbuf_high_watermark=2 * 1024**2,  # an answer waits for its reader; each connection may hold that much
             ident="local_aws",
         )
         self._server.channel_class = _Channel
