@@ -58,8 +58,8 @@ setup: $(RUNTIME) ## install what make demo and make up need
 
 .PHONY: lock
 lock: $(UV) ## resolve the requirement locks anew (requirements/*.in → *.txt)
-	@cd requirements && for each in "airflow" "local-aws -c airflow.txt" "spark -c airflow.txt" \
-	    "dev -c airflow.txt -c local-aws.txt -c spark.txt" "uv"; do \
+	@cd requirements && for each in "airflow" "airflow-image -c airflow.txt" "local-aws -c airflow.txt" "spark -c airflow.txt" \
+	    "cluster -c airflow.txt" "dev -c airflow.txt -c local-aws.txt -c spark.txt -c cluster.txt" "uv"; do \
 	  set -- $$each; name=$$1; shift; \
 	  ../$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command "make lock" $$name.in $$@ --output-file $$name.txt || exit 1; done
