@@ -1,0 +1,505 @@
+"""Our own chart, rendered by helm: what it makes, that all of it is locked down, and what it refuses."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm/platform"
+AIRFLOW_CHART = Path.home() / ".cache/taxiway/airflow-1.22.0.tgz"
+TAG = "0123456789ab"
+OURS = ("gitServer", "localAws")
+
+EVERYTHING: dict[str, Any] = {
+    "images": {"pullSecrets": ["registry"], "spark": {"repository": "registry.example.com/taxiway/spark"}},
+    "localAws": {"engine": "spark", "maxSteps": 2, "stepMemory": "2500m"},
+    "quota": {"enabled": True},
+    "limitRange": {"enabled": True},
+    "externalSecrets": {"enabled": True},
+    "networkPolicies": {
+        "dns": {"cidrs": ["169.254.20.10/32"]},
+        "http": True,
+        "gitSsh": True,
+        "metadataOnMysql": True,
+        "kedaNamespace": "keda",
+        "webFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}],
+        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+    },
+    "teams": [
+        {"name": "analysts", "subjects": [{"kind": "Group", "name": "analysts"}]},
+        {"name": "engineers", "push": True, "subjects": [{"kind": "ServiceAccount", "name": "ci"}]},
+    ],
+}
+CASES = ("defaults", "eks", "kind", "everything")
+Manifest = dict[str, Any]
+
+
+@cache
+def helm() -> str:
+    places = [ROOT / ".local/bin/helm", shutil.which("helm"), Path.home() / ".cache/airflow-cluster/bin/helm"]
+    for place in places:
+        if place and os.access(place, os.X_OK):
+            return str(place)
+    pytest.skip("helm is not on this machine: helm/tools/install.sh helm builds it")
+
+
+def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([helm(), *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+def template(chart: Path, release: str, *arguments: str) -> tuple[Manifest, ...]:
+    done = run_helm("template", release, str(chart), "--namespace", "taxiway", *arguments)
+    assert done.returncode == 0, done.stderr
+    return tuple(each for each in yaml.safe_load_all(done.stdout) if each)
+
+
+@cache
+def platform(case: str) -> tuple[Manifest, ...]:
+    tags = [word for image in OURS for word in ("--set-string", f"images.{image}.tag={TAG}")]
+    kind = ["--values", str(CHART / "kind.yaml"), *tags]
+    if case == "defaults":
+        return template(CHART, "platform")
+    if case == "eks":
+        return template(CHART, "platform", "--values", str(CHART / "eks.yaml"))
+    if case == "kind":
+        return template(CHART, "platform", *kind)
+    given = json.dumps(EVERYTHING)
+    done = subprocess.run(
+        [helm(), "template", "platform", CHART, "--namespace", "taxiway", *kind, "--values", "-"],
+        input=given, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return tuple(each for each in yaml.safe_load_all(done.stdout) if each)
+
+
+@cache
+def airflow() -> tuple[Manifest, ...]:
+    """The official chart with all that has pods turned on."""
+    if not AIRFLOW_CHART.is_file():
+        pytest.skip(f"the Airflow chart is not at {AIRFLOW_CHART}")
+    settings = [
+        "executor=CeleryExecutor\\,KubernetesExecutor", "airflowVersion=3.3.2", "useStandardNaming=true",
+        "postgresql.enabled=false", "pgbouncer.enabled=true", "flower.enabled=true", "cleanup.enabled=true",
+        "databaseCleanup.enabled=true", "data.metadataConnection.host=postgres",
+    ]  # fmt: skip
+    return template(AIRFLOW_CHART, "airflow", *(word for each in settings for word in ("--set", each)))
+
+
+class Pod(NamedTuple):
+    name: str
+    labels: dict[str, str]
+    spec: dict[str, Any]
+
+
+def pods(manifests: tuple[Manifest, ...]) -> Iterator[Pod]:
+    for each in manifests:
+        spec = each.get("spec", {})
+        if each["kind"] == "CronJob":
+            spec = spec["jobTemplate"]["spec"]
+        if "template" in spec and "spec" in spec["template"]:
+            labels = spec["template"]["metadata"]["labels"]
+            yield Pod(f"{each['kind']} {each['metadata']['name']}", labels, spec["template"]["spec"])
+
+
+def of_kind(manifests: tuple[Manifest, ...], kind: str) -> dict[str, Manifest]:
+    return {each["metadata"]["name"]: each for each in manifests if each["kind"] == kind}
+
+
+def container_ports(spec: dict[str, Any]) -> set[tuple[int, str]]:
+    ports = (port for each in spec["containers"] for port in each.get("ports") or [])
+    return {(port["containerPort"], port.get("protocol", "TCP")) for port in ports}
+
+
+def test_by_default_there_is_nothing_but_network_policies() -> None:
+    assert {each["kind"] for each in platform("defaults")} == {"NetworkPolicy"}
+    assert {each["kind"] for each in platform("eks")} == {"NetworkPolicy"}
+
+
+def test_kind_has_the_four_services_and_nothing_else() -> None:
+    services = {"postgres": 5432, "mysql": 3306, "git-server": 9418, "local-aws": 4566}
+    found = {name: each["spec"]["ports"][0]["port"] for name, each in of_kind(platform("kind"), "Service").items()}
+    assert found == services
+    assert set(of_kind(platform("kind"), "StatefulSet")) == set(services)
+    assert {each["kind"] for each in platform("kind")} == {"NetworkPolicy", "Service", "StatefulSet"}
+
+
+def test_everything_can_be_turned_on() -> None:
+    kinds = {each["kind"] for each in platform("everything")}
+    assert kinds >= {"ResourceQuota", "LimitRange", "ExternalSecret", "Role", "RoleBinding"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_two_objects_have_the_same_name(case: str) -> None:
+    names = [(each["kind"], each["metadata"]["name"]) for each in platform(case)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("case", ["kind", "everything"])
+def test_every_pod_passes_the_restricted_standard(case: str) -> None:
+    found = list(pods(platform(case)))
+    assert len(found) == 4
+    for name, _, spec in found:
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True, name
+        assert context["runAsUser"] > 0, name
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["enableServiceLinks"] is False, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
+        for volume in spec["volumes"]:
+            assert set(volume) == {"name", "emptyDir"}, name
+            assert "sizeLimit" in volume["emptyDir"], f"{name}: {volume['name']} may fill the node's disk"
+        for container in spec["containers"] + spec.get("initContainers", []):
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, name
+            assert context["readOnlyRootFilesystem"] is True, name
+            assert context["capabilities"] == {"drop": ["ALL"]}, name
+            assert "privileged" not in context, name
+
+
+@pytest.mark.parametrize("case", ["kind", "everything"])
+def test_every_container_has_a_pinned_image_limits_and_probes(case: str) -> None:
+    for name, _, spec in pods(platform(case)):
+        for container in spec["containers"] + spec.get("initContainers", []):
+            image, _, tag = container["image"].rpartition(":")
+            assert image, name
+            assert tag not in ("", "latest"), name
+            assert container["imagePullPolicy"] == "IfNotPresent", name
+            for part in ("requests", "limits"):
+                assert set(container["resources"][part]) == {"cpu", "memory"}, name
+        for container in spec["containers"]:
+            assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container), name
+
+
+@pytest.mark.parametrize("case", ["kind", "everything"])
+def test_what_is_written_to_is_a_volume(case: str) -> None:
+    written = {
+        "postgres": "/var/lib/postgresql/data",
+        "mysql": "/var/lib/mysql",
+        "git-server": "/srv/git",
+        "local-aws": "/data",
+    }
+    for name, each in of_kind(platform(case), "StatefulSet").items():
+        claims = each["spec"]["volumeClaimTemplates"]
+        assert [claim["metadata"]["name"] for claim in claims] == ["data"]
+        assert "storageClassName" not in claims[0]["spec"], "the default StorageClass"
+        mounts = {
+            mount["mountPath"]: mount for mount in each["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+        }
+        assert mounts[written[name]]["name"] == "data"
+        assert mounts["/tmp"]["name"] == "tmp"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_secret_stands_in_a_manifest(case: str) -> None:
+    assert not of_kind(platform(case), "Secret")
+    for name, _, spec in pods(platform(case)):
+        for container in spec["containers"] + spec.get("initContainers", []):
+            for variable in container.get("env", []):
+                if re.search("PASSWORD|SECRET|TOKEN|KEY", variable["name"]):
+                    assert "secretKeyRef" in variable["valueFrom"], f"{name}: {variable['name']}"
+
+
+def test_databases_take_their_passwords_from_the_secrets_that_make_secrets_makes() -> None:
+    wanted: set[tuple[str, str]] = set()
+    for _, _, spec in pods(platform("kind")):
+        for variable in spec["containers"][0].get("env", []):
+            if "valueFrom" in variable:
+                reference = variable["valueFrom"]["secretKeyRef"]
+                wanted.add((reference["name"], reference["key"]))
+    assert wanted == {("postgres", "password"), ("mysql", "password"), ("mysql", "root-password")}
+
+
+@pytest.mark.parametrize("case", ["kind", "everything"])
+def test_services_lead_to_a_port_of_a_pod(case: str) -> None:
+    for name, service in of_kind(platform(case), "Service").items():
+        selector = service["spec"]["selector"].items()
+        behind = [pod for pod in pods(platform(case)) if selector <= pod.labels.items()]
+        assert len(behind) == 1, name
+        named = {port["name"] for port in behind[0].spec["containers"][0]["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= named, name
+
+
+def test_local_aws_listens_beyond_loopback_and_keeps_what_it_is_given() -> None:
+    (pod,) = [pod for pod in pods(platform("kind")) if pod.name.endswith("local-aws")]
+    container = pod.spec["containers"][0]
+    assert container["image"] == f"taxiway/local-aws:{TAG}"
+    assert {"--host=0.0.0.0", "--listen-beyond-loopback", "--data=/data", "--engine=sail"} <= set(container["args"])
+
+
+def test_local_aws_on_spark_takes_spark_s_image_and_a_copy_of_its_jars() -> None:
+    (pod,) = [pod for pod in pods(platform("everything")) if pod.name.endswith("local-aws")]
+    container, copy = pod.spec["containers"][0], pod.spec["initContainers"][0]
+    assert container["image"] == copy["image"] == f"registry.example.com/taxiway/spark:{TAG}"
+    assert {"--engine=spark", "--spark-python=/opt/spark/bin/python", "--max-steps=2"} <= set(container["args"])
+    (jars,) = [mount for mount in container["volumeMounts"] if mount["name"] == "jars"]
+    assert f"{jars['mountPath']}/spark-jars" == copy["command"][2], "Java knows its classes by the jars' paths"
+
+
+# -- Network policies -------------------------------------------------------------------------------------------------
+
+OUTSIDE = {22, 53, 80, 443, 3306, 5432, 6379, 6380, 6443}
+
+
+def airflow_pod(component: str) -> dict[str, str]:
+    return {"tier": "airflow", "release": "airflow", "component": component}
+
+
+def our_pod(name: str) -> dict[str, str]:
+    return {"app.kubernetes.io/name": name, "app.kubernetes.io/instance": "platform"}
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    for expression in selector.get("matchExpressions", []):
+        assert expression["operator"] == "In"
+        if labels.get(expression["key"]) not in expression["values"]:
+            return False
+    return selector.get("matchLabels", {}).items() <= labels.items()
+
+
+def permits(
+    policies: dict[str, Manifest], direction: str, here: dict[str, str], there: Any, port: int, protocol: str
+) -> bool:
+    """Whether policies let a pod with the labels `here` talk in a direction; `there` is labels or an address block."""
+    key, peers = ("ingress", "from") if direction == "Ingress" else ("egress", "to")
+    for policy in policies.values():
+        spec = policy["spec"]
+        if direction not in spec["policyTypes"] or not selects(spec["podSelector"], here):
+            continue
+        for rule in spec.get(key, []):
+            if {"port": port, "protocol": protocol} not in rule["ports"]:
+                continue
+            for peer in rule[peers]:
+                if isinstance(there, str):
+                    if peer.get("ipBlock", {}).get("cidr") == there:
+                        return True
+                elif set(peer) == {"podSelector"} and selects(peer["podSelector"], there):
+                    return True
+    return False
+
+
+def reaches(case: str, source: dict[str, str], target: dict[str, str], port: int, protocol: str = "TCP") -> bool:
+    policies = of_kind(platform(case), "NetworkPolicy")
+    out = permits(policies, "Egress", source, target, port, protocol)
+    let_in = permits(policies, "Ingress", target, source, port, protocol)
+    assert out == let_in, f"{source} → {target} {port}: allowed at one end only"
+    return out
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_that_is_not_allowed_is_denied(case: str) -> None:
+    deny = of_kind(platform(case), "NetworkPolicy")["default-deny"]["spec"]
+    assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port"),
+    [
+        *((airflow_pod(each), airflow_pod("pgbouncer"), 6543) for each in (
+            "scheduler", "api-server", "dag-processor", "triggerer", "worker", "run-airflow-migrations",
+            "database-cleanup", "create-user-job", "airflow-cleanup-pods")),
+        *((airflow_pod(each), airflow_pod("redis"), 6379) for each in ("scheduler", "worker", "flower")),
+        (airflow_pod("worker"), airflow_pod("api-server"), 8080),
+        (airflow_pod("api-server"), airflow_pod("worker"), 8793),
+        (airflow_pod("api-server"), airflow_pod("triggerer"), 8794),
+        (airflow_pod("pgbouncer"), our_pod("postgres"), 5432),
+        (airflow_pod("worker"), our_pod("mysql"), 3306),
+        *((airflow_pod(each), our_pod("git-server"), 9418) for each in ("worker", "triggerer", "dag-processor")),
+        *((airflow_pod(each), our_pod("local-aws"), 4566) for each in ("worker", "triggerer", "api-server")),
+    ],
+)  # fmt: skip
+def test_what_the_platform_needs_is_allowed(source: dict[str, str], target: dict[str, str], port: int) -> None:
+    assert reaches("kind", source, target, port)
+
+
+@pytest.mark.parametrize("component", ["scheduler", "api-server", "dag-processor", "triggerer", "worker"])
+def test_metrics_reach_statsd(component: str) -> None:
+    assert reaches("kind", airflow_pod(component), airflow_pod("statsd"), 9125, "UDP")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port"),
+    [
+        (airflow_pod("worker"), our_pod("postgres"), 5432),
+        (airflow_pod("flower"), our_pod("mysql"), 3306),
+        (airflow_pod("flower"), our_pod("local-aws"), 4566),
+        (airflow_pod("redis"), our_pod("postgres"), 5432),
+        (airflow_pod("redis"), our_pod("local-aws"), 4566),
+        (our_pod("local-aws"), airflow_pod("pgbouncer"), 6543),
+        (our_pod("git-server"), our_pod("local-aws"), 4566),
+        ({"app": "somebody-else"}, our_pod("local-aws"), 4566),
+        ({"app": "somebody-else"}, airflow_pod("redis"), 6379),
+        (airflow_pod("worker") | {"release": "another"}, airflow_pod("redis"), 6379),
+    ],
+)
+def test_what_nobody_needs_is_not_allowed(source: dict[str, str], target: dict[str, str], port: int) -> None:
+    assert not reaches("kind", source, target, port)
+
+
+@pytest.mark.parametrize(
+    ("case", "component", "cidr", "port", "allowed"),
+    [
+        ("defaults", "worker", "0.0.0.0/0", 443, True),
+        ("defaults", "api-server", "0.0.0.0/0", 443, True),
+        ("defaults", "redis", "0.0.0.0/0", 443, False),
+        ("defaults", "flower", "0.0.0.0/0", 443, False),
+        ("defaults", "worker", "0.0.0.0/0", 80, False),
+        ("everything", "worker", "0.0.0.0/0", 80, True),
+        ("defaults", "dag-processor", "0.0.0.0/0", 22, False),
+        ("everything", "dag-processor", "0.0.0.0/0", 22, True),
+        ("eks", "scheduler", "10.0.0.0/8", 443, True),
+        ("eks", "scheduler", "10.0.0.0/8", 6443, False),
+        ("eks", "pgbouncer", "10.0.0.0/8", 5432, True),
+        ("eks", "worker", "10.0.0.0/8", 3306, True),
+        ("eks", "worker", "10.0.0.0/8", 6379, True),
+        ("kind", "scheduler", "0.0.0.0/0", 6443, True),
+        ("kind", "flower", "0.0.0.0/0", 6443, False),
+        ("kind", "worker", "10.0.0.0/8", 3306, False),
+    ],
+)
+def test_the_world_outside(case: str, component: str, cidr: str, port: int, allowed: bool) -> None:
+    policies = of_kind(platform(case), "NetworkPolicy")
+    assert permits(policies, "Egress", airflow_pod(component), cidr, port, "TCP") is allowed
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nobody_reaches_the_node_s_own_credentials(case: str) -> None:
+    for name, policy in of_kind(platform(case), "NetworkPolicy").items():
+        for rule in policy["spec"].get("egress", []):
+            for block in (peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer):
+                if block["cidr"] == "0.0.0.0/0" and name != "kubernetes-api-clients":
+                    assert block["except"] == ["169.254.169.254/32"], name
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_pod_may_ask_for_names(case: str) -> None:
+    dns = of_kind(platform(case), "NetworkPolicy")["dns"]["spec"]
+    assert dns["podSelector"] == {}
+    assert {(port["protocol"], port["port"]) for port in dns["egress"][0]["ports"]} == {("UDP", 53), ("TCP", 53)}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_port_and_pod_that_a_policy_names_exists(case: str) -> None:
+    there = [*pods(platform(case)), *pods(airflow())]
+
+    def check(name: str, selector: dict[str, Any], ports: list[dict[str, Any]]) -> None:
+        chosen = [pod for pod in there if selects(selector, pod.labels)]
+        assert chosen, f"{name} is for pods that do not exist: {selector}"
+        open_ports = set().union(*(container_ports(pod.spec) for pod in chosen))
+        for port in ports:
+            assert (port["port"], port["protocol"]) in open_ports, f"{name}: nobody listens on {port}"
+
+    def check_components(name: str, selector: dict[str, Any]) -> None:
+        components = {pod.labels.get("component") for pod in there}
+        for expression in selector.get("matchExpressions", []):
+            assert set(expression["values"]) <= components, name
+        assert any(selects(selector, pod.labels) for pod in there), name
+
+    for name, policy in of_kind(platform(case), "NetworkPolicy").items():
+        spec = policy["spec"]
+        if name in ("default-deny", "dns"):
+            continue
+        check_components(name, spec["podSelector"])
+        for rule in spec.get("ingress", []):
+            check(name, spec["podSelector"], rule["ports"])
+            for peer in rule["from"]:
+                if "namespaceSelector" not in peer:
+                    check_components(name, peer["podSelector"])
+        for rule in spec.get("egress", []):
+            for peer in rule["to"]:
+                if "podSelector" in peer:
+                    check(name, peer["podSelector"], rule["ports"])
+                else:
+                    assert {port["port"] for port in rule["ports"]} <= OUTSIDE, name
+
+
+# -- The optional rest ------------------------------------------------------------------------------------------------
+
+
+def test_external_secrets_are_extracted_under_the_prefix() -> None:
+    found = of_kind(platform("everything"), "ExternalSecret")
+    assert {"airflow-metadata", "airflow-fernet-key", "airflow-connections"} <= set(found)
+    for name, each in found.items():
+        assert each["apiVersion"] == "external-secrets.io/v1"
+        assert each["spec"]["target"]["name"] == name
+        assert each["spec"]["dataFrom"] == [{"extract": {"key": f"taxiway/{name}"}}]
+        assert each["spec"]["secretStoreRef"] == {"kind": "ClusterSecretStore", "name": "aws-secrets-manager"}
+
+
+def test_teams_look_and_do_not_touch() -> None:
+    roles = of_kind(platform("everything"), "Role")
+    for name, role in roles.items():
+        for rule in role["rules"]:
+            assert "secrets" not in rule["resources"], name
+            assert "*" not in rule["resources"] + rule["verbs"], name
+            if "pods/exec" in rule["resources"]:
+                assert rule["resourceNames"] == ["git-server-0"], name
+            else:
+                assert set(rule["verbs"]) <= {"get", "list", "watch"}, name
+    assert not any("pods/exec" in rule["resources"] for rule in roles["team-analysts"]["rules"])
+    assert any("pods/exec" in rule["resources"] for rule in roles["team-engineers"]["rules"])
+    bindings = of_kind(platform("everything"), "RoleBinding")
+    assert bindings["team-engineers"]["subjects"] == [{"kind": "ServiceAccount", "name": "ci", "namespace": "taxiway"}]
+    assert bindings["team-analysts"]["roleRef"]["name"] == "team-analysts"
+
+
+# -- What is refused --------------------------------------------------------------------------------------------------
+
+KIND = ("--values", str(CHART / "kind.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("postgress.enabled=true", "postgress"),
+        ("postgres.enable=true", "enable"),
+        ("postgres.enabled=yes-please", "enabled"),
+        ("postgres.password=secret", "password"),
+        ("postgres.database=air flow", "database"),
+        ("mysql.storage=lots", "storage"),
+        ("mysql.resources.limits.memory=1GB", "memory"),
+        ("images.localAws.tag=latest", "tag"),
+        ("images.pullPolicy=Always", "pullPolicy"),
+        ("localAws.engine=duckdb", "engine"),
+        ("localAws.maxSteps=0", "maxSteps"),
+        ("localAws.stepMemory=5Gi", "stepMemory"),
+        ("networkPolicies.https.cidrs={everywhere}", "cidrs"),
+        ("networkPolicies.kubernetesApi.ports={70000}", "ports"),
+        ("networkPolicies.webFrom[0].ipBlocks.cidr=10.0.0.0/8", "webFrom"),
+        ("externalSecrets.store.kind=Vault", "kind"),
+        ("teams[0].name=Data Team", "name"),
+        ("teams[0].name=analysts", "subjects"),
+    ],
+)
+def test_wrong_values_are_refused_by_the_schema(setting: str, said: str) -> None:
+    done = run_helm("template", "platform", str(CHART), *KIND, "--set", setting)
+    assert done.returncode != 0
+    assert "don't meet the specifications of the schema" in done.stderr
+    assert said in done.stderr
+
+
+def test_an_image_of_ours_without_a_tag_is_refused_in_one_sentence() -> None:
+    done = run_helm("template", "platform", str(CHART), *KIND)
+    assert done.returncode != 0
+    assert "tag is empty: name the tag that was built" in done.stderr
+
+
+def test_steps_that_do_not_fit_the_pod_are_refused_in_one_sentence() -> None:
+    tags = [word for image in OURS for word in ("--set-string", f"images.{image}.tag={TAG}")]
+    done = run_helm("template", "platform", str(CHART), *KIND, *tags, "--set", "localAws.stepMemory=8g")
+    assert done.returncode != 0
+    assert "need 9216 MiB, and localAws.resources.limits.memory is 6Gi" in done.stderr
+
+
+def test_lint_has_nothing_to_say() -> None:
+    done = run_helm("lint", "--strict", str(CHART))
+    assert done.returncode == 0, done.stdout
