@@ -22,6 +22,7 @@ LABELS = {
     "sail": "our jobs on Sail",
     "spark": "our jobs on Apache Spark",
     "straightforward": "straightforward PySpark on Apache Spark",
+    "one-program": "the same, as one program",
 }
 OTHERS = ("growth", "parse")
 GB = 1e9

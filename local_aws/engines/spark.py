@@ -105,8 +105,8 @@ class SparkEngine:
         argv = [
             str(self._java),
             *_JAVA_OPTIONS,
-            # The rest of the step's memory is for Java's own needs and for Python.
-            f"-Xmx{int(step_memory(environment) * 0.75)}",
+            # The rest of the step's memory is for Java's own needs, compression buffers, mapped files and Python.
+            f"-Xmx{int(step_memory(environment) * 0.6)}",
             "-XX:+UseParallelGC",
             *_COMPILER,
             "-XX:+ExitOnOutOfMemoryError",
@@ -128,6 +128,7 @@ class SparkEngine:
         # No SPARK_HOME: with it Python would take PySpark out of a zip and compile it at each start.
         variables = {
             "SPARK_LOCAL_IP": "127.0.0.1",
+            "MALLOC_ARENA_MAX": "2",  # glibc keeps what compression freed in an arena for each thread
             "SPARK_LOCAL_DIRS": str(scratch),
             "PYTHONNOUSERSITE": "1",
             "PYTHONUNBUFFERED": "1",

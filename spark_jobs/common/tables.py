@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pyspark.errors import UnsupportedOperationException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import TimestampNTZType
 
 from spark_jobs.common.month import Month
 from spark_jobs.common.program import ENGINE_ERRORS, JobError, first_line
@@ -50,7 +51,12 @@ def write(rows: DataFrame, path: str) -> None:
 
     Where there are no rows, one file still carries the schema.
     """
-    rows.write.mode("overwrite").option("compression", "zstd").parquet(path)
+    writer = rows.write.mode("overwrite").option("compression", "zstd")
+    for field in rows.schema:
+        if isinstance(field.dataType, TimestampNTZType):
+            # Times hardly repeat: Apache Spark would look each of them up in a dictionary that it then throws away.
+            writer = writer.option(f"parquet.enable.dictionary#{field.name}", "false")
+    writer.parquet(path)
     # Apache Spark leaves such a file by itself; Sail leaves none, and reads that as a frame without columns.
     if not _is_there(rows.sparkSession.read.parquet(path)):
         _write_schema(rows, path)

@@ -1,15 +1,20 @@
-"""Build the marts of a month from its curated trips: service_quality, market_share, popular_zones and trend."""
+"""Build the marts of a month from its curated trips: all but rising_zones, which takes other months too."""
 
 from spark_jobs.common import tables
 from spark_jobs.common.arguments import partition_parser
 from spark_jobs.common.program import run
 from spark_jobs.common.session import session
+from spark_jobs.eta.training import eta_training
 from spark_jobs.hvfhv import marts
 
 
 def main() -> None:
     """Write the month's partitions of the marts, under the version of the curated trips that they are made from."""
     args = partition_parser(__doc__).parse_args()
+
+    def place(mart: str) -> str:
+        return tables.location(args.lake, tables.mart(mart), args.month, args.version)
+
     trips = tables.read(session(), tables.location(args.lake, tables.CURATED_TRIPS, args.month, args.version))
     daily = marts.daily_pickups(trips).persist()
     frames = {
@@ -19,7 +24,8 @@ def main() -> None:
         "trend": marts.trend(trips),
     }
     for name, frame in frames.items():
-        tables.write_one_file(frame, tables.location(args.lake, tables.mart(name), args.month, args.version))
+        tables.write_one_file(frame, place(name))
+    tables.write(eta_training(trips), place("eta_training"))  # by far the largest: a file for each task
 
 
 if __name__ == "__main__":

@@ -49,17 +49,16 @@ def quarantined(checked: DataFrame) -> DataFrame:
     Args:
         checked: trips with their reject_reason.
     """
-    accepted = _accepted(checked).withColumn("times", F.xxhash64(*_TIMES))
-    suspects = accepted.groupBy("times").count().where("count > 1").select("times")
-    copy = F.row_number().over(Window.partitionBy(*NAMES).orderBy(F.lit(1)))
-    duplicates = (
-        accepted.join(suspects, "times", "left_semi")
+    suspects = _with_times(_accepted(checked)).groupBy("times").count().where("count > 1")
+    # The hint keeps Apache Spark from shuffling all trips for the sake of a few hundred.
+    marked = _with_times(checked).join(F.broadcast(suspects), "times", "left")
+    copy = F.row_number().over(Window.partitionBy("reject_reason", *NAMES).orderBy(F.lit(1)))
+    return (
+        marked.where("reject_reason is not null or count is not null")
         .withColumn("copy", copy)
-        .where("copy > 1")
-        .withColumn("reject_reason", F.lit(DUPLICATE))
+        .where("reject_reason is not null or copy > 1")
+        .select(*NAMES, F.coalesce("reject_reason", F.lit(DUPLICATE)).alias("reject_reason"))
     )
-    columns = [*NAMES, "reject_reason"]
-    return checked.where(F.col("reject_reason").isNotNull()).select(columns).unionByName(duplicates.select(columns))
 
 
 def curated(checked: DataFrame, quarantine: DataFrame) -> DataFrame:
@@ -71,13 +70,15 @@ def curated(checked: DataFrame, quarantine: DataFrame) -> DataFrame:
             a pass over the whole month, is done once.
     """
     repeated = quarantine.where(F.col("reject_reason") == DUPLICATE).select(NAMES).distinct()
-    times = F.xxhash64(*_TIMES).alias("times")
-    trips, copies = (
-        frame.select(*NAMES, times).alias(name) for name, frame in (("trip", _accepted(checked)), ("copy", repeated))
-    )
-    same = [F.col("trip.times") == F.col("copy.times")]
-    same += [F.col(f"trip.{name}").eqNullSafe(F.col(f"copy.{name}")) for name in NAMES]
-    return _enriched(trips.join(copies, same, "left_anti").select(NAMES).unionByName(repeated))
+    trips, copies = _with_times(_accepted(checked)).alias("trip"), _with_times(repeated).alias("copy")
+    # One function of both rows, where & would make every column a key of the join, hashed for every trip.
+    same = F.least(*(F.col(f"trip.{name}").eqNullSafe(F.col(f"copy.{name}")) for name in NAMES))
+    kept = trips.join(copies, (F.col("trip.times") == F.col("copy.times")) & same, "left_anti").select(NAMES)
+    return _enriched(kept.unionByName(repeated))
+
+
+def _with_times(trips: DataFrame) -> DataFrame:
+    return trips.withColumn("times", F.xxhash64(*_TIMES))
 
 
 def _accepted(checked: DataFrame) -> DataFrame:

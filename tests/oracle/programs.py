@@ -23,7 +23,6 @@ def of_month(package: Path, month: str, files: Sequence[Path], lake: Path, versi
     return [
         [*_program(package, "hvfhv/curate.py"), *place, *inputs],
         [*_program(package, "hvfhv/build_marts.py"), *place],
-        [*_program(package, "eta/build_training.py"), *place],
     ]
 
 

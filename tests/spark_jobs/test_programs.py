@@ -25,7 +25,6 @@ TABLES = (
     "marts/hvfhv/rising_zones",
 )
 CURATE, BUILD_MARTS, RANK = "hvfhv/curate.py", "hvfhv/build_marts.py", "hvfhv/rank_rising_zones.py"
-BUILD_TRAINING = "eta/build_training.py"
 
 
 def _partition(lake: object, month: object = MONTH, version: str = "v1") -> list[object]:
@@ -35,7 +34,6 @@ def _partition(lake: object, month: object = MONTH, version: str = "v1") -> list
 def _run_month(programs: Programs, lake: object, *inputs: object) -> None:
     programs(CURATE, *_partition(lake), *(word for path in inputs for word in ("--input", path)))
     programs(BUILD_MARTS, *_partition(lake))
-    programs(BUILD_TRAINING, *_partition(lake))
     popular = f"{lake}/marts/hvfhv/popular_zones/year={MONTH.year}/month={MONTH.month:02d}/version=v1"
     programs(RANK, "--lake", lake, "--target", f"{MONTH}=v1", "--popular", f"{MONTH}={popular}")
 

@@ -31,7 +31,6 @@ def test_folder_has_the_package_and_the_programs(s3) -> None:
             "hvfhv/curate.py",
             "hvfhv/build_marts.py",
             "hvfhv/rank_rising_zones.py",
-            "eta/build_training.py",
         )
     }
 
