@@ -35,7 +35,7 @@ securityContext:
 {{- $image := index $images .image }}
 {{- $tag := $image.tag }}
 {{- if and (not $tag) (eq .image "spark") }}{{ $tag = $images.localAws.tag }}{{ end }}
-{{- $missing := printf "images.%s.tag is empty: name the tag that was built, for example --set-string images.%s.tag=0123456789ab" .image .image }}
+{{- $missing := printf "images.%s.tag is empty: name the tag that was built, for example --set-string images.%s.tag=0123456789ab" .image .image -}}
 image: {{ printf "%s:%s" $image.repository (required $missing $tag) | quote }}
 imagePullPolicy: {{ .root.Values.images.pullPolicy }}
 securityContext:
