@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from taxiway.emr import cluster_cost, failure_of_cluster, job_flow
 from taxiway.lake import Lake, LakeError, Publication, open_lake
 from taxiway.plan import Job, PlanError, Step, curate_steps, mart_steps, plan_run, rising_zones_steps
+from taxiway.programs import ProgramsError, settings_for_steps
 from taxiway.settings import settings
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,8 @@ on one EMR cluster for all months of a run.
 * **Tasks:** `curate`, then `marts` for each month; `rising_zones` once, also for up to three later months that have a
   month of the run in their baseline; `check`, `publish` for each month; `report` when all are published. The cluster
   ends after the last step, whatever happened: to repeat a check or a report needs none.
+* **Spark programs** are those of the commit that the DAG's code came from (`{commit}` in `TAXIWAY_SPARK_JOBS`). CI
+  publishes them on push; `plan` waits for them up to `TAXIWAY_JOBS_WAIT_MINUTES` and fails before there is a cluster.
 * **Publication:** each try writes a new version; readers see it when all checks of the month have passed and its Glue
   partitions move. `python -m taxiway.lake roll-back YYYY-MM` takes a publication back.
 * **If a month fails**, the others go on and are published; it keeps the version it had, and the run ends as failed. Its
@@ -100,6 +104,8 @@ def hvfhv_analysis() -> None:
             run = context["dag_run"]
             started = run.start_date or run.run_after
             jobs = plan_run(announced, context["params"]["months"], started, open_lake(settings()))
+            if jobs:
+                _lake_for_steps(context["ti"])  # what would fail the steps fails before there is a cluster
         if jobs == []:
             raise AirflowSkipException("Every complete month is published: there is nothing to analyse.")
         return PokeReturnValue(is_done=jobs is not None, xcom_value=jobs)
@@ -133,7 +139,11 @@ def hvfhv_analysis() -> None:
             lake.prune(publication["month"])
         return [publication["month"] for publication in publications]
 
-    @task(trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS, map_index_template=MONTH)
+    @task(
+        trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
+        map_index_template=MONTH,
+        executor=settings().isolated_executor,  # draws the charts, with more memory than all other tasks
+    )
     def report(job: Job) -> None:
         """Write the reports of the months that were published."""
         ti = get_current_context()["ti"]
@@ -179,9 +189,15 @@ def _when_run(build: Callable[[Lake, Any], list[Step]]) -> Any:
 
     def render(context: Context, jinja_env: object) -> list[Step]:  # noqa: ARG001 - called by these names
         with _final_errors():
-            return build(open_lake(settings()), context["ti"])
+            return build(_lake_for_steps(context["ti"]), context["ti"])
 
     return render
+
+
+def _lake_for_steps(ti: Any) -> Lake:
+    """Return the lake with settings that name the published Spark programs of this very code."""
+    lake = open_lake(settings())
+    return replace(lake, settings=settings_for_steps(lake.settings, lake.session, ti))
 
 
 def _job(ti: Any) -> Job:
@@ -200,7 +216,7 @@ def _final_errors() -> Iterator[None]:
     """Fail a task at once where another try would change nothing."""
     try:
         yield
-    except (PlanError, LakeError) as error:
+    except (PlanError, ProgramsError, LakeError) as error:
         raise AirflowFailException(str(error)) from None
 
 

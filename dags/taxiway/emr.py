@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from taxiway.programs import ARCHIVE
 from taxiway.settings import Settings, SettingsError
 
 # us-east-1, Linux, USD an hour: (EC2 on demand, EMR on top of it). List prices known in November 2026: check them
@@ -120,7 +121,7 @@ def spark_step(settings: Settings, name: str, program: str, arguments: Sequence[
     """Return a step that runs a published Spark program on the cluster.
 
     Args:
-        settings: says where the programs are.
+        settings: says where the programs are, see :mod:`taxiway.programs`.
         name: the step's name.
         program: path below ``settings.spark_jobs``, such as ``hvfhv/curate.py``.
         arguments: of the program.
@@ -132,7 +133,7 @@ def spark_step(settings: Settings, name: str, program: str, arguments: Sequence[
             "Jar": "command-runner.jar",
             "Args": [
                 *("spark-submit", "--deploy-mode", "cluster"),
-                *("--py-files", f"{settings.spark_jobs}/spark_jobs.zip"),
+                *("--py-files", f"{settings.spark_jobs}/{ARCHIVE}"),
                 f"{settings.spark_jobs}/{program}",
                 *arguments,
             ],

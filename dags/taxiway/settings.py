@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "TAXIWAY_"
+COMMIT = "{commit}"
 
 S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\s]+)*$")]
 Month = Annotated[str, Field(pattern=r"^20\d\d-(0[1-9]|1[0-2])$")]
@@ -33,7 +34,10 @@ class Settings(BaseSettings):
     )
     spark_jobs: S3Uri = Field(
         default="s3://taxiway-artifacts/spark_jobs/latest",
-        description="folder of the published Spark programs, by commit",
+        description=f"folder of the published Spark programs; {COMMIT} stands for the commit of the running DAGs",
+    )
+    jobs_wait_minutes: float = Field(
+        default=10, ge=0, le=20, description="minutes to wait until the programs of the DAGs' commit are published"
     )
     emr_logs: S3Uri = Field(
         default="s3://taxiway-logs/emr", description="where EMR puts the logs of clusters and steps"
@@ -66,6 +70,14 @@ class Settings(BaseSettings):
         30, ge=0, le=24 * 60, description="minutes that an analysis waits for downloads under way, to share its cluster"
     )
     months_wait_h: float = Field(default=24, gt=0, le=24 * 14, description="hours to wait until a month is complete")
+
+    # Where tasks run.
+    isolated_executor: str | None = Field(
+        default=None,
+        min_length=1,
+        description="executor for tasks that want much memory or a pod of their own, such as KubernetesExecutor; "
+        "None is the deployment's first",
+    )
 
     # The EMR cluster.
     emr_release: str = Field(default="emr-spark-8.0.0", description="EMR release label; emr-spark-8.0.0 is Spark 4.0.2")
@@ -110,6 +122,13 @@ class Settings(BaseSettings):
         if bad := [key for key, separator, _ in pairs if not separator or not key.strip()]:
             raise ValueError(f"{bad[0]!r} is not key=value")
         return {key.strip(): tag.strip() for key, _, tag in pairs}
+
+    @field_validator("spark_jobs")
+    @classmethod
+    def _known_placeholder(cls, value: str) -> str:
+        if set("{}") & set(value.replace(COMMIT, "")):
+            raise ValueError(f"only {COMMIT} may stand in braces")
+        return value
 
     @field_validator("emr_release")
     @classmethod

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import sqlalchemy as sa
 from airflow.dag_processing.dagbag import DagBag
 
 from spark_jobs import publish
-from taxiway import catalogue, collection
+from taxiway import catalogue, collection, programs
 from taxiway.lake import RISING_ZONES, TABLES, TRIPS, Lake
 from taxiway.settings import settings
 
@@ -85,6 +87,20 @@ def run(*months: str) -> tuple[str, dict[str, list[str]]]:
     for instance in sorted(done.get_task_instances(), key=lambda instance: instance.map_index):
         states.setdefault(instance.task_id, []).append(str(instance.state))
     return str(done.state), states
+
+
+COMMIT = "c0ffee" * 6 + "abcd"
+
+
+@pytest.fixture
+def of_commit(platform: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the code come from a commit, as git-sync delivers it, and ask for that commit's programs."""
+    monkeypatch.setattr(programs, "_CODE", Path(f"/opt/airflow/dags/.worktrees/{COMMIT}/dags/taxiway/programs.py"))
+    monkeypatch.setenv("TAXIWAY_SPARK_JOBS", "s3://taxiway-artifacts/spark_jobs/{commit}")
+    monkeypatch.setenv("TAXIWAY_JOBS_WAIT_MINUTES", "0")
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
 
 
 def clusters() -> list[str]:
@@ -187,3 +203,46 @@ def test_a_month_that_the_catalogue_does_not_know_is_refused_without_a_cluster(
     assert len(clusters()) == before
     log = capfd.readouterr()
     assert "The catalogue has no data set of 2031-01" in log.out + log.err
+
+
+def test_programs_that_are_not_published_fail_before_there_is_a_cluster(
+    lake: Lake, engine: sa.Engine, of_commit: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    collect(engine, "2023-01", "2023-01", sample("2023-01"))
+    before = len(clusters())
+
+    state, tasks = run()
+
+    assert state == "failed"
+    assert tasks["plan"] == ["failed"]
+    assert len(clusters()) == before
+    log = capfd.readouterr()
+    assert f"The Spark programs of commit {COMMIT}, which this DAG came from, are not published" in log.out + log.err
+
+
+def test_steps_run_the_programs_of_the_commit_or_none(
+    lake: Lake, engine: sa.Engine, of_commit: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Once curate runs its programs are gone, as if the next commit had come, which is not published yet."""
+    collect(engine, "2023-01", "2023-01", sample("2023-01"))
+    publish.publish("s3://taxiway-artifacts/spark_jobs", COMMIT)
+    bucket = boto3.resource("s3").Bucket("taxiway-lake")
+    archive = boto3.resource("s3").Object("taxiway-artifacts", f"spark_jobs/{COMMIT}/{programs.ARCHIVE}")
+
+    def unpublish() -> None:
+        while not list(bucket.objects.filter(Prefix="curated/").limit(1)):
+            time.sleep(0.05)
+        archive.delete()
+
+    thread = threading.Thread(target=unpublish, daemon=True)
+    thread.start()
+    state, tasks = run()
+    thread.join(10)
+
+    assert not thread.is_alive()
+    assert state == "failed"
+    assert tasks["analyse.curate"] == ["success"], "its step is ordered: when it returns, it needs no programs"
+    assert tasks["analyse.marts"] == ["failed"]
+    assert tasks["terminate_cluster"] == ["success"]
+    log = capfd.readouterr()
+    assert f"The Spark programs of commit {COMMIT}, which this DAG came from, are not published" in log.out + log.err

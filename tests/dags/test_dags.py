@@ -121,6 +121,53 @@ def test_a_wrong_setting_is_an_import_error_of_one_sentence(monkeypatch: pytest.
     assert "TAXIWAY_EMR_RELEASE='emr-7.13.0' cannot be used: the Spark programs need Spark 4" in error
 
 
+# Parses with the executors of a cluster, in a process of its own since Airflow reads them once; prints task → executor.
+EXECUTORS = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+
+bag = DagBag(sys.argv[1])
+tasks = [task for dag in bag.dags.values() for task in DagSerialization.to_dict(dag)["dag"]["tasks"]]
+found = {task["__var"]["task_id"]: task["__var"].get("partial_kwargs", task["__var"]).get("executor") for task in tasks}
+print(json.dumps([found, list(bag.import_errors.values())]))
+"""
+
+
+def executors(configured: str, isolated: str | None) -> tuple[dict[str, str | None], list[str]]:
+    """Return the executor of each serialised task, and the errors of parsing."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "dags"), "AIRFLOW__CORE__EXECUTOR": configured}
+    environment |= {"TAXIWAY_ISOLATED_EXECUTOR": isolated} if isolated else {}
+    command = [sys.executable, "-c", EXECUTORS, str(ROOT / "dags")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found, errors = json.loads(done.stdout.splitlines()[-1])
+    return found, errors
+
+
+def test_on_a_laptop_no_task_asks_for_an_executor(bag: DagBag) -> None:
+    found, errors = executors("LocalExecutor", None)
+
+    assert errors == []
+    assert set(found) == {task for dag in bag.dags.values() for task in dag.task_ids}
+    assert set(found.values()) == {None}
+    text = json.dumps([DagSerialization.to_dict(dag) for dag in bag.dags.values()])
+    assert '"executor"' not in text, "where none is set, nothing of it is in the DAG"
+
+
+def test_the_report_runs_in_a_pod_of_its_own_where_there_are_pods() -> None:
+    found, errors = executors("LocalExecutor,KubernetesExecutor", "KubernetesExecutor")
+
+    assert errors == []
+    assert {task: executor for task, executor in found.items() if executor} == {"report": "KubernetesExecutor"}
+
+
+def test_an_executor_that_the_deployment_has_not_is_an_error_that_names_it() -> None:
+    found, errors = executors("LocalExecutor", "KubernetesExecutor")
+
+    assert "report" not in found
+    assert "specifies executor 'KubernetesExecutor', which is not available" in errors[0]
+
+
 # ── Parsing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 # Parses as the DAG processor does, in a process of its own, and tells what it did beyond importing the operators.
