@@ -503,3 +503,29 @@ def test_steps_that_do_not_fit_the_pod_are_refused_in_one_sentence() -> None:
 def test_lint_has_nothing_to_say() -> None:
     done = run_helm("lint", "--strict", str(CHART))
     assert done.returncode == 0, done.stdout
+
+
+# kube-score's tests that are not for this chart, and why.
+NOT_FOR_US = {
+    "networkpolicy-targets-pod": "Airflow's pods are of another chart; test_every_port_and_pod… looks at both",
+    "container-image-pull-policy": "tags are never moved, and images are loaded where there is no registry",
+    "container-ephemeral-storage-request-and-limit": "all that is written is a volume, each with a limit",
+    "container-security-context-user-group-id": "999 is the user that the official database images are made for",
+    "pod-probes-identical": "the liveness probes are the same question with far more patience",
+    "statefulset-has-servicename": "one replica each, found by a stable address that outlives the pod",
+}
+
+
+@pytest.mark.parametrize("case", ["defaults", "kind", "everything"])
+def test_kube_score_has_nothing_to_say(case: str) -> None:
+    program = ROOT / ".local/bin/kube-score"
+    if not program.exists():
+        pytest.skip("kube-score is not on this machine: helm/tools/install.sh kube-score builds it")
+    ignored = [word for each in NOT_FOR_US for word in ("--ignore-test", each)]
+    known = [each for each in platform(case) if each["kind"] != "ExternalSecret"]
+    done = subprocess.run(
+        [program, "score", "--kubernetes-version", "v1.34", "--output-format", "ci", *ignored, "-"],
+        input=yaml.safe_dump_all(known), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    findings = [line for line in done.stdout.splitlines() if not line.startswith(("[OK]", "[SKIPPED]"))]
+    assert (done.returncode, findings) == (0, []), done.stderr
