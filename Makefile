@@ -78,13 +78,47 @@ up: $(RUNTIME) ## start Airflow and local AWS and keep them running (http://127.
 down: $(RUNTIME) ## end what make up started; everything stored stays
 	@$(LAPTOP) down
 
+# With ENV=kind or ENV=eks it means the cluster: see "Airflow on Kubernetes".
 .PHONY: status
-status: $(RUNTIME) ## say whether the platform runs, where, and what it holds
+ifndef ENV
+status: $(RUNTIME) ## say whether the platform runs, where, and what it holds (ENV=kind|eks: in the cluster)
 	@$(LAPTOP) status
+endif
 
 .PHONY: results
 results: $(RUNTIME) ## copy the published tables and reports out of the lake (DEST=folder)
 	@$(LAPTOP) results --to "$(DEST)"
+
+## Airflow on Kubernetes --------------------------------------------------------------------------
+
+# Variables that these understand: ENV (kind, eks), FEATURES, KUBE_CONTEXT, NAMESPACE, IMAGE_REGISTRY, IMAGE_TAG,
+# IMAGE_LOADER, IMAGES, AIRFLOW_BASE_IMAGE, PYTHON_BASE_IMAGE, DEBIAN_BASE_IMAGE, VALUES, PLATFORM_VALUES, CHART,
+# REVISION, RELEASE, ARTIFACTS, FLOWER_PORT, WAIT_S; ENGINE, UI_PORT and CATALOG as above. helm/README.md explains them.
+CLUSTER = PYTHONPATH=. CATALOG="$(strip $(CATALOG))" $(VENVS)/cluster/bin/python -m cluster
+IN_CLUSTER := kind-up kind-down kind-demo ui flower password dags-push publish-jobs images secrets deploy diff rollback
+
+.PHONY: $(IN_CLUSTER)
+$(IN_CLUSTER): $(call STAMP,cluster)
+	@$(CLUSTER) $@
+
+kind-up: ## bring everything to a kind cluster: images, secrets, databases, Airflow (KUBE_CONTEXT=… another cluster)
+kind-down: ## remove the kind cluster and all that it stored
+kind-demo: ## run the main job in the cluster on three real months (CATALOG=my.csv)
+ui: ## open Airflow's page of the cluster on http://127.0.0.1:8080, until Ctrl-C
+flower: ## open Flower's page, which shows the Celery workers, on http://127.0.0.1:5555, until Ctrl-C
+password: ## show the users and passwords of both pages
+dags-push: ## bring the commit to the cluster's git server and wait until Airflow has read its DAGs
+publish-jobs: ## publish the commit's Spark programs to S3 (ENV=eks: with your AWS credentials, ARTIFACTS=s3://…)
+images: ## build the container images (IMAGES="airflow spark" for a part)
+secrets: ## make the secrets that are missing in the namespace
+deploy: ## install or upgrade with images that are there (ENV=eks KUBE_CONTEXT=… IMAGE_REGISTRY=… IMAGE_TAG=… FEATURES="…")
+diff: ## show what make deploy would change
+rollback: ## go back to the revision before (REVISION=…, RELEASE=platform)
+
+ifdef ENV
+status: $(call STAMP,cluster)
+	@$(CLUSTER) status
+endif
 
 ## Work on the code -------------------------------------------------------------------------------
 

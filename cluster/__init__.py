@@ -1,0 +1,1 @@
+"""Airflow on Kubernetes: brings the platform to a cluster, follows it there, and says what is wrong when it is."""

@@ -1,0 +1,139 @@
+"""Which environment, cluster and images a command means: read once from the environment's variables."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENTS = ("kind", "eks")
+KIND_CLUSTER = "taxiway"
+KIND_CONTEXT = f"kind-{KIND_CLUSTER}"
+ENGINES = ("sail", "spark")
+
+
+class ClusterError(Exception):
+    """What was asked cannot be done; the text says what is wrong and what to do, for the person at the keyboard."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the person asked for.
+
+    Attributes:
+        environment: ``kind`` or ``eks``.
+        features: names of files in ``helm/airflow/features``, in the order of their values.
+        context: context of KUBECONFIG; None where an environment has no default and none was named.
+        namespace: where everything lives.
+        registry: host (and path) of the image registry, None for local images.
+        tag: of our images, None for that of the checkout.
+        loader: command that takes ``NAME:TAG…`` and loads them into a cluster that is not kind's.
+        values: further values files for the Airflow release, which win over the overlay.
+        platform_values: the same for our own chart.
+        engine: what runs Spark programs on the local AWS endpoint.
+        ui_port: local port of Airflow's page.
+        flower_port: local port of Flower's page.
+        wait_s: seconds that a rollout may take.
+        given: all variables, for what only one command reads.
+    """
+
+    environment: str
+    features: tuple[str, ...]
+    context: str | None
+    namespace: str
+    registry: str | None
+    tag: str | None
+    loader: str | None
+    values: tuple[Path, ...]
+    platform_values: tuple[Path, ...]
+    engine: str
+    ui_port: int
+    flower_port: int
+    wait_s: int
+    given: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def from_environment(cls, given: Mapping[str, str] = os.environ, root: Path = ROOT) -> "Config":
+        """Read ENV, FEATURES, KUBE_CONTEXT, NAMESPACE, IMAGE_REGISTRY, IMAGE_TAG and the rest; most have a default.
+
+        Raises:
+            ClusterError: a value cannot be used.
+        """
+        environment = given.get("ENV") or "kind"
+        if environment not in ENVIRONMENTS:
+            raise ClusterError(f"ENV={environment} is not known: use ENV=kind (default) or ENV=eks.")
+        engine = given.get("ENGINE") or "sail"
+        if engine not in ENGINES:
+            raise ClusterError(f"ENGINE={engine} is not known: use ENGINE=sail (default, no Java) or ENGINE=spark.")
+        namespace = given.get("NAMESPACE") or "taxiway"
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", namespace):
+            raise ClusterError(f"NAMESPACE={namespace} cannot be the name of a namespace: use a-z, 0-9 and -.")
+        return cls(
+            environment=environment,
+            features=_features(given.get("FEATURES") or "", root / "helm/airflow/features"),
+            context=given.get("KUBE_CONTEXT") or (KIND_CONTEXT if environment == "kind" else None),
+            namespace=namespace,
+            registry=(given.get("IMAGE_REGISTRY") or "").rstrip("/") or None,
+            tag=_tag(given.get("IMAGE_TAG")),
+            loader=given.get("IMAGE_LOADER") or None,
+            values=_files(given, "VALUES"),
+            platform_values=_files(given, "PLATFORM_VALUES"),
+            engine=engine,
+            ui_port=_number(given, "UI_PORT", 8080, 1024, 65535),
+            flower_port=_number(given, "FLOWER_PORT", 5555, 1024, 65535),
+            wait_s=_number(given, "WAIT_S", 900, 30, 7200),
+            given=given,
+        )
+
+    @property
+    def own_kind_cluster(self) -> bool:
+        """Whether the cluster is the one that ``make kind-up`` makes by kind."""
+        return self.environment == "kind" and self.context == KIND_CONTEXT
+
+    def repository(self, image: str) -> str:
+        """Return the full name, without a tag, of one of our images."""
+        return f"{self.registry}/taxiway/{image}" if self.registry else f"taxiway/{image}"
+
+    def make(self, target: str, **variables: object) -> str:
+        """Return what a person types for a target in this environment."""
+        words = ["make", target, f"ENV={self.environment}"]
+        if not self.own_kind_cluster and self.context:
+            words.append(f"KUBE_CONTEXT={self.context}")
+        if self.namespace != "taxiway":
+            words.append(f"NAMESPACE={self.namespace}")
+        return " ".join([*words, *(f"{name}={value}" for name, value in variables.items())])
+
+
+def _features(text: str, folder: Path) -> tuple[str, ...]:
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    features = tuple(dict.fromkeys(text.replace(",", " ").split()))
+    for feature in features:
+        if feature not in known:
+            raise ClusterError(f"FEATURES: {feature!r} is not known; there are: {', '.join(known) or 'none'}.")
+    return features
+
+
+def _tag(tag: str | None) -> str | None:
+    if not tag:
+        return None
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", tag):
+        raise ClusterError(f"IMAGE_TAG={tag} cannot be an image's tag: use letters, digits, '.', '_' and '-'.")
+    if tag == "latest":
+        raise ClusterError("IMAGE_TAG=latest says nothing and cannot be rolled back: name a commit or version.")
+    return tag
+
+
+def _files(given: Mapping[str, str], name: str) -> tuple[Path, ...]:
+    files = tuple(Path(word) for word in (given.get(name) or "").split())
+    for file in files:
+        if not file.is_file():
+            raise ClusterError(f"{name}: {file} is not a file.")
+    return files
+
+
+def _number(given: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    value = given.get(name) or str(default)
+    if not value.isdecimal() or not low <= int(value) <= high:
+        raise ClusterError(f"{name}={value} cannot be used: give a number from {low} to {high}, such as {default}.")
+    return int(value)

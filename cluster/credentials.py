@@ -1,0 +1,268 @@
+"""The secrets of an environment: random on kind, from the databases' addresses on EKS; one that is there is kept.
+
+Values go to the cluster through kubectl's standard input and are never shown.
+"""
+
+import base64
+import getpass
+import json
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, unquote, urlsplit
+
+from cluster.config import ClusterError, Config
+from cluster.kubectl import Kubectl
+
+Data = dict[str, str]
+
+PGBOUNCER_PORT = 6543
+ADMIN = "admin"
+URLS = {
+    "METADATA_URL": ("postgresql", 5432, "Airflow's metadata database"),
+    "CATALOG_URL": ("mysql", 3306, "the database of the dataset catalogue"),
+    "BROKER_URL": ("redis", 6379, "the Celery broker"),
+}
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a database is, and who asks."""
+
+    scheme: str
+    user: str
+    password: str
+    host: str
+    port: int
+    path: str
+    query: str
+
+    @classmethod
+    def parse(cls, name: str, url: str) -> "Address":
+        """Read the URL of METADATA_URL, CATALOG_URL or BROKER_URL.
+
+        Raises:
+            ClusterError: it cannot be used; the text does not show it, for it has a password.
+        """
+        kind, default_port, what = URLS[name]
+        user, path = ("", "0") if kind == "redis" else ("user", "name")
+        example = f"{kind}://{user}:password@host:{default_port}/{path}"
+        try:
+            parts = urlsplit(url.strip())
+            scheme, host, port = parts.scheme.partition("+")[0], parts.hostname, parts.port or default_port
+        except ValueError:
+            raise ClusterError(f"{name} is no URL of {what}: write it like {example}.") from None
+        accepted = {kind, {"postgresql": "postgres", "redis": "rediss"}.get(kind, kind)}
+        path = parts.path.strip("/")
+        if scheme not in accepted or not host:
+            raise ClusterError(f"{name} is no URL of {what}: write it like {example}.")
+        if kind != "redis" and not (parts.username and parts.password and path):
+            raise ClusterError(f"{name} lacks a user, password or database name: write it like {example}.")
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        return cls(scheme, user, password, host, port, path, parts.query)
+
+
+def ensure_secrets(config: Config, kubectl: Kubectl) -> tuple[list[str], list[str]]:
+    """Make the secrets that are missing.
+
+    Returns:
+        the names of those that were made, and of those that were there.
+
+    Raises:
+        ClusterError: the address of a database is needed and was not given, or cannot be used.
+    """
+    there = {
+        each["metadata"]["name"]: {
+            key: base64.b64decode(value).decode() for key, value in (each.get("data") or {}).items()
+        }
+        for each in kubectl.items("secrets", "--field-selector=type=Opaque")
+    }
+    if config.environment == "kind":
+        wanted = kind_secrets(config.namespace, there)
+    else:
+        wanted = eks_secrets(config.namespace, there, config.given, oidc="oidc" in config.features)
+    made = {name: data for name, data in wanted.items() if name not in there}
+    if made:
+        # create, not apply: apply would keep a second copy of each value in an annotation.
+        kubectl.run("create", "-f", "-", text_in=json.dumps(_list(made, config.environment)))
+    return sorted(made), sorted(wanted.keys() & there.keys())
+
+
+def kind_secrets(namespace: str, there: Mapping[str, Data]) -> dict[str, Data]:
+    """Return all secrets of the platform on kind; what depends on a password that is there already has that one.
+
+    Args:
+        namespace: of the platform.
+        there: the secrets that the namespace has, name → key → value.
+    """
+    postgres = {"password": _random()}
+    mysql = {"password": _random(), "root-password": _random()}
+    redis = {"password": _random()}
+    postgres, mysql, redis = (
+        dict(there.get(name, new))
+        for name, new in (("postgres", postgres), ("mysql", mysql), ("airflow-redis-password", redis))
+    )
+    metadata = Address(
+        "postgresql", "airflow", _value(postgres, "postgres", "password"), f"postgres.{namespace}", 5432, "airflow", ""
+    )
+    catalog = Address("mysql", "tlc", _value(mysql, "mysql", "password"), "mysql", 3306, "tlc", "")
+    broker = f"redis://:{quote(_value(redis, 'airflow-redis-password', 'password'), safe='')}@airflow-redis:6379/0"
+    return {
+        "postgres": postgres,
+        "mysql": mysql,
+        "airflow-redis-password": redis,
+        **_random_secrets(),
+        **_admin(),
+        # Nothing between two pods of one node is encrypted on kind: PostgreSQL there has no certificate.
+        **metadata_secrets(namespace, metadata, sslmode="prefer", metadata_pool=10, result_pool=5, clients=200),
+        "airflow-broker-url": {"connection": broker},
+        "airflow-connections": {"tlc-catalog": catalog_uri(catalog)},
+    }
+
+
+def eks_secrets(namespace: str, there: Mapping[str, Data], given: Mapping[str, str], *, oidc: bool) -> dict[str, Data]:
+    """Return the secrets of the platform on EKS, as far as they are missing or random.
+
+    Args:
+        namespace: of the platform.
+        there: the secrets that the namespace has; the addresses that they are made of are not asked for again.
+        given: variables METADATA_URL, CATALOG_URL, BROKER_URL; what is missing is asked for at the terminal.
+        oidc: people log in by an identity provider, so that there is no first administrator.
+    """
+    wanted = {**_random_secrets(), **({} if oidc else _admin())}
+    names = ("airflow-metadata", "airflow-result-backend", "airflow-pgbouncer-config", "airflow-pgbouncer-stats")
+    if any(name not in there for name in names):
+        metadata = Address.parse("METADATA_URL", _ask("METADATA_URL", given))
+        pools = {"metadata_pool": 20, "result_pool": 10, "clients": 400}
+        wanted |= metadata_secrets(namespace, metadata, sslmode="require", **pools)
+    if "airflow-connections" not in there:
+        wanted["airflow-connections"] = {
+            "tlc-catalog": catalog_uri(Address.parse("CATALOG_URL", _ask("CATALOG_URL", given)))
+        }
+    if "airflow-broker-url" not in there:
+        url = _ask("BROKER_URL", given).strip()
+        Address.parse("BROKER_URL", url)
+        wanted["airflow-broker-url"] = {"connection": url}
+    return wanted | {name: {} for name in there if name in {*names, "airflow-connections", "airflow-broker-url"}}
+
+
+def metadata_secrets(
+    namespace: str, metadata: Address, *, sslmode: str, metadata_pool: int, result_pool: int, clients: int
+) -> dict[str, Data]:
+    """Return what leads Airflow to its database through PgBouncer.
+
+    Args:
+        namespace: of PgBouncer.
+        metadata: the database itself.
+        sslmode: of PgBouncer's connections to it.
+        metadata_pool: connections to it for Airflow's processes.
+        result_pool: connections for Celery's results.
+        clients: connections to PgBouncer.
+    """
+    who = f"{quote(metadata.user, safe='')}:{quote(metadata.password, safe='')}"
+    through = f"{who}@airflow-pgbouncer.{namespace}:{PGBOUNCER_PORT}"
+    target = f"host={metadata.host} port={metadata.port} dbname={metadata.path}"
+    ini = f"""[databases]
+airflow-metadata = {target} pool_size={metadata_pool}
+airflow-result-backend = {target} pool_size={result_pool}
+; asyncpg prepares statements by name, which live as long as a session: it cannot share one a transaction.
+airflow-metadata-async = {target} pool_mode=session pool_size={metadata_pool}
+
+[pgbouncer]
+pool_mode = transaction
+listen_addr = *
+listen_port = {PGBOUNCER_PORT}
+auth_type = scram-sha-256
+auth_file = /etc/pgbouncer/users.txt
+stats_users = {metadata.user}
+ignore_startup_parameters = extra_float_digits
+max_client_conn = {clients}
+log_connections = 0
+log_disconnections = 0
+server_tls_sslmode = {sslmode}
+"""
+    return {
+        "airflow-metadata": {
+            "connection": f"postgresql://{through}/airflow-metadata",
+            "async-connection": f"postgresql+asyncpg://{through}/airflow-metadata-async",
+        },
+        "airflow-result-backend": {"connection": f"db+postgresql://{through}/airflow-result-backend"},
+        "airflow-pgbouncer-config": {
+            "pgbouncer.ini": ini,
+            "users.txt": f"{_quoted(metadata.user)} {_quoted(metadata.password)}\n",
+        },
+        "airflow-pgbouncer-stats": {
+            "connection": f"postgresql://{who}@127.0.0.1:{PGBOUNCER_PORT}/pgbouncer?sslmode=disable"
+        },
+    }
+
+
+def catalog_uri(address: Address) -> str:
+    """Return the value of AIRFLOW_CONN_TLC_CATALOG; the type of Airflow's connection is plain ``mysql``."""
+    who = f"{quote(address.user, safe='')}:{quote(address.password, safe='')}"
+    query = f"?{address.query}" if address.query else ""
+    return f"mysql://{who}@{address.host}:{address.port}/{address.path}{query}"
+
+
+def _random_secrets() -> dict[str, Data]:
+    return {
+        "airflow-fernet-key": {"fernet-key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()},
+        "airflow-api-secret-key": {"api-secret-key": secrets.token_urlsafe(64)},
+        "airflow-jwt-secret": {"jwt-secret": secrets.token_urlsafe(64)},
+        "airflow-flower-auth": {"basicAuth": f"flower:{_random()}"},
+    }
+
+
+def _admin() -> dict[str, Data]:
+    return {"airflow-admin": {"username": ADMIN, "password": _random()}}
+
+
+def _random() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def _value(data: Data, name: str, key: str) -> str:
+    if not data.get(key):
+        raise ClusterError(
+            f"The secret {name!r} is there and lacks the key {key!r}: delete it, with the volume that it was made for, "
+            "or add the key."
+        )
+    return data[key]
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _ask(name: str, given: Mapping[str, str]) -> str:
+    kind, port, what = URLS[name]
+    if value := given.get(name):
+        return value
+    if not sys.stdin.isatty():
+        raise ClusterError(
+            f"The address of {what} is needed: give it by the variable {name} "
+            f"({kind}://user:password@host:{port}/…), or run make secrets at a terminal, which asks for it."
+        )
+    value = getpass.getpass(f"{name} ({what}, {kind}://user:password@host:{port}/…; not shown): ")
+    if not value.strip():
+        raise ClusterError(f"{name} was left empty: no secret was made.")
+    return value
+
+
+def _list(made: Mapping[str, Data], environment: str) -> dict[str, object]:
+    labels = {"app.kubernetes.io/managed-by": "make-secrets", "taxiway.io/environment": environment}
+    return {
+        "apiVersion": "v1",
+        "kind": "List",
+        "items": [
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "type": "Opaque",
+                "metadata": {"name": name, "labels": labels},
+                "stringData": data,
+            }
+            for name, data in made.items()
+        ],
+    }

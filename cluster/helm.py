@@ -1,0 +1,213 @@
+"""Helm releases of one environment: deployed while their pods are watched, compared, and taken back."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster import diagnosis
+from cluster.config import ClusterError
+from cluster.kubectl import Kubectl, connection_problem
+from cluster.shell import last_lines, require, run
+
+Say = Callable[[str], None]
+Revision = dict[str, Any]
+
+# What waiting cannot mend is waited for a little all the same: a secret or an image may be on its way.
+PATIENCE_S = 45
+MIGRATION = "component=run-airflow-migrations"
+
+
+@dataclass(frozen=True)
+class Helm:
+    """helm, with the context and the namespace of one environment; ``go_back`` is what a person types to roll back."""
+
+    kubectl: Kubectl
+    wait_s: int
+    go_back: str
+
+    def command(self, *words: str) -> list[str]:
+        """Return a whole command line."""
+        return ["helm", "--kube-context", self.kubectl.context, "--namespace", self.kubectl.namespace, *words]
+
+    def output(self, *words: str, seconds: float = 120) -> str:
+        """Run a command and return its standard output.
+
+        Raises:
+            ClusterError: it failed; the text has helm's last words.
+        """
+        result = run(self.command(*words), seconds=seconds)
+        if result.returncode:
+            raise ClusterError(
+                connection_problem(result.stderr, self.kubectl.context)
+                or f"helm {' '.join(words[:2])} failed: {last_lines(result.stderr, 6)}"
+            )
+        return result.stdout
+
+    def history(self, release: str) -> list[Revision]:
+        """Return the revisions of a release, oldest first; none if it is not there."""
+        result = run(self.command("history", release, "--max", "50", "-o", "json"), seconds=60)
+        if result.returncode and "not found" in result.stderr:
+            return []
+        if result.returncode:
+            raise ClusterError(
+                connection_problem(result.stderr, self.kubectl.context)
+                or f"helm history {release} failed: {last_lines(result.stderr)}"
+            )
+        return list(json.loads(result.stdout))
+
+    def manifest(self, release: str, revision: int | None = None) -> str:
+        """Return the manifest of a release, empty if it is not there."""
+        if not self.history(release):
+            return ""
+        return self.output("get", "manifest", release, *(["--revision", str(revision)] if revision else []))
+
+    def template(self, release: str, chart: str, arguments: Sequence[str]) -> str:
+        """Return what a deployment would make."""
+        version = json.loads(self.kubectl.run("version", "-o", "json", "--request-timeout=20s", seconds=30))
+        server = version["serverVersion"]["gitVersion"]
+        return self.output("template", release, chart, "--is-upgrade", "--kube-version", server, *arguments)
+
+    def upgrade(self, release: str, chart: str, arguments: Sequence[str], say: Say) -> None:
+        """Install or upgrade a release and wait until all of it is ready.
+
+        Raises:
+            ClusterError: it is stuck, or does not become ready; the text says which pod, why and what to do.
+        """
+        if stuck := pending(release, self.history(release), self.go_back, self.kubectl):
+            raise ClusterError(stuck)
+        self.remove_ended_migration(release)
+        self._watch(
+            ["upgrade", "--install", release, chart, *arguments, "--history-max", "10"], f"The release {release!r}", say
+        )
+
+    def rollback(self, release: str, revision: int, say: Say) -> None:
+        """Go back to a revision and wait until all of it is ready; raises as :meth:`upgrade` does."""
+        self.remove_ended_migration(release)
+        self._watch(["rollback", release, str(revision), "--history-max", "10"], f"The rollback of {release!r}", say)
+
+    def remove_ended_migration(self, release: str) -> None:
+        """Remove the migration's job if it has ended.
+
+        Without helm's hooks the job is an object like others, and Kubernetes lets nobody change a job's image.
+        """
+        for job in self.kubectl.items("jobs", "-l", f"release={release},{MIGRATION}"):
+            ended = any(
+                each["type"] in ("Complete", "Failed") and each["status"] == "True"
+                for each in job.get("status", {}).get("conditions") or []
+            )
+            if ended:
+                self.kubectl.run("delete", "job", job["metadata"]["name"], "--ignore-not-found", "--wait=true")
+
+    def _watch(self, words: Sequence[str], what: str, say: Say) -> None:
+        """Run a helm command that waits, say what it waits for, and give up early where waiting is in vain."""
+        require("helm")
+        command = self.command(*words, "--wait", "--timeout", f"{self.wait_s}s")
+        began, shown = time.monotonic(), ""
+        since: dict[str, float] = {}
+        with tempfile.TemporaryFile("w+", errors="replace") as said:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
+            lost: list[str] = []
+            try:
+                while process.poll() is None:
+                    if time.monotonic() - began > self.wait_s + 90:
+                        raise ClusterError(f"{what} did not end within {self.wait_s + 90} s.")
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(4)
+                        break
+                    with contextlib.suppress(ClusterError):  # one look that fails is no reason to give up
+                        look = diagnosis.look(self.kubectl)
+                        now = diagnosis.waiting_for(look.pods)
+                        if now and now != shown:
+                            say(f"waits for {now}")
+                            shown = now
+                        since = {each: since.get(each, time.monotonic()) for each in look.hopeless}
+                    lost = [each for each, first in since.items() if time.monotonic() - first > PATIENCE_S]
+                    if lost:
+                        say("gives up early: waiting longer will not mend " + lost[0])
+                        break
+            finally:
+                _end(process)
+            said.seek(0)
+            if process.returncode == 0 and not lost:
+                return
+            reason = "it was given up" if lost else last_lines(said.read(), 4)
+        why = diagnosis.diagnose(self.kubectl) or "No pod or event tells why."
+        problem = connection_problem(reason, self.kubectl.context)
+        raise ClusterError(
+            problem
+            or f"{what} did not become ready: {reason}\n{why}\n"
+            f"Mend it and repeat the command, or go back to what ran before: {self.go_back}"
+        )
+
+
+def pending(release: str, history: Sequence[Revision], go_back: str, kubectl: Kubectl) -> str | None:
+    """Return a sentence if a release is stuck in the middle of an operation, with the way out."""
+    if not history or not str(history[-1]["status"]).startswith("pending-"):
+        return None
+    last = history[-1]
+    text = (
+        f"The release {release!r} is stuck in {last['status']} (revision {last['revision']}, since {last['updated']}): "
+        "another deployment is under way, or one was interrupted. If none runs any more: "
+    )
+    good = [each for each in history if each["status"] in ("deployed", "superseded")]
+    if not good:
+        return text + (
+            f"helm --kube-context {kubectl.context} -n {kubectl.namespace} uninstall {release}   "
+            "(nothing of it ever worked), then repeat the command."
+        )
+    return text + f"{go_back} REVISION={good[-1]['revision']} RELEASE={release}   then repeat the command."
+
+
+def choose_revision(release: str, history: Sequence[Revision], wanted: str | None) -> int:
+    """Return the revision to go back to: the one that is wanted, or the last good one before that which runs.
+
+    Raises:
+        ClusterError: there is none.
+    """
+    if not history:
+        raise ClusterError(f"There is no release {release!r} to roll back: nothing was deployed.")
+    known = [int(each["revision"]) for each in history]
+    if wanted:
+        if not wanted.isdecimal() or int(wanted) not in known:
+            raise ClusterError(
+                f"REVISION={wanted}: the release {release!r} has no such revision; it has {known[0]} to {known[-1]}."
+            )
+        return int(wanted)
+    last = history[-1]
+    running = [each for each in history[:-1] if each["status"] == "deployed"]
+    if last["status"] != "deployed" and running:
+        return int(running[-1]["revision"])
+    good = [each for each in history[:-1] if each["status"] == "superseded"]
+    if not good:
+        raise ClusterError(
+            f"The release {release!r} has no good revision before {last['revision']} ({last['status']}) to go back to."
+        )
+    return int(good[-1]["revision"])
+
+
+def values_arguments(files: Sequence[Path], settings: dict[str, str]) -> list[str]:
+    """Return helm's arguments for values files, later ones winning, and single settings that win over all."""
+    words = []
+    for file in files:
+        words += ["-f", str(file)]
+    for name, value in settings.items():
+        words += ["--set-string", f"{name}={value}"]
+    return words
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End helm so that it can still note the release as failed: killed, it would leave the release pending."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,184 @@
+"""kubectl for one context and namespace, both always named, and port-forwards that end with their ``with`` block."""
+
+import contextlib
+import json
+import re
+import selectors
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.config import ClusterError
+from cluster.shell import last_lines, require, run
+
+UNREACHABLE = re.compile(
+    r"refused|no such host|i/o timeout|Unable to connect|deadline exceeded|network is unreachable|no route to host"
+    r"|Client\.Timeout|TLS handshake|EOF$",
+    re.IGNORECASE,
+)
+REFUSED = re.compile(r"Unauthorized|must be logged in|getting credentials|token .*expired|certificate has expired")
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """kubectl, with the context and the namespace of one environment."""
+
+    context: str
+    namespace: str
+
+    def command(self, *words: str) -> list[str]:
+        """Return a whole command line."""
+        return ["kubectl", "--context", self.context, "-n", self.namespace, *words]
+
+    def try_run(
+        self, *words: str, seconds: float = 60, text_in: str | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command and return what it said, whatever its exit status; ClusterError if the cluster is away."""
+        result = run(self.command(*words), seconds=seconds, text_in=text_in)
+        if result.returncode and (problem := connection_problem(result.stderr, self.context)):
+            raise ClusterError(problem)
+        return result
+
+    def run(self, *words: str, seconds: float = 60, text_in: str | None = None) -> str:
+        """Run a command and return its standard output.
+
+        Raises:
+            ClusterError: it failed; the text has kubectl's last words.
+        """
+        result = self.try_run(*words, seconds=seconds, text_in=text_in)
+        if result.returncode:
+            raise ClusterError(f"kubectl {' '.join(words[:3])} failed: {last_lines(result.stderr or result.stdout)}")
+        return result.stdout
+
+    def get(self, *words: str) -> Any:
+        """Return an object, or a list of them, as a dictionary."""
+        return json.loads(self.run("get", *words, "-o", "json", "--request-timeout=20s", seconds=30))
+
+    def find(self, *words: str) -> Any:
+        """Return an object as a dictionary, None where there is none."""
+        said = self.run("get", *words, "-o", "json", "--ignore-not-found", "--request-timeout=20s", seconds=30)
+        return json.loads(said) if said.strip() else None
+
+    def items(self, kind: str, *words: str) -> list[dict[str, Any]]:
+        """Return all objects of a kind."""
+        return list(self.get(kind, *words)["items"])
+
+    def execute(
+        self, target: str, *command: str, container: str | None = None, seconds: float = 120, text_in: str | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command in a pod: ``pod/name``, ``deployment/name`` or ``statefulset/name``."""
+        where = [target, *(["-c", container] if container else [])]
+        stdin = ["-i"] if text_in is not None else []
+        return self.try_run("exec", *stdin, *where, "--", *command, seconds=seconds, text_in=text_in)
+
+    @contextmanager
+    def forward(self, target: str, port: int, local: int = 0) -> Iterator["Forward"]:
+        """Reach a port of a service or pod on loopback for the length of a ``with`` block.
+
+        Args:
+            target: such as ``service/airflow-api-server``.
+            port: there.
+            local: port here; 0 for any free one.
+        """
+        forward = Forward(self, target, port, local)
+        try:
+            forward.ensure()
+            yield forward
+        finally:
+            forward.close()
+
+
+class Forward:
+    """A port of the cluster on loopback; its process is started again where the pod behind it was replaced."""
+
+    def __init__(self, kubectl: Kubectl, target: str, port: int, local: int) -> None:
+        self._command = kubectl.command(
+            "port-forward", "--address", "127.0.0.1", target, f"{local or ''}:{port}" if local else f":{port}"
+        )
+        self._context, self._target = kubectl.context, target
+        self._process: subprocess.Popen[str] | None = None
+        self._url = ""
+
+    @property
+    def url(self) -> str:
+        """The address here; starts the forward again if it has ended."""
+        self.ensure()
+        return self._url
+
+    def ensure(self, seconds: float = 30) -> None:
+        """Start the forward unless it runs.
+
+        Raises:
+            ClusterError: kubectl refuses; the text has its words.
+        """
+        if self._process and self._process.poll() is None:
+            return
+        self.close()
+        require("kubectl")
+        self._process = process = subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        said, deadline = "", time.monotonic() + seconds
+        assert process.stdout
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while time.monotonic() < deadline:
+                if not selector.select(timeout=0.5):
+                    continue
+                line = process.stdout.readline()
+                said += line
+                if match := re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", line):
+                    self._url = f"http://127.0.0.1:{match[1]}"
+                    return
+                if not line:
+                    break
+        self.close()
+        if "address already in use" in said:
+            raise ClusterError(f"The local port for {self._target} is taken: end what listens there or name another.")
+        raise ClusterError(
+            connection_problem(said, self._context)
+            or f"{self._target} cannot be reached through kubectl port-forward: {last_lines(said)}"
+        )
+
+    def restart(self) -> None:
+        """Give up a forward whose pod is gone, so that the next use starts another."""
+        self.close()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end of the forward; tell whether it ended."""
+        if not self._process:
+            return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self._process.poll() is not None
+
+    def close(self) -> None:
+        """End the forward; nothing of it is left."""
+        if process := self._process:
+            self._process = None
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+
+def connection_problem(said: str, context: str) -> str | None:
+    """Return a sentence if what kubectl or helm said means that the cluster does not answer or lets nobody in."""
+    last = last_lines(said, 1)
+    if re.search(r"context .*does not exist|no context exists", said):
+        return f"KUBECONFIG has no context {context!r}: kubectl config get-contexts lists those that it has."
+    if REFUSED.search(said):
+        return f"The cluster of the context {context!r} does not accept its credentials ({last}): log in anew."
+    if UNREACHABLE.search(said) and not re.search(r"error: unable to upgrade connection", said):
+        return (
+            f"The cluster of the context {context!r} does not answer ({last}): start it, or name another "
+            "by KUBE_CONTEXT and KUBECONFIG."
+        )
+    return None

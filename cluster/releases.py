@@ -1,0 +1,115 @@
+"""The two releases of an environment: our own chart ``platform``, then the official chart ``airflow``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster import git, manifests
+from cluster.chart import chart_path
+from cluster.config import ROOT, ClusterError, Config
+from cluster.helm import Helm, values_arguments
+from cluster.kubectl import Kubectl
+
+NAMES = ("platform", "airflow")
+# What make secrets cannot know: where each comes from.
+BY_HAND = {
+    "git-ssh-key": "kubectl create secret generic git-ssh-key --from-file=gitSshKey=<private key file>",
+    "git-credentials": (
+        "kubectl create secret generic git-credentials --from-env-file=<file with GIT_SYNC_USERNAME, "
+        "GIT_SYNC_PASSWORD, GITSYNC_USERNAME, GITSYNC_PASSWORD>"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release as it is to be deployed: chart and helm's further arguments."""
+
+    name: str
+    chart: str
+    arguments: list[str]
+
+
+def image_tag(config: Config) -> str:
+    """Return the tag of our images: ``IMAGE_TAG``, or on kind that of the checkout.
+
+    Raises:
+        ClusterError: EKS, and none was named.
+    """
+    if config.environment == "eks" and not (config.registry and config.tag):
+        raise ClusterError(
+            f"ENV={config.environment} needs IMAGE_REGISTRY=… and IMAGE_TAG=…: make deploy never builds an image."
+        )
+    return config.tag or git.image_tag()
+
+
+def platform(config: Config, tag: str) -> Release:
+    """Return the release of our own chart."""
+    chart = ROOT / "helm/platform"
+    settings = {}
+    if config.environment == "kind":
+        for key, image in (("localAws", "local-aws"), ("gitServer", "git-server"), ("spark", "spark")):
+            settings[f"images.{key}.repository"] = config.repository(image)
+            settings[f"images.{key}.tag"] = tag
+        settings["localAws.engine"] = config.engine
+    files = _existing([chart / f"{config.environment}.yaml"])
+    return Release("platform", str(chart), values_arguments([*files, *config.platform_values], settings))
+
+
+def airflow(config: Config, tag: str) -> Release:
+    """Return the release of the official chart with the overlay; fetches the chart where it is missing."""
+    overlay = ROOT / "helm/airflow"
+    features = [overlay / "features" / f"{feature}.yaml" for feature in config.features]
+    files = _existing([overlay / "base.yaml", overlay / f"{config.environment}.yaml", *features])
+    repository = config.repository("airflow")
+    settings = {
+        "defaultAirflowRepository": repository,
+        "defaultAirflowTag": tag,
+        "images.airflow.repository": repository,
+        "images.airflow.tag": tag,
+    }
+    return Release("airflow", chart_path(), values_arguments([*files, *config.values], settings))
+
+
+def require_secrets(config: Config, kubectl: Kubectl, rendered: Sequence[str]) -> None:
+    """Check that the namespace has every secret that manifests need.
+
+    Raises:
+        ClusterError: some are missing; the text names them and how they are made.
+    """
+    needed: dict[str, set[str]] = {}
+    for manifest in rendered:
+        for name, keys in manifests.needed_secrets(manifest).items():
+            needed.setdefault(name, set()).update(keys)
+    # Names and keys only: the values stay in the cluster.
+    template = '{{range .items}}{{.metadata.name}}{{range $key, $value := .data}} {{$key}}{{end}}{{"\\n"}}{{end}}'
+    said = kubectl.run("get", "secrets", "-o", f"go-template={template}", "--request-timeout=20s", seconds=30)
+    there = {words[0]: set(words[1:]) for line in said.splitlines() if (words := line.split())}
+    if missing := manifests.missing_secrets(needed, there):
+        raise ClusterError(secrets_sentence(config, missing))
+
+
+def secrets_sentence(config: Config, missing: Sequence[str]) -> str:
+    """Return a sentence that names missing secrets and how each is made."""
+    by_hand = [name for name in missing if name.split()[0] in BY_HAND]
+    others = [name for name in missing if name not in by_hand]
+    one = len(missing) == 1
+    names = f"The secret{'' if one else 's'} {', '.join(missing)} {'is' if one else 'are'} missing"
+    parts = [f"{names} in the namespace {config.namespace!r}:"]
+    where = f" --context {config.context} -n {config.namespace}"
+    parts += [BY_HAND[name.split()[0]].replace("kubectl", f"kubectl{where}", 1) for name in by_hand]
+    if others:
+        parts.append(f"{config.make('secrets')} makes {'what is missing' if by_hand else 'it' if one else 'them'}.")
+    return " ".join(parts)
+
+
+def helm_for(config: Config, kubectl: Kubectl) -> Helm:
+    """Return helm for the environment."""
+    return Helm(kubectl, config.wait_s, config.make("rollback"))
+
+
+def _existing(files: Sequence[Path]) -> list[Path]:
+    for file in files:
+        if not file.is_file():
+            raise ClusterError(f"{file} is missing: the checkout is not whole.")
+    return list(files)
