@@ -1,0 +1,43 @@
+"""A DAG for tests on a cluster: tasks on both executors that take as long as they are told and say what they are."""
+
+from datetime import timedelta
+
+from airflow.sdk import Param, dag, task
+
+SAYS = "first"
+
+
+@dag(
+    schedule=None,
+    tags=["tier:test", SAYS],
+    params={
+        "celery": Param(1, type="integer", minimum=0),
+        "kubernetes": Param(0, type="integer", minimum=0),
+        "seconds": Param(0, type="number", minimum=0),
+    },
+    default_args={"owner": "e2e", "retries": 0, "execution_timeout": timedelta(minutes=10)},
+    doc_md="Probe of the tests.",
+)
+def e2e_probe() -> None:
+    """Run as many tasks on each executor as the parameters say."""
+
+    def work(number: int, params: dict | None = None) -> str:
+        """Take the time, and return what the code says."""
+        import time
+
+        print(f"task {number} says {SAYS}")
+        time.sleep(params["seconds"])
+        return SAYS
+
+    @task
+    def count(kind: str, params: dict | None = None) -> list[int]:
+        """Return a number for each task."""
+        return list(range(params[kind]))
+
+    task(work, task_id="on_celery").expand(number=count.override(task_id="celery")("celery"))
+    task(work, task_id="on_kubernetes", executor="KubernetesExecutor").expand(
+        number=count.override(task_id="kubernetes")("kubernetes")
+    )
+
+
+e2e_probe()

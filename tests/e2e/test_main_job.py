@@ -1,0 +1,83 @@
+"""One real month on the cluster: same tables as anywhere, one task in a pod of its own, logs that outlive it."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from cluster.config import ROOT
+from cluster.jobs import aws_environment
+from tests.e2e.conftest import Platform, wait_for
+from tests.oracle.comparison import difference
+from tests.oracle.oracle import KEYS, PATHS, compute, month_of
+from tests.oracle.programs import ZONE_LOOKUP
+
+MONTH = "2023-02"
+
+
+@pytest.fixture(scope="module")
+def demo(platform: Platform) -> str:
+    """Run the main job for one month, and return what was said."""
+    sample = platform.checkout / "laptop/sample"
+    rows = list(csv.DictReader((sample / "catalogue.csv").open()))
+    one = sample / "one-month.csv"
+    with one.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["month"] == MONTH)
+    result = platform.type("kind-demo", CATALOG=str(one))
+    assert result.returncode == 0, result.stdout
+    return result.stdout
+
+
+def test_every_table_equals_the_oracle(
+    platform: Platform, demo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from laptop.results import copy_results
+    from taxiway.lake import open_lake
+    from taxiway.settings import read_settings
+
+    with platform.kubectl.forward("service/local-aws", 4566) as forward:
+        for name, value in aws_environment(forward.url).items():
+            if name.startswith("AWS_"):
+                monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
+        copy_results(open_lake(read_settings()), tmp_path)
+    year, number = MONTH.split("-")
+    with compute({MONTH: [ROOT / f"laptop/sample/fhvhv_tripdata_sample_{MONTH}.parquet"]}, ZONE_LOOKUP) as oracle:
+        for table, keys in KEYS.items():
+            folder = tmp_path / PATHS[table] / f"year={year}" / f"month={number}"
+            actual = f"FROM read_parquet('{folder}/*.parquet', hive_partitioning := false)"
+            found = difference(oracle, month_of(table, MONTH), actual, keys)
+            assert not found, f"{table}: {found}"
+
+
+def test_the_report_ran_in_a_pod_of_its_own_and_its_log_outlives_it(platform: Platform, demo: str, airflow) -> None:
+    reports = [
+        task
+        for dag_run in airflow._call("GET", "dags/hvfhv_analysis/dagRuns?limit=50")["dag_runs"]
+        for task in airflow.task_instances("hvfhv_analysis", dag_run["dag_run_id"])
+        if task["task_id"] == "report" and task["state"] == "success"
+    ]
+    assert reports
+    assert {task["executor"] for task in reports} == {"KubernetesExecutor"}
+    others = airflow.task_instances("hvfhv_analysis", reports[0]["dag_run_id"])
+    assert {task["executor"] for task in others if task["task_id"] == "plan"} <= {None, "CeleryExecutor"}
+    wait_for(
+        "the pod of the report is gone",
+        lambda: not platform.kubectl.items("pods", "-l", "dag_id=hvfhv_analysis,task_id=report"),
+    )
+    said = [str(entry.get("event")) for entry in airflow.task_log(reports[0])]
+    assert any("s3://taxiway-logs/airflow/" in line for line in said), said
+    assert any("Task" in line or "report" in line for line in said[2:]), said
+
+
+def test_the_steps_ran_the_programs_of_the_dags_commit(platform: Platform, demo: str) -> None:
+    from cluster.git import head
+    from cluster.jobs import s3_client
+
+    with platform.kubectl.forward("service/local-aws", 4566) as forward:
+        s3 = s3_client(aws_environment(forward.url))
+        found = s3.list_objects_v2(Bucket="taxiway-artifacts", Prefix="spark_jobs/", Delimiter="/")
+    folders = {each["Prefix"] for each in found["CommonPrefixes"]}
+    assert f"spark_jobs/{head(platform.checkout)}/" in folders

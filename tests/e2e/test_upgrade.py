@@ -1,0 +1,81 @@
+"""A new image is rolled out, and back, while tasks of both executors run: none fails, none runs twice."""
+
+import subprocess
+import time
+
+from tests.e2e.conftest import PROBE, Platform, wait_for
+
+SECONDS = 60
+
+
+def test_an_upgrade_and_a_rollback_lose_no_running_task(platform: Platform, airflow) -> None:
+    if not airflow.has_dag("e2e_probe"):
+        platform.commit({"dags/e2e_probe.py": PROBE.read_text()}, "Add a probe")
+        assert platform.type("dags-push").returncode == 0
+    airflow.unpause("e2e_probe")
+    _retag(platform, "e2e-next")
+
+    before = _start(airflow, "before")
+    upgraded = platform.type("deploy", IMAGE_TAG="e2e-next")
+    assert upgraded.returncode == 0, upgraded.stdout
+    _check(airflow, before)
+    assert _images(platform) == {"taxiway/airflow:e2e-next"}
+
+    during = _start(airflow, "during")
+    back = platform.type("rollback")
+    assert back.returncode == 0, back.stdout
+    _check(airflow, during)
+    assert _images(platform) == {f"taxiway/airflow:{platform.tag}"}
+
+
+def _retag(platform: Platform, tag: str) -> None:
+    names = [f"taxiway/{name}:{tag}" for name in ("airflow", "local-aws", "git-server")]
+    for name in names:
+        subprocess.run(["docker", "tag", name.replace(tag, platform.tag), name], check=True)
+    loader = platform.environment.get("IMAGE_LOADER", "kind load docker-image --name taxiway")
+    subprocess.run([*loader.split(), *names], check=True, timeout=300)
+
+
+def _start(airflow, name: str) -> str:
+    """Start tasks on both executors, and return their run once all of them run."""
+    run = f"e2e-{name}-{time.time_ns()}"
+    airflow.trigger("e2e_probe", run, {"celery": 4, "kubernetes": 2, "seconds": SECONDS})
+
+    def running() -> bool:
+        return sum(task["state"] == "running" for task in _work(airflow, run)) == 6
+
+    wait_for("six tasks run", running, 180)
+    return run
+
+
+def _work(airflow, run: str) -> list[dict]:
+    return [task for task in airflow.task_instances("e2e_probe", run) if task["task_id"].startswith("on_")]
+
+
+def _check(airflow, run: str) -> None:
+    wait_for("the run ends", lambda: airflow.run_state("e2e_probe", run) in ("success", "failed"), 300)
+    assert [(task["state"], task["try_number"]) for task in _work(airflow, run)] == [("success", 1)] * 6
+    for task in _work(airflow, run):
+        said = [str(entry.get("event")) for entry in airflow.task_log(task)]
+        assert sum("says " in line and line.startswith("task ") for line in said) == 1, said
+
+
+def _images(platform: Platform) -> set[str]:
+    """Return the images of the pods that Airflow keeps running, once the old ones are gone."""
+
+    def settled() -> set[str] | None:
+        pods = [
+            pod
+            for pod in platform.kubectl.items("pods", "-l", "release=airflow,tier=airflow")
+            if pod["metadata"].get("labels", {}).get("component") in ("scheduler", "worker", "api-server", "triggerer")
+        ]
+        if any(pod["metadata"].get("deletionTimestamp") for pod in pods):
+            return None
+        return {
+            container["image"].removeprefix("docker.io/")
+            for pod in pods
+            for container in pod["spec"]["containers"]
+            if "taxiway/airflow" in container["image"]
+        }
+
+    return wait_for("the old pods are gone", settled, 200)
