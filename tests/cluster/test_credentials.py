@@ -1,0 +1,118 @@
+"""The secrets of an environment."""
+
+import base64
+import io
+import sys
+
+import pytest
+
+from cluster.config import ClusterError
+from cluster.credentials import Address, catalog_uri, eks_secrets, kind_secrets, metadata_secrets
+
+URLS = {
+    "METADATA_URL": "postgresql://air%40flow:p%2Fw%22@db.example.com/airflow",
+    "CATALOG_URL": "mysql+pymysql://tlc:x@my.example.com:3307/tlc?ssl_ca=/ca.pem",
+    "BROKER_URL": "rediss://:token@cache.example.com:6379/0",
+}
+NAMES = {
+    "airflow-fernet-key": {"fernet-key"},
+    "airflow-api-secret-key": {"api-secret-key"},
+    "airflow-jwt-secret": {"jwt-secret"},
+    "airflow-metadata": {"connection", "async-connection"},
+    "airflow-result-backend": {"connection"},
+    "airflow-broker-url": {"connection"},
+    "airflow-pgbouncer-config": {"pgbouncer.ini", "users.txt"},
+    "airflow-pgbouncer-stats": {"connection"},
+    "airflow-flower-auth": {"basicAuth"},
+    "airflow-connections": {"tlc-catalog"},
+    "airflow-admin": {"username", "password"},
+}
+
+
+def test_kind_has_all_secrets_with_their_keys():
+    made = kind_secrets("taxiway", {})
+    assert {name: set(data) for name, data in made.items()} == NAMES | {
+        "postgres": {"password"},
+        "mysql": {"password", "root-password"},
+        "airflow-redis-password": {"password"},
+    }
+    assert len(base64.urlsafe_b64decode(made["airflow-fernet-key"]["fernet-key"])) == 32
+    assert len(made["airflow-jwt-secret"]["jwt-secret"]) >= 64
+
+
+def test_every_time_other_values():
+    first, second = kind_secrets("taxiway", {}), kind_secrets("taxiway", {})
+    for name in ("airflow-fernet-key", "airflow-jwt-secret", "airflow-admin", "postgres", "airflow-flower-auth"):
+        assert first[name] != second[name]
+
+
+def test_what_depends_on_a_password_that_is_there_has_that_one():
+    there = {
+        "postgres": {"password": "kept1"},
+        "mysql": {"password": "kept2"},
+        "airflow-redis-password": {"password": "kept3"},
+    }
+    made = kind_secrets("taxiway", there)
+    assert made["airflow-metadata"]["connection"] == (
+        "postgresql://airflow:kept1@airflow-pgbouncer.taxiway:6543/airflow-metadata"
+    )
+    assert '"airflow" "kept1"' in made["airflow-pgbouncer-config"]["users.txt"]
+    assert made["airflow-connections"]["tlc-catalog"] == "mysql://tlc:kept2@mysql:3306/tlc"
+    assert made["airflow-broker-url"]["connection"] == "redis://:kept3@airflow-redis:6379/0"
+
+
+def test_a_secret_without_its_key_is_named():
+    with pytest.raises(ClusterError, match="'postgres' is there and lacks the key 'password'"):
+        kind_secrets("taxiway", {"postgres": {"other": "x"}})
+
+
+def test_passwords_with_signs_survive_urls_and_pgbouncers_file():
+    metadata = Address.parse("METADATA_URL", URLS["METADATA_URL"])
+    made = metadata_secrets("ns", metadata, sslmode="require", metadata_pool=1, result_pool=1, clients=9)
+    assert "air%40flow:p%2Fw%22@airflow-pgbouncer.ns:6543" in made["airflow-metadata"]["connection"]
+    assert made["airflow-pgbouncer-config"]["users.txt"] == '"air@flow" "p/w"""\n'
+    ini = made["airflow-pgbouncer-config"]["pgbouncer.ini"]
+    assert "airflow-result-backend = host=db.example.com port=5432 dbname=airflow" in ini
+    assert "server_tls_sslmode = require" in ini
+    assert 'p/w"' not in ini
+
+
+def test_eks_takes_addresses_and_makes_the_rest():
+    made = eks_secrets("taxiway", {}, URLS, oidc=False)
+    assert {name: set(data) for name, data in made.items()} == NAMES
+    assert made["airflow-connections"]["tlc-catalog"] == "mysql://tlc:x@my.example.com:3307/tlc?ssl_ca=/ca.pem"
+    assert made["airflow-broker-url"]["connection"] == URLS["BROKER_URL"]
+    assert "airflow-admin" not in eks_secrets("taxiway", {}, URLS, oidc=True)
+
+
+def test_eks_does_not_ask_for_what_is_there(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    there = {name: {} for name in NAMES}
+    assert eks_secrets("taxiway", there, {}, oidc=False).keys() == NAMES.keys()
+    del there["airflow-broker-url"]
+    with pytest.raises(ClusterError, match=r"Celery broker is needed.*BROKER_URL"):
+        eks_secrets("taxiway", there, {}, oidc=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("METADATA_URL", "mysql://u:hunter2@h/d"),
+        ("METADATA_URL", "postgresql://u@h/d"),
+        ("CATALOG_URL", "mysql://u:hunter2@h:port/d"),
+        ("CATALOG_URL", "mysql://u:hunter2@h"),
+        ("BROKER_URL", "hunter2"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_one_sentence_without_the_password(name, url):
+    with pytest.raises(ClusterError, match=rf"{name} .*write it like") as error:
+        Address.parse(name, url)
+    assert "hunter2" not in str(error.value)
+
+
+def test_the_catalogues_connection_is_one_that_airflow_takes_for_mysql():
+    pytest.importorskip("airflow.sdk")
+    from airflow.models.connection import Connection
+
+    connection = Connection(uri=catalog_uri(Address.parse("CATALOG_URL", "mysql://t:a%2Fb@h/tlc")))
+    assert (connection.conn_type, connection.password, connection.schema) == ("mysql", "a/b", "tlc")
