@@ -94,7 +94,8 @@ results: $(RUNTIME) ## copy the published tables and reports out of the lake (DE
 # Variables that these understand: ENV (kind, eks), FEATURES, KUBE_CONTEXT, NAMESPACE, IMAGE_REGISTRY, IMAGE_TAG,
 # IMAGE_LOADER, IMAGES, AIRFLOW_BASE_IMAGE, PYTHON_BASE_IMAGE, DEBIAN_BASE_IMAGE, VALUES, PLATFORM_VALUES, CHART,
 # REVISION, RELEASE, ARTIFACTS, FLOWER_PORT, WAIT_S; ENGINE, UI_PORT and CATALOG as above. helm/README.md explains them.
-CLUSTER = PYTHONPATH=. CATALOG="$(strip $(CATALOG))" $(VENVS)/cluster/bin/python -m cluster
+# The pinned tools of helm/tools/install.sh, where there are no others.
+CLUSTER = PATH="$$PATH:$(CURDIR)/.local/bin" PYTHONPATH=. CATALOG="$(strip $(CATALOG))" $(VENVS)/cluster/bin/python -m cluster
 IN_CLUSTER := kind-up kind-down kind-demo ui flower password dags-push publish-jobs images secrets deploy diff rollback
 
 .PHONY: $(IN_CLUSTER)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import tempfile
@@ -21,6 +22,7 @@ Revision = dict[str, Any]
 
 # What waiting cannot mend is waited for a little all the same: a secret or an image may be on its way.
 PATIENCE_S = 45
+OLDEST_HELM = (3, 19)
 MIGRATION = "component=run-airflow-migrations"
 
 
@@ -46,7 +48,7 @@ class Helm:
         if result.returncode:
             raise ClusterError(
                 connection_problem(result.stderr, self.kubectl.context)
-                or f"helm {' '.join(words[:2])} failed: {last_lines(result.stderr, 6)}"
+                or f"helm {' '.join(words[:2])} failed: {helm_error(result.stderr)}"
             )
         return result.stdout
 
@@ -72,7 +74,18 @@ class Helm:
         """Return what a deployment would make."""
         version = json.loads(self.kubectl.run("version", "-o", "json", "--request-timeout=20s", seconds=30))
         server = version["serverVersion"]["gitVersion"]
-        return self.output("template", release, chart, "--is-upgrade", "--kube-version", server, *arguments)
+        try:
+            return self.output("template", release, chart, "--is-upgrade", "--kube-version", server, *arguments)
+        except ClusterError as error:
+            hint = " Give it by a values file of yours: VALUES=<file>." if "failed: Set " in str(error) else ""
+            raise ClusterError(f"{error}{hint}") from None
+
+    def require_version(self) -> None:
+        """Check that helm is one that the chart can be rendered with; ClusterError otherwise."""
+        said = self.output("version", "--template", "{{.Version}}", seconds=20)
+        found = re.match(r"v(\d+)\.(\d+)", said)
+        if found and (int(found[1]), int(found[2])) < OLDEST_HELM:
+            raise ClusterError(f"The chart needs Helm 3.19 or later and 'helm' is {said.strip()}: install a newer one.")
 
     def upgrade(self, release: str, chart: str, arguments: Sequence[str], say: Say) -> None:
         """Install or upgrade a release and wait until all of it is ready.
@@ -137,7 +150,7 @@ class Helm:
             said.seek(0)
             if process.returncode == 0 and not lost:
                 return
-            reason = "it was given up" if lost else last_lines(said.read(), 4)
+            reason = "it was given up" if lost else helm_error(said.read())
         why = diagnosis.diagnose(self.kubectl) or "No pod or event tells why."
         problem = connection_problem(reason, self.kubectl.context)
         raise ClusterError(
@@ -190,6 +203,13 @@ def choose_revision(release: str, history: Sequence[Revision], wanted: str | Non
             f"The release {release!r} has no good revision before {last['revision']} ({last['status']}) to go back to."
         )
     return int(good[-1]["revision"])
+
+
+def helm_error(said: str) -> str:
+    """Return what helm says of a failure, without its place in a template and its advice for developers."""
+    told = [line for line in said.splitlines() if line.strip() and "--debug" not in line and not line.startswith("W")]
+    text = last_lines("\n".join(told), 4).removeprefix("Error: ")
+    return re.sub(r"(UPGRADE FAILED: )?execution error at \([^)]*\): ", "", text)
 
 
 def values_arguments(files: Sequence[Path], settings: dict[str, str]) -> list[str]:

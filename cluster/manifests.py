@@ -7,7 +7,18 @@ from typing import Any
 import yaml
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes texts of many lines as such, so that a difference shows the lines that differ."""
+
+
+def _text(dumper: Any, text: str) -> Any:
+    lines = "\n".join(line.rstrip() for line in text.split("\n"))  # YAML has no block whose lines end with blanks
+    return dumper.represent_scalar("tag:yaml.org,2002:str", lines, style="|" if "\n" in text else None)
+
+
+Dumper.add_representer(str, _text)
 
 SECRET_OBJECTS = ("Secret",)
 

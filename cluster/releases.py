@@ -104,8 +104,10 @@ def secrets_sentence(config: Config, missing: Sequence[str]) -> str:
 
 
 def helm_for(config: Config, kubectl: Kubectl) -> Helm:
-    """Return helm for the environment."""
-    return Helm(kubectl, config.wait_s, config.make("rollback"))
+    """Return helm for the environment; ClusterError if it is missing or too old."""
+    helm = Helm(kubectl, config.wait_s, config.make("rollback"))
+    helm.require_version()
+    return helm
 
 
 def _existing(files: Sequence[Path]) -> list[Path]:

@@ -1,10 +1,15 @@
 """Revisions of a release: which one to go back to, and how to get out of a stuck one."""
 
+import json
+import os
+
 import pytest
 
+from cluster import helm
 from cluster.config import ClusterError
-from cluster.helm import choose_revision, pending
+from cluster.helm import choose_revision, helm_error, pending
 from cluster.kubectl import Kubectl
+from tests.cluster.kubernetes import pod, waiting
 
 KUBECTL = Kubectl("kind-taxiway", "taxiway")
 
@@ -48,3 +53,44 @@ def test_a_stuck_release_says_the_way_out():
     assert "make rollback ENV=kind REVISION=2" in said
     first = pending("airflow", history("pending-install"), go_back, KUBECTL)
     assert "helm --kube-context kind-taxiway -n taxiway uninstall airflow" in first
+
+
+def test_helms_error_is_told_without_its_advice_for_developers():
+    said = "Error: execution error at (airflow/templates/x.yaml:54:8): Set the account.\n\nUse --debug flag to render\n"
+    assert helm_error(said) == "Set the account."
+    assert "timed out" in helm_error(
+        "W1121 08:00 warning\nError: UPGRADE FAILED: context deadline exceeded: timed out\n"
+    )
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """Programs that answer as a cluster does on which a deployment's image is missing; helm waits until it is told."""
+    broken = pod("scheduler-1", containers=[waiting("scheduler", "ErrImagePull", image="taxiway/airflow:gone")])
+    (tmp_path / "objects.json").write_text(json.dumps({"items": [broken]}))
+    programs = {
+        "kubectl": 'case "$*" in *"get jobs"*) echo \'{"items": []}\';; *) cat "${0%/*}/objects.json";; esac',
+        "helm": (
+            'case "$*" in *" history "*) echo "[]"; exit;; esac\n'
+            'echo "$*" >"$0.said"\ntrap \'echo interrupted >>"$0.said"; kill $!; exit 1\' INT\nsleep 30 &\nwait'
+        ),
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(helm, "PATIENCE_S", 0)
+    return tmp_path
+
+
+def test_waiting_in_vain_ends_early_and_says_why(cluster):
+    said = []
+    with pytest.raises(ClusterError) as error:
+        helm.Helm(KUBECTL, 60, "make rollback ENV=kind").upgrade("airflow", "chart", ["-f", "x"], said.append)
+    assert "scheduler-1: container scheduler: ErrImagePull: taxiway/airflow:gone" in str(error.value)
+    assert str(error.value).endswith("make rollback ENV=kind")
+    assert said[0] == "waits for scheduler-1 (scheduler: ErrImagePull)"
+    command, interrupted = (cluster / "helm.said").read_text().splitlines()
+    assert command.startswith("--kube-context kind-taxiway --namespace taxiway upgrade --install airflow chart -f x")
+    assert "--wait" in command
+    assert interrupted == "interrupted", "helm itself notes the release as failed: killed, it would leave it pending"

@@ -1,0 +1,79 @@
+"""What the commands would deploy, rendered by the real helm with the real chart: secrets, images, differences."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster import manifests, releases
+from cluster.chart import VERSION, chart_path
+from cluster.config import ROOT, Config
+from cluster.credentials import eks_secrets, kind_secrets
+from tests.cluster.test_credentials import URLS
+
+HELM = shutil.which("helm") or shutil.which("helm", path=str(ROOT / ".local/bin"))
+CHART = Path.home() / f".cache/taxiway/airflow-{VERSION}.tgz"
+pytestmark = [
+    pytest.mark.skipif(not HELM, reason="helm is not on this machine"),
+    pytest.mark.skipif(not CHART.exists(), reason="the Airflow chart is not on this machine"),
+]
+EKS = {"ENV": "eks", "IMAGE_REGISTRY": "r.example.com", "IMAGE_TAG": "1"}
+
+
+def render(release):
+    command = [HELM, "template", release.name, release.chart, "--namespace", "taxiway", *release.arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def kind():
+    config = Config.from_environment({"IMAGE_TAG": "0123456789"})  # a number to YAML: it must stay a text
+    return [render(each(config, "0123456789")) for each in (releases.platform, releases.airflow)]
+
+
+def test_make_secrets_makes_every_secret_that_kind_needs(kind):
+    there = {name: set(data) for name, data in kind_secrets("taxiway", {}).items()}
+    for manifest in kind:
+        needed = manifests.needed_secrets(manifest)
+        assert needed, "the manifest names secrets"
+        assert manifests.missing_secrets(needed, there) == []
+
+
+def test_make_secrets_makes_every_secret_that_eks_needs(tmp_path):
+    there = {name: set(data) for name, data in eks_secrets("taxiway", {}, URLS, oidc=False).items()}
+    values = tmp_path / "mine.yaml"
+    account = {"taxiway": {"account": "123456789012", "bucketPrefix": "taxiway-1"}}
+    values.write_text(yaml.safe_dump({"global": account, "dags": {"gitSync": {"repo": "git@example.com:a/b.git"}}}))
+    config = Config.from_environment({**EKS, "VALUES": str(values)})
+    manifest = render(releases.airflow(config, "1"))
+    missing = manifests.missing_secrets(manifests.needed_secrets(manifest), there)
+    assert [name for name in missing if name not in releases.BY_HAND] == []
+
+
+def test_the_images_are_those_of_the_tag(kind):
+    platform, airflow = (manifests.images(manifest) for manifest in kind)
+    assert {"taxiway/local-aws:0123456789", "taxiway/git-server:0123456789"} <= platform
+    assert manifests.airflow_image(kind[1]) == "taxiway/airflow:0123456789"
+    ours = [image for image in airflow if "taxiway/" in image]
+    assert ours == ["taxiway/airflow:0123456789"]
+    assert not [
+        image for image in platform | airflow if image.endswith(":latest") or ":" not in image.rpartition("/")[2]
+    ]
+
+
+def test_a_changed_tag_is_what_a_difference_shows(kind):
+    other = render(releases.airflow(Config.from_environment({"IMAGE_TAG": "other"}), "other"))
+    changed = [line for line in manifests.difference(kind[1], other).splitlines() if line[:1] in "+-"]
+    changed = [line for line in changed if not line.startswith(("+++", "---"))]
+    assert changed
+    assert all("0123456789" in line or "other" in line or "checksum/" in line for line in changed)
+    assert manifests.difference(kind[1], kind[1]) == ""
+
+
+def test_the_chart_is_the_pinned_one(monkeypatch):
+    monkeypatch.delenv("CHART", raising=False)
+    assert chart_path() == str(CHART)
