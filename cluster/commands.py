@@ -49,6 +49,8 @@ def kind_up(config: Config, console: Console) -> int:
     if config.own_kind_cluster and "taxiway" not in images.kind_clusters():
         say("makes the kind cluster 'taxiway' (some minutes the first time: its node's image is downloaded)")
         images.create_kind_cluster()
+    elif config.own_kind_cluster:
+        images.export_context()
     if not config.own_kind_cluster and not config.loader:
         images.load(config, [], say)  # raises: there is no way to load what would be built
     require_context(config)

@@ -112,6 +112,13 @@ def create_kind_cluster() -> None:
         raise ClusterError(f"kind did not make the cluster {KIND_CLUSTER!r}: {last_lines(result.stderr, 6)}")
 
 
+def export_context() -> None:
+    """Write the cluster's context into KUBECONFIG: it may be another file than when the cluster was made."""
+    result = run(["kind", "export", "kubeconfig", "--name", KIND_CLUSTER], seconds=60)
+    if result.returncode:
+        raise ClusterError(f"kind does not tell how to reach its cluster: {last_lines(result.stderr)}")
+
+
 def delete_kind_cluster() -> None:
     """Remove the cluster, with everything in it."""
     result: subprocess.CompletedProcess[str] = run(["kind", "delete", "cluster", "--name", KIND_CLUSTER], seconds=300)
