@@ -1,8 +1,9 @@
-"""Publish the Spark programs to S3: ``python -m spark_jobs.publish s3://bucket/prefix [--version VERSION]``.
+"""Publish the Spark programs to S3: ``python -m spark_jobs.publish s3://bucket/prefix``.
 
-To ``<prefix>/<version>/`` go ``spark_jobs.zip``, which is this package for ``--py-files``, and the programs that steps
-name. Without ``--version`` it is the git commit, with a hash of the content if the package differs from it; so a
-version never changes its content, and publishing it again changes nothing.
+To ``<prefix>/<version>/`` go the programs that steps name, and last ``spark_jobs.zip``, which is this package for
+``--py-files``: a folder that has it is complete. Without ``--version`` it is the git commit, with a hash of the content
+if the package differs from it; so a version never changes its content, and publishing it again changes nothing.
+``--committed`` refuses a package that differs: DAGs ask for the programs of a commit.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from spark_jobs.common.arguments import ArgumentParser, version
 
 PACKAGE = Path(__file__).resolve().parent
-PROGRAMS = ("hvfhv/curate.py", "hvfhv/build_marts.py", "hvfhv/rank_rising_zones.py", "eta/build_training.py")
+PROGRAMS = ("hvfhv/curate.py", "hvfhv/build_marts.py", "hvfhv/rank_rising_zones.py")
 ARCHIVE = "spark_jobs.zip"
 
 
@@ -38,17 +39,24 @@ def archive() -> bytes:
     return buffer.getvalue()
 
 
-def default_version(content: bytes) -> str:
+def default_version(content: bytes, *, committed: bool = False) -> str:
     """Return the version that the content of :func:`archive` has by itself.
 
+    Args:
+        content: of the archive.
+        committed: refuse a package that is not as the commit has it.
+
     Raises:
-        PublishError: git does not know this folder.
+        PublishError: git does not know this folder; or it differs and must not.
     """
     try:
         commit = _git("rev-parse", "HEAD")
         changed = _git("status", "--porcelain", "--", ".")
     except (OSError, subprocess.CalledProcessError):
         raise PublishError(f"{PACKAGE} is in no git repository that could tell its commit; give --version.") from None
+    if changed and committed:
+        file = changed.splitlines()[0][2:].strip()
+        raise PublishError(f"{PACKAGE} differs from its commit {commit}, first in {file}: commit or remove that first.")
     return f"{commit}-{hashlib.sha256(content).hexdigest()[:12]}" if changed else commit
 
 
@@ -68,6 +76,7 @@ def publish(destination: str, name: str | None) -> str:
     bucket, prefix = match.groups()
     content = archive()
     folder = f"{prefix}/{name or default_version(content)}".lstrip("/")
+    # The archive comes last: who looks for it never takes a half-published folder for a version.
     files = {program: (PACKAGE / program).read_bytes() for program in PROGRAMS} | {ARCHIVE: content}
     try:
         s3 = boto3.client("s3")
@@ -86,10 +95,13 @@ def main() -> None:
     """Publish, and print the folder's URI."""
     parser = ArgumentParser(prog="spark_jobs.publish", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("destination", help="s3://bucket/prefix")
-    parser.add_argument("--version", type=version, help="folder below it; the git commit by default")
+    versions = parser.add_mutually_exclusive_group()
+    versions.add_argument("--version", type=version, help="folder below it; the git commit by default")
+    versions.add_argument("--committed", action="store_true", help="refuse a package that differs from its commit")
     args = parser.parse_args()
     try:
-        sys.stdout.write(publish(args.destination, args.version) + "\n")
+        name = args.version or default_version(archive(), committed=args.committed)
+        sys.stdout.write(publish(args.destination, name) + "\n")
     except PublishError as fault:
         sys.exit(str(fault))
 

@@ -173,7 +173,7 @@ def curate_steps(lake: Lake, job: Job, attempt: int) -> list[Step]:
 
 
 def mart_steps(lake: Lake, job: Job) -> list[Step]:
-    """Return the steps, independent of each other, that build a month's marts.
+    """Return the step that builds a month's marts.
 
     Marts lie under the version of the curated trips that they are made from. So a second try writes where the first
     one did, which nobody reads yet; once it is published, only a new version will do.
@@ -187,10 +187,7 @@ def mart_steps(lake: Lake, job: Job) -> list[Step]:
     if published and published.location == trips:
         raise PlanError(f"{month} is published from {trips}: clear curate as well, or run the DAG for it again.")
     arguments = _partition(lake.settings, month, version_of(trips))
-    return [
-        spark_step(lake.settings, f"marts {month}", "hvfhv/build_marts.py", arguments),
-        spark_step(lake.settings, f"eta_training {month}", "eta/build_training.py", arguments),
-    ]
+    return [spark_step(lake.settings, f"marts {month}", "hvfhv/build_marts.py", arguments)]
 
 
 def rising_zones_steps(lake: Lake, jobs: Sequence[Job], attempt: int) -> list[Step]:

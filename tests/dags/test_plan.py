@@ -240,11 +240,10 @@ def test_every_try_curates_into_a_version_of_its_own(lake: Lake) -> None:
 def test_marts_are_made_from_the_last_try_of_the_trips(lake: Lake) -> None:
     for version in (f"{VERSION}.1", f"{VERSION}.2"):
         write(lake, TRIPS, "2023-01", version)
-    marts, training = mart_steps(lake, job("2023-01"))
+    (marts,) = mart_steps(lake, job("2023-01"))
 
     where = f"--month 2023-01 --lake s3://lake --version {VERSION}.2"
     assert " ".join(arguments(marts)) == f"s3://jobs/hvfhv/build_marts.py {where}"
-    assert " ".join(arguments(training)) == f"s3://jobs/eta/build_training.py {where}"
 
 
 def test_marts_are_never_made_where_readers_look(lake: Lake) -> None:
