@@ -4,6 +4,15 @@ Two tables in the database of Airflow's connection ``tlc_catalog`` (SQLite or My
 and ``ingestion_log``, one row an attempt to collect a data set. An attempt counts for a data set as the catalogue has
 it now: of the same month and the same URL. All times are UTC.
 
+The connection is best given by the variable ``AIRFLOW_CONN_TLC_CATALOG``; what its URI has of special characters is
+percent-encoded, and parameters that begin with ``ssl_`` are those of PyMySQL:
+
+    sqlite:////folder/catalogue.db
+    mysql://user:password@mysql:3306/tlc
+    mysql://user:password@host.rds.amazonaws.com:3306/tlc?ssl_ca=/etc/ssl/rds/global-bundle.pem
+
+With ``ssl_ca`` the connection is encrypted, and refused if the server's certificate is not signed by it for that host.
+
     python -m taxiway.catalogue migrate      create or upgrade the tables
     python -m taxiway.catalogue load FILE    take over a CSV with the columns name, month, url
     python -m taxiway.catalogue show         list the data sets and their last attempts
@@ -173,8 +182,14 @@ def _connect() -> sa.Engine:
         if not path or not Path(path).is_absolute():
             raise CatalogueError(f"The connection {CONNECTION!r} must give SQLite an absolute path, not {path!r}.")
         return open_engine(sa.URL.create("sqlite", database=path))
-    if connection.conn_type == "mysql":
+    if connection.conn_type in ("mysql", "mysql+pymysql"):  # the latter is how SQLAlchemy writes it
         options = {key: value for key, value in connection.extra_dejson.items() if isinstance(value, str)}
+        for name in ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key"):
+            if name in options and not Path(options[name]).exists():
+                raise CatalogueError(
+                    f"The connection {CONNECTION!r} says {name}={options[name]}, which is not there: mount that file, "
+                    "or name another."
+                )
         return open_engine(
             sa.URL.create(
                 "mysql+pymysql",

@@ -20,8 +20,12 @@ def find_server() -> str | None:
 
 
 @contextmanager
-def mariadb() -> Iterator[str]:
-    """Run a MariaDB in a temporary folder, on a free port of loopback; yield the SQLAlchemy URL without a database."""
+def mariadb(*more: str) -> Iterator[str]:
+    """Run a MariaDB in a temporary folder, on a free port of loopback; yield the SQLAlchemy URL without a database.
+
+    Args:
+        more: options of the server.
+    """
     server = find_server()
     assert server
     # A short path: a socket's name is limited to about 100 characters.
@@ -44,6 +48,7 @@ def mariadb() -> Iterator[str]:
                     "--skip-name-resolve",
                     f"--port={port}",
                     "--innodb-flush-log-at-trx-commit=0",
+                    *more,
                 ],
                 stdout=log,
                 stderr=log,

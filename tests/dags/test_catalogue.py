@@ -381,6 +381,7 @@ def test_the_command_line(
         ("sqlite:///relative.db", "must give SQLite an absolute path, not 'relative.db'"),
         ("postgres://host/db", "is of type 'postgres'; it must be mysql or sqlite"),
         ("sqlite:////nowhere/at/all.db", "cannot be used: unable to open database file."),
+        ("mysql://u@host/db?ssl_ca=/no/rds.pem", "says ssl_ca=/no/rds.pem, which is not there: mount that file"),
         ("mysql://root@127.0.0.1:1/db", "cannot be used: .*Can't connect to MySQL server"),
     ],
 )
@@ -394,3 +395,54 @@ def test_a_wrong_connection_is_told_in_a_sentence(
     error = capfd.readouterr().err
     assert len(error.splitlines()) == 1
     assert re.search(sentence, error)
+
+
+# ── MySQL by TLS, as on RDS ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def certificate(folder: Path, name: str, issuer: Path | None = None) -> Path:
+    """Write ``<name>.pem`` and ``<name>.key``: an authority, or a certificate of one for 127.0.0.1."""
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    request += ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
+    if issuer:
+        request += ["-CA", str(issuer), "-CAkey", str(issuer.with_suffix(".key"))]
+        request += ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+    else:
+        request += ["-addext", "keyUsage=critical,keyCertSign"]
+    subprocess.run(request, check=True, capture_output=True)
+    return folder / f"{name}.pem"
+
+
+@pytest.mark.mysql
+def test_a_server_is_trusted_by_its_authority_alone(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if not find_server():
+        pytest.skip("needs mariadbd or mysqld (Debian: mariadb-server)")
+    folder = tmp_path_factory.mktemp("certificates")
+    authority, other = certificate(folder, "authority"), certificate(folder, "other")
+    server = certificate(folder, "server", authority)
+    with mariadb(f"--ssl-cert={server}", f"--ssl-key={server.with_suffix('.key')}") as url:
+        with sa.create_engine(url).begin() as connection:
+            connection.exec_driver_sql("CREATE DATABASE tlc")
+            connection.exec_driver_sql("CREATE USER tlc@'%%' IDENTIFIED BY 'p/w%%:1' REQUIRE SSL")
+            connection.exec_driver_sql("GRANT ALL ON tlc.* TO tlc@'%%'")
+        place = f"mysql://tlc:p%2Fw%25%3A1@{url.partition('@')[2]}/tlc"
+
+        connect_to(f"{place}?ssl_ca={authority}", monkeypatch)
+        assert catalogue.main(["migrate"]) == 0
+        with catalogue.open_catalogue().connect() as connection:
+            assert connection.exec_driver_sql("SHOW STATUS LIKE 'Ssl_version'").one()[1].startswith("TLSv1")
+
+        capfd.readouterr()
+        connect_to(f"{place}?ssl_ca={other}", monkeypatch)
+        assert catalogue.main(["show"]) == 1
+        error = capfd.readouterr().err
+        assert len(error.splitlines()) == 1
+        assert error.startswith("The database of the connection 'tlc_catalog' cannot be used: ")
+        assert "certificate verify failed" in error
+
+
+def test_the_driver_may_stand_in_the_type_of_the_connection(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_TLC_CATALOG", url)
+    assert catalogue.main(["migrate"]) == 0

@@ -1,12 +1,17 @@
 """The page of a month: its figures against sums made here by hand, months with gaps, hostile text, no network."""
 
 import json
+import os
 import random
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import altair
@@ -20,6 +25,7 @@ from taxiway.emr import Cost
 from taxiway.report import MonthFigures, charts, page, render, text
 from taxiway.report.summary import FEW_TRIPS, NO_TRIPS, Summary, summarise
 
+ROOT = Path(__file__).parents[2]
 MARTS = ("service_quality", "market_share", "popular_zones", "rising_zones", "trend")
 ARROW = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64(), "double": pa.float64(), "date": pa.date32()}
 
@@ -435,6 +441,29 @@ def test_a_home_folder_that_cannot_be_written_to(tmp_path: Any, monkeypatch: pyt
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     page._javascript.cache_clear()
     assert "vegaEmbed" in page._javascript()
+
+
+# As in a pod of Kubernetes: nothing can be written but /tmp, the home folder is not there, no network answers.
+POD = """
+mount --make-rprivate / && mount -o remount,ro,bind / && mount -t tmpfs tmpfs /tmp || exit 77
+exec env -u XDG_CACHE_HOME HOME=/nonexistent PYTHONPATH="$1:$1/dags" "$2" -c '
+from tests.dags.test_report import FIGURES, ROOT, render
+try:
+    (ROOT / "written").touch()
+except OSError as error:
+    print(error.strerror)
+print("vegaEmbed" in render(FIGURES))'
+"""
+
+
+def test_a_page_needs_no_network_and_no_folder_but_that_for_temporary_files() -> None:
+    argv = ["unshare", "--mount", "--net", *(["--map-root-user"] if os.geteuid() else [])]
+    if not shutil.which("unshare") or str(ROOT).startswith("/tmp"):
+        pytest.skip("needs Linux's unshare, and the checkout outside /tmp")
+    done = subprocess.run([*argv, "sh", "-c", POD, "sh", str(ROOT), sys.executable], capture_output=True, text=True)
+    if done.returncode in (1, 77) and ("unshare:" in done.stderr or "mount:" in done.stderr):
+        pytest.skip(f"this machine does not let a test make file systems read-only: {done.stderr.strip()}")
+    assert done.stdout.split("\n") == ["Read-only file system", "True", ""], done.stderr
 
 
 # ── Text ────────────────────────────────────────────────────────────────────────────────────────────────────────────
