@@ -163,20 +163,45 @@ def test_images_named_the_other_way_are_used_everywhere() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["scheduler.replica", "workers.celery.replica", "dags.gitSync.components", "apiServer.resource", "redis.secret"],
+    ["scheduler.replica", "workers.replica", "dags.gitSync.components", "apiServer.resource", "redis.secret"],
 )
 def test_unknown_keys_are_refused(path: str) -> None:
     with pytest.raises(RenderError, match=r"(?i)additional propert"):
         render("kind", (), nested(path, {}))
 
 
-def test_the_overlay_has_no_unknown_key_at_the_top() -> None:
-    """The chart's schema lets those pass: a slip there would be silent."""
-    known = set(yaml.safe_load((chart() / "values.yaml").read_text())) | {"global"}
+def unknown_keys(schema: dict[str, Any], values: Any, path: str = "") -> list[str]:
+    """Return keys that the chart does not list, where its schema lets them pass: a slip there would be silent."""
+    properties = schema.get("properties")
+    if not isinstance(values, dict) or properties is None:
+        return []
+    ours = {"global"} if not path else set()
+    closed = "additionalProperties" not in schema
+    faults = [f"{path}.{key}".strip(".") for key in values.keys() - properties.keys() - ours if closed]
+    for key in values.keys() & properties.keys():
+        faults += unknown_keys(properties[key], values[key], f"{path}.{key}")
+    return faults
+
+
+def test_the_overlay_has_no_key_that_the_chart_does_not_know() -> None:
     schema = json.loads((chart() / "values.schema.json").read_text())
-    known |= set(schema["properties"])
     for file in (*OVERLAY.glob("*.yaml"), *OVERLAY.glob("features/*.yaml")):
-        assert set(yaml.safe_load(file.read_text())) <= known, file.name
+        assert unknown_keys(schema, yaml.safe_load(file.read_text())) == [], file.name
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "dagProccessor.replicas",
+        "workers.celery.replica",
+        "securityContexts.container",
+        "flower.serviceAccount.annotation",
+    ],
+)
+def test_slips_that_the_charts_schema_lets_pass_are_noticed(path: str) -> None:
+    schema = json.loads((chart() / "values.schema.json").read_text())
+    assert render("kind", (), nested(path, {})), "the chart lets it pass"
+    assert unknown_keys(schema, nested(path, {})) != []
 
 
 def test_pgbouncer_has_room_for_every_process() -> None:

@@ -4,7 +4,7 @@ The numbers are those of helm/airflow/README.md. A case spoils the values as peo
 and names the rule that must speak up; a case whose rule is ``refused`` must not even render.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -198,7 +198,7 @@ MISTAKES = [
     Case(0, "too much for a laptop", "fits_a_laptop", {"scheduler.resources.requests.cpu": "2"}),
     Case(0, "tokens for all", "no_token", {"triggerer.serviceAccount.automountServiceAccountToken": True}),
     Case(0, "no token for the scheduler", "no_token", {"scheduler.serviceAccount.automountServiceAccountToken": False}),
-    Case(0, "old names", "names", {"useStandardNaming": False, "fullnameOverride": "x"}),
+    Case(0, "other names", "names", {"fullnameOverride": "x"}),
     Case(0, "one scheduler on EKS", "two_of_each", {"scheduler.replicas": 1}, (), "eks"),
     Case(0, "a deprecated key", "no_warning", {"workers.replicas": 3}),
     Case(0, "another deprecated key", "no_warning", {"workers.resources": {"limits": {"cpu": "1"}}}),
@@ -251,7 +251,12 @@ def test_every_pain_has_a_case() -> None:
 
 
 def test_every_rule_is_seen_to_speak() -> None:
-    assert {case.rule for case in (*CASES, *MISTAKES)} - {REFUSED} == set(RULES)
+    spoken = {case.rule for case in (*CASES, *MISTAKES)} - {REFUSED}
+    kind = render("kind")
+    old = replace(kind, documents=({**kind.documents[0], "apiVersion": "policy/v1beta1"}, *kind.documents[1:]))
+    if check(old, "api_versions"):
+        spoken.add("api_versions")
+    assert spoken == set(RULES)
 
 
 def test_the_table_for_people_names_every_pain() -> None:
