@@ -1,0 +1,1 @@
+"""What an AWS account needs for ENV=eks: see README.md."""

@@ -1,0 +1,336 @@
+"""The roles' policies: real actions, all that the DAGs call, and nothing on what is not the platform's."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore import xform_name
+
+from taxiway.emr import job_flow
+from taxiway.settings import Settings
+from tests.aws.iam import actions, allowed, may_assume
+from tests.aws.template import ACCOUNT, PARAMETERS, REGION, Stack
+
+ROOT = Path(__file__).parents[2]
+STACK = Stack()
+LAKE, ARTIFACTS, LOGS = (f"arn:aws:s3:::acme-taxi-{name}" for name in ("lake", "artifacts", "logs"))
+CATALOGUE = [
+    f"arn:aws:glue:{REGION}:{ACCOUNT}:{path}" for path in ("catalog", "database/taxiway", "table/taxiway/hvfhv_trips")
+]
+CLUSTER = f"arn:aws:elasticmapreduce:{REGION}:{ACCOUNT}:cluster/j-1ABC"
+OWN = {"elasticmapreduce__ResourceTag_x_project": "taxiway"}
+ROLES = [name for name, each in STACK.resources.items() if each["Type"] == "AWS::IAM::Role"]
+AIRFLOW = {
+    "WorkerRole": "worker",
+    "TriggererRole": "triggerer",
+    "DagProcessorRole": "dag-processor",
+    "ApiServerRole": "api-server",
+}
+
+# What a call of an SDK needs: (action, resource). Glue's and EMR's actions are named as their operations.
+S3_CALLS = {
+    "head_bucket": ("s3:ListBucket", LAKE),
+    "list_objects_v2": ("s3:ListBucket", LAKE),
+    "head_object": ("s3:GetObject", f"{LAKE}/raw/hvfhv/year=2025/month=01/file.parquet"),
+    "get_object": ("s3:GetObject", f"{LAKE}/marts/hvfhv/trend/file.parquet"),
+    "put_object": ("s3:PutObject", f"{LAKE}/reports/hvfhv/2025-01.html"),
+    "upload_fileobj": ("s3:PutObject", f"{LAKE}/raw/hvfhv/year=2025/month=01/file.parquet"),
+    "delete_objects": ("s3:DeleteObject", f"{LAKE}/curated/hvfhv_trips/version=1/file.parquet"),
+}
+# What the provider's operators call, their waiting and cancelling among it.
+OPERATORS = {
+    "EmrCreateJobFlowOperator": ["run_job_flow", "describe_cluster", "terminate_job_flows"],
+    "EmrAddStepsOperator": [
+        "add_job_flow_steps",
+        "describe_step",
+        "describe_cluster",
+        "list_clusters",
+        "cancel_steps",
+        "list_steps",
+    ],
+    "EmrTerminateJobFlowOperator": ["terminate_job_flows", "describe_cluster"],
+    "AwsGenericHook": [],
+    "S3Hook": [],
+}
+AIRFLOWS_OWN = {"get_session", "get_connection"}  # methods of Airflow's hooks that are named as operations of AWS
+
+
+def _called_by_dags() -> dict[str, set[str]]:
+    """Return the SDK operations that dags/ calls, service → Python names, but fail on an unknown operator."""
+    session = botocore.session.get_session()
+    known = {
+        service: {xform_name(name) for name in session.get_service_model(service).operation_names} - AIRFLOWS_OWN
+        for service in ("s3", "glue", "emr")
+    }
+    known["s3"] |= {"upload_fileobj", "upload_file", "download_file", "download_fileobj"}
+    found: dict[str, set[str]] = {service: set() for service in known}
+    for path in sorted((ROOT / "dags").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("airflow.providers.amazon"):
+                for name in (alias.name for alias in node.names):
+                    assert name in OPERATORS, f"{path.name} uses {name}: say in OPERATORS what it calls"
+                    found["emr"] |= set(OPERATORS[name])
+            name = (
+                node.attr if isinstance(node, ast.Attribute) else node.value if isinstance(node, ast.Constant) else None
+            )
+            for service, names in known.items():
+                if isinstance(name, str) and name in names:
+                    found[service].add(name)
+    return found
+
+
+CALLED = _called_by_dags()
+
+
+def test_the_calls_of_the_dags_are_found() -> None:
+    assert {"head_bucket", "upload_fileobj", "delete_objects", "list_objects_v2"} <= CALLED["s3"]
+    assert {"create_partition", "get_tables", "update_partition"} <= CALLED["glue"]
+    assert {"run_job_flow", "describe_cluster", "cancel_steps"} <= CALLED["emr"]
+
+
+@pytest.mark.parametrize("operation", sorted(CALLED["s3"]))
+def test_tasks_may_use_the_lake(operation: str) -> None:
+    assert operation in S3_CALLS, f"the DAGs call S3's {operation}: say in S3_CALLS which permission that needs"
+    action, resource = S3_CALLS[operation]
+    assert allowed(STACK.policies("WorkerRole"), action, resource)
+    assert not allowed(STACK.policies("WorkerRole"), action, resource.replace("acme-taxi-lake", "acme-payroll"))
+    assert not allowed(STACK.policies("WorkerRole"), action, resource.replace("acme-taxi-lake", "acme-taxi-lake-2"))
+
+
+@pytest.mark.parametrize("operation", sorted(CALLED["glue"]))
+def test_tasks_may_publish(operation: str) -> None:
+    action = "glue:" + "".join(part.capitalize() for part in operation.split("_"))
+    for resource in CATALOGUE:
+        assert allowed(STACK.policies("WorkerRole"), action, resource)
+    for other in ("database/finance", "table/finance/pay", "table/taxiway2/x"):
+        assert not allowed(STACK.policies("WorkerRole"), action, f"arn:aws:glue:{REGION}:{ACCOUNT}:{other}")
+
+
+@pytest.mark.parametrize("operation", sorted(CALLED["emr"] - {"run_job_flow"}))
+def test_tasks_may_use_their_own_clusters_only(operation: str) -> None:
+    action = "elasticmapreduce:" + "".join(part.capitalize() for part in operation.split("_"))
+    policies = STACK.policies("WorkerRole")
+    if operation == "list_clusters":  # IAM knows no resource for it
+        assert allowed(policies, action, "*")
+        return
+    assert allowed(policies, action, CLUSTER, **OWN)
+    assert not allowed(policies, action, CLUSTER)
+    assert not allowed(policies, action, CLUSTER, elasticmapreduce__ResourceTag_x_project="finance")
+    assert not allowed(policies, action, CLUSTER.replace(ACCOUNT, "999999999999"), **OWN)
+
+
+def test_the_cluster_of_the_dag_may_be_started_with_the_settings_of_the_outputs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, output in STACK.template["Outputs"].items():
+        variable = output["Description"].split()[0]
+        if variable.startswith("TAXIWAY_") and variable != "TAXIWAY_SPARK_JOBS":
+            assert variable.removeprefix("TAXIWAY_").lower() in Settings.model_fields, f"{name}: no setting {variable}"
+            monkeypatch.setenv(variable, STACK.outputs()[name])
+    request = job_flow(Settings(), "test", {"dag_id": "hvfhv_analysis"})
+    tags = {f"aws__RequestTag_x_{tag['Key']}": tag["Value"] for tag in request["Tags"]}
+    policies = STACK.policies("WorkerRole")
+    for action in ("elasticmapreduce:RunJobFlow", "elasticmapreduce:AddTags"):
+        assert allowed(policies, action, "*" if action.endswith("Flow") else CLUSTER, **tags)
+        assert not allowed(policies, action, CLUSTER)
+        assert not allowed(policies, action, CLUSTER, aws__RequestTag_x_project="finance")
+    # The policies of AWS that the service role has look for this tag.
+    assert tags["aws__RequestTag_x_for-use-with-amazon-emr-managed-policies"] == "true"
+    passed = {
+        request["ServiceRole"]: "elasticmapreduce.amazonaws.com",
+        request["JobFlowRole"]: "ec2.amazonaws.com",
+    }
+    for role, service in passed.items():
+        arn = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+        assert allowed(policies, "iam:PassRole", arn, iam__PassedToService=service)
+        assert not allowed(policies, "iam:PassRole", arn, iam__PassedToService="lambda.amazonaws.com")
+        assert not allowed(policies, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/admin", iam__PassedToService=service)
+    assert request["SecurityConfiguration"]
+    assert request["LogUri"] == "s3://acme-taxi-logs/emr/"
+    assert allowed(STACK.policies("EmrInstanceRole"), "s3:PutObject", f"{LOGS}/emr/j-1/steps/s-1/stderr.gz")
+    assert request["Instances"]["Ec2SubnetIds"] == PARAMETERS["PrivateSubnetIds"].split(",")
+
+
+TASK_LOG = f"{LOGS}/airflow/dag_id=hvfhv_analysis/run_id=x/task_id=plan/attempt=1.log"
+
+
+@pytest.mark.parametrize(
+    ("role", "read", "write"),
+    [
+        ("WorkerRole", True, True),
+        ("TriggererRole", True, True),
+        ("ApiServerRole", True, False),
+        ("DagProcessorRole", False, False),
+    ],
+)
+def test_task_logs(role: str, read: bool, write: bool) -> None:
+    policies = STACK.policies(role)
+    assert allowed(policies, "s3:GetObject", TASK_LOG) is read
+    # Without it S3 says 403 of a log that is not there yet, which Airflow takes for a failure.
+    assert allowed(policies, "s3:ListBucket", LOGS) is read
+    assert allowed(policies, "s3:PutObject", TASK_LOG) is write
+    assert not allowed(policies, "s3:DeleteObject", TASK_LOG)
+    assert not allowed(policies, "s3:PutObject", f"{LOGS}/emr/x")
+
+
+@pytest.mark.parametrize("role", ["TriggererRole", "DagProcessorRole", "ApiServerRole"])
+def test_only_tasks_change_data_or_clusters(role: str) -> None:
+    policies = STACK.policies(role)
+    for action in (
+        "elasticmapreduce:RunJobFlow",
+        "elasticmapreduce:AddJobFlowSteps",
+        "elasticmapreduce:TerminateJobFlows",
+    ):
+        assert not allowed(policies, action, CLUSTER, **OWN, aws__RequestTag_x_project="taxiway")
+    assert not allowed(policies, "s3:GetObject", f"{LAKE}/raw/x")
+    assert allowed(policies, "elasticmapreduce:DescribeStep", CLUSTER, **OWN) is (role != "ApiServerRole")
+
+
+@pytest.mark.parametrize("role", ["EmrInstanceRole", "ServerlessJobRole"])
+def test_spark_reads_the_lake_and_writes_its_tables_only(role: str) -> None:
+    policies = STACK.policies(role)
+    for place in ("curated/hvfhv_trips", "quarantine/hvfhv_trips", "marts/hvfhv/trend"):
+        for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"):
+            assert allowed(policies, action, f"{LAKE}/{place}/x.parquet")
+    for action in ("s3:PutObject", "s3:DeleteObject"):
+        assert not allowed(policies, action, f"{LAKE}/raw/x.parquet")
+        assert not allowed(policies, action, f"{ARTIFACTS}/spark_jobs/c0ffee/spark_jobs.zip")
+        assert not allowed(policies, action, "arn:aws:s3:::acme-payroll/x")
+    assert allowed(policies, "s3:GetObject", f"{LAKE}/raw/x.parquet")
+    assert allowed(policies, "s3:GetObject", f"{ARTIFACTS}/spark_jobs/c0ffee/spark_jobs.zip")
+
+
+def test_tasks_may_do_no_more_than_they_do() -> None:
+    def named(prefix: str, operations: set[str]) -> set[str]:
+        return {f"{prefix}:" + "".join(part.capitalize() for part in operation.split("_")) for operation in operations}
+
+    used = named("glue", CALLED["glue"]) | named("elasticmapreduce", CALLED["emr"])
+    used |= {S3_CALLS[operation][0] for operation in CALLED["s3"]} | {"s3:GetObject"}
+    used |= {"iam:PassRole", "elasticmapreduce:AddTags"}  # parts of run_job_flow
+    without_serverless = Stack(CreateServerless="false").policies("WorkerRole")
+    assert actions(without_serverless) - used == {
+        "s3:AbortMultipartUpload",  # of an upload in parts that breaks
+        "s3:GetBucketLocation",  # SDKs ask it where a bucket is in another region
+        "glue:GetDatabase",  # GetTables of AWS's clients in other languages, and people's look at what is there
+        "glue:GetTable",
+    }
+
+
+def test_serverless_jobs_are_those_of_the_own_application() -> None:
+    policies = STACK.policies("WorkerRole")
+    own = f"arn:aws:emr-serverless:{REGION}:{ACCOUNT}:/applications/ServerlessApplication"
+    role = STACK.outputs()["ServerlessJobRoleArn"]
+    assert allowed(policies, "emr-serverless:StartJobRun", own)
+    assert allowed(policies, "emr-serverless:GetJobRun", f"{own}/jobruns/1")
+    assert allowed(policies, "iam:PassRole", role, iam__PassedToService="emr-serverless.amazonaws.com")
+    assert not allowed(policies, "emr-serverless:StartJobRun", own.replace("ServerlessApplication", "other"))
+    assert not allowed(policies, "emr-serverless:UpdateApplication", own)
+    without = Stack(CreateServerless="false")
+    assert not any(action.startswith("emr-serverless:") for action in actions(without.policies("WorkerRole")))
+
+
+def test_the_publisher_writes_below_spark_jobs_only() -> None:
+    policies = STACK.policies("PublisherRole")
+    assert allowed(policies, "s3:PutObject", f"{ARTIFACTS}/spark_jobs/c0ffee/spark_jobs.zip")
+    assert actions(policies) == {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
+    for other in (f"{ARTIFACTS}/emr/certificates.zip", f"{LAKE}/raw/x", f"{ARTIFACTS}-2/spark_jobs/x"):
+        assert not allowed(policies, "s3:PutObject", other)
+
+
+def test_only_the_branch_of_the_repository_may_publish() -> None:
+    provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
+
+    def may(subject: str, audience: str = "sts.amazonaws.com") -> bool:
+        prefix = "token.actions.githubusercontent.com"
+        context = {f"{prefix}:sub": subject, f"{prefix}:aud": audience}
+        return may_assume(
+            STACK.trust("PublisherRole"), {"Federated": provider}, "sts:AssumeRoleWithWebIdentity", context
+        )
+
+    assert may("repo:acme/taxiway:ref:refs/heads/main")
+    assert not may("repo:acme/taxiway:ref:refs/heads/main2")
+    assert not may("repo:acme/taxiway:pull_request")
+    assert not may("repo:mallory/taxiway:ref:refs/heads/main")
+    assert not may("repo:acme/taxiway:ref:refs/heads/main", "https://github.com/mallory")
+    assert "PublisherRole" not in Stack(GitHubRepository="").resources
+    assert "GitHubOidcProvider" not in Stack(CreateGitHubProvider="false").resources
+
+
+@pytest.mark.parametrize(("role", "pod"), AIRFLOW.items())
+def test_a_role_is_for_one_service_account(role: str, pod: str) -> None:
+    stack = Stack(Namespace="data")
+    issuer = f"oidc.eks.{REGION}.amazonaws.com/id/{PARAMETERS['ClusterOidcId']}"
+
+    def may(account: str, provider: str = issuer) -> bool:
+        context = {f"{issuer}:sub": f"system:serviceaccount:{account}", f"{issuer}:aud": "sts.amazonaws.com"}
+        principal = {"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/{provider}"}
+        return may_assume(stack.trust(role), principal, "sts:AssumeRoleWithWebIdentity", context)
+
+    assert may(f"data:airflow-{pod}")
+    assert not may(f"default:airflow-{pod}")
+    assert not may("data:default")
+    assert not may(f"data:airflow-{pod}", issuer[:-1] + "E")
+    assert stack.properties(role)["RoleName"] == f"taxiway-airflow-{pod}"  # as helm/airflow/eks.yaml has it
+
+
+def test_external_secrets_read_the_platforms_secrets_only() -> None:
+    policies = STACK.policies("ExternalSecretsRole")
+    secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:"
+    assert allowed(policies, "secretsmanager:GetSecretValue", f"{secret}taxiway/airflow-fernet-key-AbCdEf")
+    assert not allowed(policies, "secretsmanager:GetSecretValue", f"{secret}taxiway2/airflow-fernet-key-AbCdEf")
+    assert not allowed(policies, "secretsmanager:PutSecretValue", f"{secret}taxiway/airflow-fernet-key-AbCdEf")
+    for role in AIRFLOW:  # Airflow has them as Kubernetes Secrets
+        assert not any(action.startswith("secretsmanager:") for action in actions(STACK.policies(role)))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_role_has_a_wildcard_among_its_actions_or_a_resource_without_reason(role: str) -> None:
+    star = {"elasticmapreduce:RunJobFlow", "elasticmapreduce:AddTags", "elasticmapreduce:ListClusters"}
+    for document in STACK.policies(role):
+        for statement in document["Statement"]:
+            named = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+            assert not [action for action in named if "*" in action]
+            assert statement["Resource"] != "*" or set(named) <= star
+
+
+def test_every_action_exists() -> None:
+    cfnlint = pytest.importorskip("cfnlint", reason="cfn-lint, which knows the actions of IAM, is not installed")
+    data = json.loads((Path(cfnlint.__file__).parent / "data/AdditionalSpecs/Policies.json").read_text())
+    named = {action for role in ROLES for action in actions(STACK.policies(role))}
+    assert len(named) > 30
+    for action in named:
+        service, _, name = action.partition(":")
+        assert name.lower() in data[service]["Actions"], f"IAM has no action {action}"
+
+
+def test_the_evaluation_itself() -> None:
+    def document(effect: str, **more: Any) -> dict[str, Any]:
+        return {"Statement": [{"Effect": effect, "Action": "s3:Get*", "Resource": "arn:aws:s3:::a/*", **more}]}
+
+    assert allowed([document("Allow")], "s3:getobject", "arn:aws:s3:::a/b/c")
+    assert not allowed([document("Allow")], "s3:PutObject", "arn:aws:s3:::a/b")
+    assert not allowed([document("Allow")], "s3:GetObject", "arn:aws:s3:::a")
+    assert not allowed([document("Allow"), document("Deny")], "s3:GetObject", "arn:aws:s3:::a/b")
+    conditional = document("Allow", Condition={"StringEquals": {"aws:RequestTag/x": ["1", "2"]}})
+    assert allowed([conditional], "s3:GetObject", "arn:aws:s3:::a/b", aws__RequestTag_x_x="2")
+    assert not allowed([conditional], "s3:GetObject", "arn:aws:s3:::a/b", aws__RequestTag_x_x="3")
+    assert not allowed([conditional], "s3:GetObject", "arn:aws:s3:::a/b")
+    with pytest.raises(AssertionError, match="not understood"):
+        allowed([{"Statement": [{"Effect": "Allow", "NotAction": "x", "Resource": "*"}]}], "s3:GetObject", "*")
+    with pytest.raises(KeyError):
+        allowed(
+            [document("Allow", Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}})],
+            "s3:GetObject",
+            "arn:aws:s3:::a/b",
+            aws__SourceIp="1",
+        )
+
+
+def test_policies_stand_in_the_template_alone() -> None:
+    found = [*(ROOT / "aws").rglob("*.json"), *(ROOT / "docs").rglob("policies/*")]
+    assert not found
+    assert not re.search(r"docs/aws", (ROOT / "README.md").read_text())
