@@ -156,7 +156,7 @@ class Rendered:
 
     @cached_property
     def settings_map(self) -> dict[str, str]:
-        return self.named("ConfigMap", "airflow-config")["data"]
+        return next(each["data"] for each in self.of_kind("ConfigMap") if "airflow.cfg" in each["data"])
 
     @cached_property
     def config(self) -> dict[str, dict[str, str]]:
