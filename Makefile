@@ -93,7 +93,7 @@ results: $(RUNTIME) ## copy the published tables and reports out of the lake (DE
 
 # Variables that these understand: ENV (kind, eks), FEATURES, KUBE_CONTEXT, NAMESPACE, IMAGE_REGISTRY, IMAGE_TAG,
 # IMAGE_LOADER, IMAGES, AIRFLOW_BASE_IMAGE, PYTHON_BASE_IMAGE, DEBIAN_BASE_IMAGE, VALUES, PLATFORM_VALUES, CHART,
-# REVISION, RELEASE, ARTIFACTS, FLOWER_PORT, WAIT_S; ENGINE, UI_PORT and CATALOG as above. helm/README.md explains them.
+# REVISION, RELEASE, ARTIFACTS, FLOWER_PORT, WAIT_S; ENGINE, UI_PORT and CATALOG as above. helm/airflow/README.md and cluster/config.py explain them.
 # The pinned tools of helm/tools/install.sh, where there are no others.
 CLUSTER = PATH="$$PATH:$(CURDIR)/.local/bin" PYTHONPATH=. CATALOG="$(strip $(CATALOG))" $(VENVS)/cluster/bin/python -m cluster
 IN_CLUSTER := kind-up kind-down kind-demo ui flower password dags-push publish-jobs images secrets deploy diff rollback
@@ -128,6 +128,10 @@ DEV := $(VENVS)/dev/bin
 .PHONY: test
 test: $(RUNTIME) $(call STAMP,dev) $(call STAMP,spark) ## run all tests
 	@$(DEV)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: e2e
+e2e: $(call STAMP,dev) $(call STAMP,cluster) ## test the platform on a cluster, in the namespace taxiway-e2e (KUBE_CONTEXT=…, else kind's)
+	@TAXIWAY_E2E=1 PATH="$$PATH:$(CURDIR)/.local/bin" $(DEV)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(call STAMP,dev) ## ruff, mypy, shellcheck, hadolint, yamllint

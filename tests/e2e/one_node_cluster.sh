@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Prepares a machine that reaches no image registry for the tests on a cluster, and prints the variables that they need.
+# usage: eval "$(tests/e2e/one_node_cluster.sh FOLDER)"
+# FOLDER has the programs `up` (starts a cluster and prints KUBECONFIG), `load-image` (NAME:TAG…) and `base-images`
+# (builds stand-ins for public images). Needs root, docker and Go.
+set -euo pipefail
+folder=$(cd "$1" && pwd)
+cd "$(dirname "$0")/../.."
+
+set -a
+eval "$("$folder/up")"
+set +a
+PATH=$PATH:$PWD/.local/bin
+helm/tools/install.sh >&2 || true # a tool that cannot be built skips its tests
+"$folder/base-images" python debian >&2
+docker build --quiet --file tests/e2e/base_image/Dockerfile --build-arg BASE_IMAGE=python:3.11-slim-bookworm \
+  --tag taxiway/airflow-base:local . >&2
+
+chart=${CHART:-$HOME/.cache/taxiway/airflow-1.22.0.tgz}
+if [ -f "$chart" ]; then
+  {
+    helm template platform helm/platform -f helm/platform/kind.yaml --set-string images.localAws.tag=t --set-string images.gitServer.tag=t
+    helm template airflow "$chart" -f helm/airflow/base.yaml -f helm/airflow/kind.yaml --set-string defaultAirflowTag=t
+  } | "$folder/base-images" --load --for - >&2
+fi
+
+cat <<END
+export KUBECONFIG='$KUBECONFIG' DOCKER_HOST='${DOCKER_HOST:-}' PATH='$PATH'
+export TAXIWAY_E2E=1 KUBE_CONTEXT='$(kubectl config current-context)' IMAGE_LOADER='$folder/load-image'
+export AIRFLOW_BASE_IMAGE=taxiway/airflow-base:local PYTHON_BASE_IMAGE=python:3.11-slim-bookworm DEBIAN_BASE_IMAGE=debian:bookworm-slim
+END
