@@ -1,0 +1,344 @@
+"""How soon commits and tasks arrive on a cluster, beside the chart's defaults: ``python -m benchmarks.cluster``.
+
+Needs a platform that ``make kind-up`` has brought up (KUBE_CONTEXT, NAMESPACE as there). The chart with its defaults,
+but for what it cannot do without here, is put into a namespace of its own while our pods are scaled away, and is
+measured in the same way; then it is removed and ours come back. No network policy of the cluster's may keep that
+namespace from our git server.
+"""
+
+import argparse
+import contextlib
+import datetime
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+
+from benchmarks.measure import machine
+from cluster import git, releases
+from cluster.airflow_api import API_SERVER, ClusterAirflow, admin
+from cluster.config import ROOT, Config
+from cluster.helm import Helm
+from cluster.kubectl import Kubectl
+
+PROBE = ROOT / "tests/e2e/dags/e2e_probe.py"
+README = Path(__file__).parent / "README.md"
+BEGIN, END = "<!-- figures: python -m benchmarks.cluster --write -->", "<!-- end of cluster figures -->"
+DEFAULTS = "taxiway-defaults"
+EXECUTORS = {"celery": "on_celery", "kubernetes": "on_kubernetes"}
+AT_ONCE = 24
+LIMIT_S = 600
+# New DAG and changed DAG (s), parsing (cores), one task on each executor at p95 (s).
+GOALS = {"new DAG listed": 20.0, "changed DAG parsed": 15.0, "parsing": 0.1, "celery, one": 1.0, "kubernetes, one": 5.0}
+
+
+@dataclass(frozen=True)
+class Place:
+    """One Airflow on the cluster, and where commits for it are pushed."""
+
+    airflow: ClusterAirflow
+    kubectl: Kubectl
+    git_server: Kubectl
+    processor: str
+
+
+def main() -> None:
+    """Measure both, print, and keep the figures if asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=5, help="pushes, and single tasks on each executor")
+    parser.add_argument("--ours-only", action="store_true", help="leave the chart's defaults out")
+    parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/README.md")
+    arguments = parser.parse_args()
+    config = Config.from_environment()
+    assert config.context
+    kubectl = Kubectl(config.context, config.namespace)
+    with tempfile.TemporaryDirectory() as folder:
+        checkout = Path(folder) / "taxiway"
+        subprocess.run(["git", "clone", "--quiet", "--no-local", str(ROOT), str(checkout)], check=True)
+        for name, value in (("user.name", "benchmark"), ("user.email", "benchmark@localhost")):
+            subprocess.run(["git", "config", name, value], cwd=checkout, check=True)
+        with opened(kubectl, kubectl, admin(kubectl)) as place:
+            results = {"ours": measure(place, checkout, arguments.repeat)}
+        if not arguments.ours_only:
+            with the_defaults(config, kubectl) as place:
+                results["the chart's defaults"] = measure(place, checkout, arguments.repeat)
+        git.push(kubectl)  # the commit that is checked out
+    text = "\n".join([f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}.", "", *table(results)])
+    print(text)
+    if arguments.write:
+        before, _, rest = README.read_text().partition(BEGIN)
+        README.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
+
+
+def measure(place: Place, checkout: Path, repeat: int) -> dict[str, list[float]]:
+    """Return seconds (cores for parsing) of every single measurement, by what was measured."""
+    found: dict[str, list[float]] = {}
+    found |= deliveries(place, checkout, repeat)
+    found["parsing"] = [parsing_cores(place)]
+    for kind in EXECUTORS:
+        for number in range(repeat + 1):  # the first is for warming up
+            [start] = starts(place, {"celery": 0, "kubernetes": 0} | {kind: 1})
+            if number:
+                found.setdefault(f"{kind}, one", []).append(start)
+        found[f"{kind}, {AT_ONCE} at once"] = starts(place, {"celery": 0, "kubernetes": 0} | {kind: AT_ONCE})
+    return found
+
+
+def deliveries(place: Place, checkout: Path, repeat: int) -> dict[str, list[float]]:
+    """Push new DAGs and changed DAGs, and return how long each took to be listed, parsed and run."""
+    found: dict[str, list[float]] = {"new DAG listed": [], "changed DAG parsed": [], "changed task runs": []}
+    text = PROBE.read_text()
+    names = [f"e2e_probe_{time.time_ns()}_{number}" for number in range(repeat)]
+    for name in names:
+        pushed = push(place, checkout, name, text.replace("e2e_probe", name))
+        wait(f"{name} is listed", lambda name=name: place.airflow.has_dag(name))  # type: ignore[misc]
+        found["new DAG listed"].append(time.monotonic() - pushed)
+    name = names[-1]
+    place.airflow.unpause(name)
+    for number in range(repeat):
+        says = f"change-{number}"
+        pushed = push(place, checkout, name, text.replace("e2e_probe", name).replace('"first"', f'"{says}"'))
+        wait(f"{name} is parsed", lambda says=says: says in tags(place.airflow, name))  # type: ignore[misc]
+        found["changed DAG parsed"].append(time.monotonic() - pushed)
+        run = f"{says}-{time.time_ns()}"
+        place.airflow.trigger(name, run, {})
+        wait(f"{run} ends", lambda run=run: place.airflow.run_state(name, run) in ("success", "failed"))  # type: ignore[misc]
+        assert place.airflow.xcom(name, run, "on_celery") == [says], "an older version ran"
+        found["changed task runs"].append(time.monotonic() - pushed)
+    for old in names[:-1]:
+        (checkout / f"dags/{old}.py").unlink()
+    (checkout / f"dags/{name}.py").rename(checkout / "dags/e2e_probe.py")
+    push(place, checkout, "e2e_probe", text)
+    wait("e2e_probe is listed", lambda: place.airflow.has_dag("e2e_probe"))
+    place.airflow.unpause("e2e_probe")
+    return found
+
+
+def push(place: Place, checkout: Path, name: str, text: str) -> float:
+    """Commit a DAG file, push it, and return the moment after."""
+    (checkout / f"dags/{name}.py").write_text(text)
+    subprocess.run(["git", "add", "--all"], cwd=checkout, check=True)
+    subprocess.run(["git", "commit", "--quiet", "--allow-empty", "-m", name], cwd=checkout, check=True)
+    git.push(place.git_server, checkout)
+    return time.monotonic()
+
+
+def tags(airflow: ClusterAirflow, dag: str) -> set[str]:
+    """Return the tags of a DAG."""
+    return {tag["name"] for each in airflow.dags() if each["dag_id"] == dag for tag in each["tags"]}
+
+
+def parsing_cores(place: Place, seconds: float = 90) -> float:
+    """Return the cores that the DAG processor uses while nothing is pushed."""
+    time.sleep(30)
+    before, began = cpu_seconds(place), time.monotonic()
+    time.sleep(seconds)
+    return (cpu_seconds(place) - before) / (time.monotonic() - began)
+
+
+def cpu_seconds(place: Place) -> float:
+    """Return the processor time of the DAG processor's container since it began, by its control group."""
+    script = (
+        "if [ -f /sys/fs/cgroup/cpu.stat ]; then awk '/usage_usec/ {print $2 / 1e6}' /sys/fs/cgroup/cpu.stat; "
+        "else awk '{print $1 / 1e9}' /sys/fs/cgroup/cpuacct/cpuacct.usage; fi"
+    )
+    result = place.kubectl.execute(place.processor, "sh", "-c", script, container="dag-processor")
+    return float(result.stdout)
+
+
+def starts(place: Place, counts: dict[str, int]) -> list[float]:
+    """Run tasks, and return the seconds from queued to running of each."""
+    run = f"starts-{time.time_ns()}"
+    place.airflow.trigger("e2e_probe", run, {**counts, "seconds": 0})
+    wait(f"{run} ends", lambda: place.airflow.run_state("e2e_probe", run) in ("success", "failed"))
+    tasks = [each for each in place.airflow.task_instances("e2e_probe", run) if each["task_id"] in EXECUTORS.values()]
+    assert sum(counts.values()) == len([task for task in tasks if task["state"] == "success"]), "a task failed"
+    return [moment(task["start_date"]) - moment(task["queued_when"]) for task in tasks if task["state"] == "success"]
+
+
+def moment(text: str) -> float:
+    """Return a time of Airflow's API as seconds."""
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+@contextlib.contextmanager
+def opened(kubectl: Kubectl, git_server: Kubectl, login: tuple[str, str]) -> Iterator[Place]:
+    """Reach an Airflow for the length of a ``with`` block."""
+    with kubectl.forward(*API_SERVER) as forward:
+        airflow = ClusterAirflow(forward, *login)
+        airflow.login()
+        yield Place(airflow, kubectl, git_server, "deployment/airflow-dag-processor")
+
+
+@contextlib.contextmanager
+def the_defaults(config: Config, ours: Kubectl) -> Iterator[Place]:
+    """Install the chart with its defaults while our Airflow is scaled away."""
+    assert config.context
+    kubectl = Kubectl(config.context, DEFAULTS)
+    replicas = {
+        f"{kind}/{item['metadata']['name']}": item["spec"]["replicas"]
+        for kind in ("deployment", "statefulset")
+        for item in ours.items(kind, "-l", "release=airflow")
+    }
+    subprocess.run(kubectl.command("delete", "namespace", DEFAULTS, "--ignore-not-found"), check=True, timeout=300)
+    ours.run("create", "namespace", DEFAULTS)
+    try:
+        scale(ours, dict.fromkeys(replicas, 0))
+        helm = Helm(kubectl, config.wait_s, "")
+        tag = releases.image_tag(config)
+        postgres(kubectl)
+        git_address = f"git://git-server.{ours.namespace}/taxiway.git"
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
+            yaml.safe_dump(least_values(config, tag, git_address), values)
+            values.flush()
+            helm.upgrade("airflow", releases.chart_path(), ["-f", values.name, "--timeout", "900s"], say)
+        with opened(kubectl, ours, ("admin", "admin")) as place:
+            yield place
+    finally:
+        subprocess.run(kubectl.command("delete", "namespace", DEFAULTS, "--wait=false"), check=True, timeout=60)
+        scale(ours, replicas)
+
+
+def least_values(config: Config, tag: str, git_address: str) -> dict[str, Any]:
+    """Return what the chart's defaults cannot do without here; everything that is measured stays as it is."""
+    connection = {"user": "airflow", "pass": "airflow", "host": "postgres", "port": 5432, "db": "airflow"}
+    environment = {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "TAXIWAY_CATCHUP": "False",
+        "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
+    }
+    return {
+        "executor": "CeleryExecutor,KubernetesExecutor",
+        "airflowVersion": "3.3.2",
+        "defaultAirflowRepository": config.repository("airflow"),
+        "defaultAirflowTag": tag,
+        "images": {"airflow": {"repository": config.repository("airflow"), "tag": tag}},
+        "useStandardNaming": True,
+        "postgresql": {"enabled": False},
+        "data": {"metadataConnection": {**connection, "protocol": "postgresql", "sslmode": "disable"}},
+        "env": [{"name": name, "value": value} for name, value in environment.items()],
+        "flower": {"enabled": True},
+        "migrateDatabaseJob": {"useHelmHooks": False},
+        "createUserJob": {"useHelmHooks": False},
+        "dags": {
+            "gitSync": {
+                "enabled": True,
+                "repo": git_address,
+                "branch": "main",
+                "ref": "main",
+                "rev": "HEAD",
+                "subPath": "dags",
+            }
+        },
+    }
+
+
+def postgres(kubectl: Kubectl) -> None:
+    """Put a PostgreSQL for the chart with its defaults into the namespace."""
+    container = {
+        "name": "postgres",
+        "image": "postgres:16",
+        "env": [
+            {"name": name, "value": value}
+            for name, value in (
+                ("POSTGRES_USER", "airflow"),
+                ("POSTGRES_PASSWORD", "airflow"),
+                ("POSTGRES_DB", "airflow"),
+            )
+        ],
+        "readinessProbe": {"tcpSocket": {"port": 5432}, "periodSeconds": 2},
+    }
+    labels = {"app": "postgres"}
+    pod = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    objects = [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "postgres"},
+            "spec": {"selector": {"matchLabels": labels}, "template": pod},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "postgres"},
+            "spec": {"selector": labels, "ports": [{"port": 5432}]},
+        },
+    ]
+    kubectl.run("apply", "-f", "-", text_in=yaml.safe_dump_all(objects))
+    kubectl.run("rollout", "status", "deployment/postgres", "--timeout=120s", seconds=150)
+
+
+def scale(kubectl: Kubectl, replicas: dict[str, int]) -> None:
+    """Give workloads their number of pods, and wait until those are there, or gone."""
+    for name, count in replicas.items():
+        kubectl.run("scale", name, f"--replicas={count}")
+    for name, count in replicas.items():
+        if count:
+            kubectl.run("rollout", "status", name, "--timeout=600s", seconds=620)
+    if not any(replicas.values()):
+        gone = ["wait", "--for=delete", "pod", "-l", "release=airflow,tier=airflow", "--timeout=300s"]
+        kubectl.try_run(*gone, seconds=320)
+
+
+def wait(what: str, look: Any) -> None:
+    """Wait until something is so.
+
+    Raises:
+        SystemExit: it is not, within the limit.
+    """
+    deadline = time.monotonic() + LIMIT_S
+    while not look():
+        if time.monotonic() > deadline:
+            sys.exit(f"{what}: not within {LIMIT_S} s")
+        time.sleep(0.25)
+
+
+def table(results: dict[str, dict[str, list[float]]]) -> Iterator[str]:
+    """Yield the lines of a table: p50 and p95 of each measurement, and whether ours meets the goal."""
+    yield "| | " + " | ".join(results) + " | goal |"
+    yield "| --- | " + "---: | " * len(results) + "--- |"
+    for what, values in results["ours"].items():
+        cells = [cell(each.get(what, [])) for each in results.values()]
+        goal = GOALS.get(what)
+        value = max(values) if "DAG" in what else p95(values)
+        verdict = "" if goal is None else f"{goal:g}: {'met' if value <= goal else '**missed**'}"
+        yield f"| {LABELS.get(what, f'queued → running: {what}')} | " + " | ".join(cells) + f" | {verdict} |"
+
+
+LABELS = {
+    "new DAG listed": "push → new DAG listed (s)",
+    "changed DAG parsed": "push → changed DAG parsed (s)",
+    "changed task runs": "push → changed task has run (s)",
+    "parsing": "cores of the DAG processor at rest",
+}
+
+
+def cell(values: Sequence[float]) -> str:
+    """Return a measurement as p50 / p95, or the only value there is."""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{median(values):.2f} / {p95(values):.2f}" if values else "–"
+
+
+def p95(values: Sequence[float]) -> float:
+    """Return the 95th percentile by nearest rank."""
+    return sorted(values)[-(-len(values) * 95 // 100) - 1]
+
+
+def say(text: str) -> None:
+    """Tell what happens, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    if not shutil.which("kubectl"):
+        sys.exit("kubectl is not on the PATH")
+    main()
