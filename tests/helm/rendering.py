@@ -1,5 +1,6 @@
 """Renders the official Airflow chart with Taxiway's values, once for each combination, and gives back what came out."""
 
+import atexit
 import contextlib
 import json
 import os
@@ -201,6 +202,7 @@ def chart(subchart: bool = True) -> Path:
     """Return the unpacked chart with one template more, which shows the notes; without its sub-chart if told."""
     source = packed_chart()
     folder = Path(tempfile.mkdtemp(prefix="taxiway-chart-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if source.is_dir():
         shutil.copytree(source, folder / "airflow")
     else:
