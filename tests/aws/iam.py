@@ -62,8 +62,15 @@ def _conditions(statement: Mapping[str, Any], context: Mapping[str, str]) -> boo
         "ArnLike": _like,
         "Bool": lambda wanted, value: wanted == value,
     }
+
+    def holds(operator: str, key: str, wanted: Any) -> bool:
+        compare = operators[operator.removesuffix("IfExists")]
+        if key not in context:
+            return operator.endswith("IfExists")
+        return any(compare(each, context[key]) for each in _many(wanted))
+
     return all(
-        key.lower() in context and any(operators[operator](each, context[key.lower()]) for each in _many(wanted))
+        holds(operator, key.lower(), wanted)
         for operator, keys in statement.get("Condition", {}).items()
         for key, wanted in keys.items()
     )

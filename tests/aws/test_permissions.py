@@ -61,26 +61,30 @@ AIRFLOWS_OWN = {"get_session", "get_connection"}  # methods of Airflow's hooks t
 
 
 def _called_by_dags() -> dict[str, set[str]]:
-    """Return the SDK operations that dags/ calls, service → Python names, but fail on an unknown operator."""
+    """Return the SDK operations that dags/ calls, service → Python names, but fail on an unknown operator.
+
+    A name that several services have is that of those for which the file makes a client.
+    """
     session = botocore.session.get_session()
     known = {
         service: {xform_name(name) for name in session.get_service_model(service).operation_names} - AIRFLOWS_OWN
-        for service in ("s3", "glue", "emr")
+        for service in ("s3", "glue", "emr", "emr-serverless")
     }
     known["s3"] |= {"upload_fileobj", "upload_file", "download_file", "download_fileobj"}
     found: dict[str, set[str]] = {service: set() for service in known}
     for path in sorted((ROOT / "dags").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("airflow.providers.amazon"):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+        for node in imports:
+            if (node.module or "").startswith("airflow.providers.amazon"):
                 for name in (alias.name for alias in node.names):
                     assert name in OPERATORS, f"{path.name} uses {name}: say in OPERATORS what it calls"
                     found["emr"] |= set(OPERATORS[name])
-            name = (
-                node.attr if isinstance(node, ast.Attribute) else node.value if isinstance(node, ast.Constant) else None
-            )
-            for service, names in known.items():
-                if isinstance(name, str) and name in names:
-                    found[service].add(name)
+        for name in texts | {node.attr for node in nodes if isinstance(node, ast.Attribute)}:
+            services = {service for service, names in known.items() if name in names}
+            for service in services & texts or services:
+                found[service].add(name)
     return found
 
 
@@ -139,6 +143,9 @@ def test_the_cluster_of_the_dag_may_be_started_with_the_settings_of_the_outputs(
         assert allowed(policies, action, "*" if action.endswith("Flow") else CLUSTER, **tags)
         assert not allowed(policies, action, CLUSTER)
         assert not allowed(policies, action, CLUSTER, aws__RequestTag_x_project="finance")
+    # Whoever could tag another project's cluster as ours could end it.
+    other = {"elasticmapreduce__ResourceTag_x_project": "finance"}
+    assert not allowed(policies, "elasticmapreduce:AddTags", CLUSTER, **tags, **other)
     # The policies of AWS that the service role has look for this tag.
     assert tags["aws__RequestTag_x_for-use-with-amazon-emr-managed-policies"] == "true"
     passed = {
@@ -238,6 +245,9 @@ def test_serverless_jobs_are_those_of_the_own_application() -> None:
     assert allowed(policies, "iam:PassRole", role, iam__PassedToService="emr-serverless.amazonaws.com")
     assert not allowed(policies, "emr-serverless:StartJobRun", own.replace("ServerlessApplication", "other"))
     assert not allowed(policies, "emr-serverless:UpdateApplication", own)
+    for operation in CALLED["emr-serverless"]:
+        action = "emr-serverless:" + "".join(part.capitalize() for part in operation.split("_"))
+        assert any(allowed(policies, action, resource) for resource in (own, f"{own}/jobruns/1")), action
     without = Stack(CreateServerless="false")
     assert not any(action.startswith("emr-serverless:") for action in actions(without.policies("WorkerRole")))
 
@@ -298,7 +308,7 @@ def test_external_secrets_read_the_platforms_secrets_only() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_no_role_has_a_wildcard_among_its_actions_or_a_resource_without_reason(role: str) -> None:
-    star = {"elasticmapreduce:RunJobFlow", "elasticmapreduce:AddTags", "elasticmapreduce:ListClusters"}
+    star = {"elasticmapreduce:RunJobFlow", "elasticmapreduce:ListClusters"}  # IAM knows no resource for them
     for document in STACK.policies(role):
         for statement in document["Statement"]:
             named = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
