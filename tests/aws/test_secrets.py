@@ -14,13 +14,15 @@ from cryptography.fernet import Fernet
 from kombu.utils.url import parse_url
 from pymysql.connections import Connection as MysqlConnection
 
+from cluster.manifests import needed_secrets
 from tests.aws.template import PATH, Stack
+from tests.helm.rendering import render
 
 KEYS = {
     "airflow-fernet-key": {"fernet-key"},
     "airflow-api-secret-key": {"api-secret-key"},
     "airflow-jwt-secret": {"jwt-secret"},
-    "airflow-metadata": {"connection"},
+    "airflow-metadata": {"connection", "async-connection"},
     "airflow-result-backend": {"connection"},
     "airflow-broker-url": {"connection"},
     "airflow-redis-password": {"password"},
@@ -132,6 +134,10 @@ def test_airflows_database_goes_through_pgbouncer() -> None:
         assert re.search(
             rf"(?m)^{database} = host=postgres\.endpoint\.address port=5432 dbname=airflow pool_size=\d+$", ini
         )
+    # asyncpg's named statements live as long as a session.
+    sessions = sa.make_url(VALUES["airflow-metadata"]["async-connection"])
+    assert (sessions.drivername, sessions.password) == ("postgresql+asyncpg", password)
+    assert re.search(rf"(?m)^{sessions.database} = host=.* dbname=airflow pool_mode=session pool_size=\d+$", ini)
     for line in (
         "auth_type = scram-sha-256",
         "auth_file = /etc/pgbouncer/users.txt",
@@ -164,3 +170,9 @@ def test_the_broker_is_reached_with_tls_and_its_certificate_is_checked() -> None
     assert broker["ssl"]["ssl_cert_reqs"] == ssl.CERT_REQUIRED
     own = parse_url(values(CreateRedis="false")["airflow-broker-url"]["connection"])
     assert (own["transport"], own["hostname"]) == ("redis", "airflow-redis")
+
+
+def test_every_secret_that_the_overlay_asks_for_is_of_the_template() -> None:
+    needed = needed_secrets(render("eks").text)
+    assert needed
+    assert {name: keys for name, keys in needed.items() if not keys <= KEYS.get(name, set())} == {}
