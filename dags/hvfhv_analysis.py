@@ -16,11 +16,13 @@ from airflow.providers.amazon.aws.operators.emr import (
 from airflow.sdk import Asset, Context, Param, PokeReturnValue, TriggerRule, dag, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from taxiway import metrics
 from taxiway.emr import cluster_cost, failure_of_cluster, job_flow
 from taxiway.lake import Lake, LakeError, Publication, open_lake
 from taxiway.plan import Job, PlanError, Step, curate_steps, mart_steps, plan_run, rising_zones_steps
 from taxiway.programs import ProgramsError, settings_for_steps
 from taxiway.settings import settings
+from taxiway.usage import cluster_usage
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,18 @@ MONTH = "{{ ti.xcom_pull(task_ids='plan')[ti.map_index]['month'] }}"
 
 def _log_failure_of_cluster(context: Context) -> None:
     cluster = context["ti"].xcom_pull(task_ids="create_cluster")
-    if failure := failure_of_cluster(open_lake(settings()).session.client("emr"), cluster):
+    if failure := failure_of_cluster(_emr(), cluster):
         log.error(failure)
+
+
+def _count_usage(context: Context) -> None:
+    cluster = context["ti"].xcom_pull(task_ids="create_cluster")
+    with metrics.harmless():
+        metrics.cluster_used(context["dag"].dag_id, cluster_usage(_emr(), cluster))
+
+
+def _emr() -> Any:
+    return open_lake(settings()).session.client("emr")
 
 
 STEPS: dict[str, Any] = {
@@ -137,6 +149,8 @@ def hvfhv_analysis() -> None:
         for publication in publications:
             lake.publish(publication, get_current_context()["run_id"])
             lake.prune(publication["month"])
+        with metrics.harmless():
+            metrics.freshness(lake)
         return [publication["month"] for publication in publications]
 
     @task(
@@ -177,7 +191,9 @@ def hvfhv_analysis() -> None:
         steps=_when_run(lambda lake, ti: rising_zones_steps(lake, _finished_jobs(ti), ti.try_number)),
         **STEPS,
     )
-    terminate_cluster = EmrTerminateJobFlowOperator(task_id="terminate_cluster", job_flow_id=CLUSTER)
+    terminate_cluster = EmrTerminateJobFlowOperator(
+        task_id="terminate_cluster", job_flow_id=CLUSTER, on_success_callback=_count_usage
+    )
 
     jobs >> create_cluster >> analyse.expand(job=jobs) >> rising_zones
     rising_zones >> terminate_cluster.as_teardown(setups=create_cluster, on_failure_fail_dagrun=True)

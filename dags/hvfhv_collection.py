@@ -83,7 +83,7 @@ def hvfhv_collection() -> None:
         """Bring one data set into the lake."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-        from taxiway import catalogue, collection
+        from taxiway import catalogue, collection, metrics
 
         with _final_errors():
             engine = catalogue.open_catalogue()
@@ -91,7 +91,9 @@ def hvfhv_collection() -> None:
             s3 = S3Hook(settings().aws_conn_id).get_conn()
             context = get_current_context()
             again = context["params"]["again"]
-            collection.collect(engine, s3, settings(), dataset, context["run_id"], again=again)
+            collected = collection.collect(engine, s3, settings(), dataset, context["run_id"], again=again)
+        if collected.downloaded:
+            metrics.bytes_collected(metrics.HVFHV, collected.bytes)
 
     @task(outlets=[hvfhv_raw])
     def announce_month() -> Iterator[Metadata]:

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 from pyarrow import types
 
+from taxiway import metrics
 from taxiway.lake import (
     ETA_TRAINING,
     MARKET_SHARE,
@@ -224,6 +225,7 @@ def check_month(lake: Lake, job: Job, finished: Sequence[Job]) -> list[Publicati
         publications.append(
             _publication(later, parameters["inputs"], {RISING_ZONES: location}, {RISING_ZONES: mart.num_rows})
         )
+    metrics.rows_checked(metrics.HVFHV, outputs.rows[TRIPS], outputs.quarantined)  # last: a retry counts no row twice
     if found:
         raise CheckError(" ".join([f"{month} was not published, checks failed ({len(found)}).", *found]))
     return publications

@@ -31,7 +31,8 @@ Prometheus no increase. All series are few and known, so their mappings need no 
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,15 @@ def begin_counters() -> None:
         _count("deadline_missed", dag_id, value=0)
 
 
+@contextmanager
+def harmless() -> Iterator[None]:
+    """Have whatever fails while figures are gathered be a warning: they are not worth a task."""
+    try:
+        yield
+    except Exception:
+        log.warning("Metrics could not be gathered.", exc_info=True)
+
+
 def _count(*name: str, value: float) -> None:
     _send("incr", value, *name)
 
@@ -154,9 +164,7 @@ def _gauge(*name: str, value: float) -> None:
 
 
 def _send(how: str, value: float, *name: str) -> None:
-    try:
+    with harmless():
         from airflow.sdk.observability import stats
 
         getattr(stats, how)(".".join(["taxiway", *(re.sub(r"[^A-Za-z0-9_-]", "_", part) for part in name)]), value)
-    except Exception:  # whatever it is: figures are not worth a task
-        log.warning("The metric %s could not be sent.", ".".join(name), exc_info=True)

@@ -6,7 +6,7 @@ is checked at once: a wrong value is an import error of the DAG whose text is on
 
 import re
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -108,6 +108,28 @@ class Settings(BaseSettings):
         default={"project": "taxiway"}, description="tags of every cluster for cost allocation: key=value,key=value"
     )
 
+    # The platform's own DAGs.
+    platform_dags: bool = Field(
+        default=False, description="have platform_metrics and cost_guard switched on when they first appear"
+    )
+    notifier: dict[str, Any] | None = Field(
+        default=None,
+        description='Airflow notifier for warnings as JSON: {"class": "a.b.Notifier", its arguments}, '
+        "where {{ notice }} stands for the text",
+    )
+    cost_guard_ends: bool = Field(
+        default=False, description="have cost_guard end what no run needs; false only reports it"
+    )
+    cost_guard_grace_minutes: float = Field(
+        default=60, ge=0, le=7 * 24 * 60, description="minutes from its first report until cost_guard ends something"
+    )
+    cost_guard_hours: float = Field(
+        default=24, gt=0, le=31 * 24, description="hours after which even an active run's cluster is reported and ended"
+    )
+    cost_guard_serverless: bool = Field(
+        default=False, description="have cost_guard look at EMR Serverless too, which needs permissions for it"
+    )
+
     @field_validator("emr_worker_types", "emr_subnets", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
@@ -122,6 +144,13 @@ class Settings(BaseSettings):
         if bad := [key for key, separator, _ in pairs if not separator or not key.strip()]:
             raise ValueError(f"{bad[0]!r} is not key=value")
         return {key.strip(): tag.strip() for key, _, tag in pairs}
+
+    @field_validator("notifier")
+    @classmethod
+    def _has_class(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", str(value.get("class"))):
+            raise ValueError('it has no "class", the path of an Airflow notifier')
+        return value
 
     @field_validator("spark_jobs")
     @classmethod

@@ -21,8 +21,9 @@ from laptop.config import POOL
 from taxiway.settings import settings
 
 ROOT = Path(__file__).parents[2]
-DAG_IDS = ["hvfhv_analysis", "hvfhv_collection"]
-TAGS = {"tier:1", "domain:hvfhv"}
+DAG_IDS = ["cost_guard", "hvfhv_analysis", "hvfhv_collection", "platform_metrics"]
+TAGS = {"tier:1", "tier:2", "domain:hvfhv", "domain:platform"}
+OWNERS = {"domain:hvfhv": "data-platform", "domain:platform": "platform"}
 PARSE_BUDGET_S = 0.3
 
 
@@ -56,8 +57,9 @@ def test_a_dag_says_whose_and_what_it_is(dag: Any) -> None:
 
 
 def test_a_task_has_an_owner_and_an_end(dag: Any) -> None:
+    (owner,) = {OWNERS[tag] for tag in dag.tags if tag in OWNERS}
     for task in dag.tasks:
-        assert task.owner == "data-platform", task
+        assert task.owner == owner, task
         assert task.retries > 0, task
         assert task.retry_exponential_backoff, task
         assert task.max_retry_delay, task
@@ -90,6 +92,20 @@ def test_steps_wait_in_the_triggerer_and_within_the_pool(bag: DagBag) -> None:
         assert step.pool == POOL
         assert step.waiter_delay * step.waiter_max_attempts >= settings().emr_step_hours * 3600
         assert step.execution_timeout.total_seconds() > settings().emr_step_hours * 3600
+
+
+def test_a_dag_of_the_platform_is_switched_on_only_where_that_is_said(
+    bag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = ["cost_guard", "platform_metrics"]
+    assert [dag_id for dag_id, dag in bag.dags.items() if dag.is_paused_upon_creation] == ours, "harmless on a laptop"
+    monkeypatch.setenv("TAXIWAY_PLATFORM_DAGS", "true")
+    settings.cache_clear()
+    try:
+        dags = DagBag(ROOT / "dags").dags
+    finally:
+        settings.cache_clear()
+    assert [dag_id for dag_id, dag in dags.items() if dag.is_paused_upon_creation is False] == ours
 
 
 def test_the_analysis_starts_on_what_the_collection_announces(bag: DagBag) -> None:

@@ -1,0 +1,88 @@
+"""Finds, every hour, what costs money on AWS and is needed by no run; ends it after a grace time, where that is on."""
+
+import logging
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from taxiway.settings import settings
+
+log = logging.getLogger(__name__)
+
+
+@dag(
+    schedule="@hourly",
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=not settings().platform_dags,
+    tags=["tier:2", "domain:platform"],
+    default_args={
+        "owner": "platform",
+        "execution_timeout": timedelta(minutes=15),
+        "retries": 2,
+        "retry_delay": timedelta(minutes=1),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=5),
+    },
+    doc_md="""
+### Cost guard
+
+Finds EMR clusters (with `TAXIWAY_COST_GUARD_SERVERLESS` also EMR Serverless applications and job runs) of ours that no
+queued or running DAG run needs, or that are older than `TAXIWAY_COST_GUARD_HOURS`. The last line of defence: a run ends
+its cluster itself, and EMR ends one that is idle.
+
+* **Ours** is what carries the tags `TAXIWAY_COST_TAGS`, `dag_id` and `run_id`. All else is never touched. Deployments
+  that share an AWS account need different cost tags.
+* **It only reports** until `TAXIWAY_COST_GUARD_ENDS` is true: in the log, by the metric `taxiway_cost_guard_found`, and
+  through the Airflow notifier `TAXIWAY_NOTIFIER`. Then it ends what it reported first and finds again after
+  `TAXIWAY_COST_GUARD_GRACE_MINUTES`; the tag `taxiway:orphan-since` of the resource says since when. A cluster that is
+  protected against termination is reported alone.
+* **If it fails**, the task's last line says what AWS refused; the rest was looked at, reported and ended all the same.
+""",
+)
+def cost_guard() -> None:
+    """Look once."""
+
+    @task
+    def look() -> list[str]:
+        """Return a sentence for each thing that no run needs."""
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+
+        from taxiway import metrics
+        from taxiway.cost_guard import guard
+        from taxiway.notices import notify
+        from taxiway.usage import cluster_usage
+
+        context = get_current_context()
+
+        def is_active(dag_id: str, run_id: str) -> bool:
+            # Of a run that Airflow does not know there are none, and an API that does not answer is an error.
+            return context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id], states=["queued", "running"]) > 0
+
+        session = AwsGenericHook(aws_conn_id=settings().aws_conn_id).get_session()
+        findings, faults = guard(session, settings(), is_active)
+        sentences = [finding.sentence for finding in findings]
+        for sentence in sentences:
+            log.warning(sentence)
+        metrics.cost_guard(
+            Counter(finding.resource.kind for finding in findings),
+            Counter(finding.resource.kind for finding in findings if finding.ended),
+        )
+        for finding in findings:
+            if finding.ended and finding.resource.kind == "emr_cluster":  # no tear-down will count it
+                with metrics.harmless():
+                    used = cluster_usage(session.client("emr"), finding.resource.id)
+                    metrics.cluster_used(finding.resource.tags["dag_id"], used)
+        if sentences:
+            notify(settings(), context, " ".join(sentences))
+        if faults:
+            raise AirflowFailException(" ".join(faults))
+        return sentences
+
+    look()
+
+
+cost_guard()
