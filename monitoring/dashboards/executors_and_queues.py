@@ -1,0 +1,226 @@
+"""Do tasks wait, and for what: a worker, a pod, or a slot of a pool?"""
+
+from grafana_foundation_sdk.models import units
+
+from monitoring.dashboards.build import GREEN, ORANGE, RED, Page, Query, label_variable
+from monitoring.dashboards.queries import counted, mean, percentile
+
+STEP = "$__rate_interval"
+POOL = 'pool_name=~"$pool"'
+DAG = 'dag_id=~"$dag"'
+FLOWER = "needs Celery workers and Flower, which the chart starts on a cluster"
+KUBERNETES = "needs the Kubernetes executor, which only a cluster has"
+POOLS = "${airflow}/pools"
+
+page = Page(
+    uid="taxiway-executors",
+    title="Taxiway: executors and queues",
+    description="Do tasks wait, and for what: a worker, a pod, or a slot of a pool?",
+    time="now-6h",
+    variables=[
+        label_variable("dag", "DAG", "airflow_ti_start", "dag_id"),
+        label_variable("pool", "Pool", "airflow_pool_open_slots", "pool_name"),
+    ],
+)
+
+page.row("Now")
+page.stat(
+    "Queued",
+    "Tasks that an executor has taken and not yet started.",
+    Query("sum(airflow_executor_queued_tasks)"),
+    unit=units.Short,
+    steps=((None, GREEN), (32, ORANGE), (64, RED)),
+    graph=True,
+)
+page.stat(
+    "Running",
+    "Tasks that the executors run.",
+    Query("sum(airflow_executor_running_tasks)"),
+    unit=units.Short,
+    graph=True,
+)
+page.stat(
+    "Free places",
+    "Tasks that the executors would still take (core.parallelism less what they have). At 0 everything waits.",
+    Query("sum(airflow_executor_open_slots)"),
+    unit=units.Short,
+    steps=((None, RED), (1, ORANGE), (8, GREEN)),
+    graph=True,
+)
+page.stat(
+    "Starving",
+    "Tasks that are ready and for which their pool has no slot.",
+    Query("sum(airflow_scheduler_tasks_starving)"),
+    unit=units.Short,
+    steps=((None, GREEN), (1, ORANGE)),
+    graph=True,
+)
+page.stat(
+    "Time in queue, 95th percentile",
+    "From queued to running, over the time shown: the executor's share of the wait. Aim: 1 s on Celery, 5 s in a pod.",
+    Query(percentile(0.95, "airflow_task_queued_duration", DAG)),
+    unit=units.Seconds,
+    steps=((None, GREEN), (5, ORANGE), (60, RED)),
+    decimals=1,
+)
+page.stat(
+    "Fullest pool",
+    "Share of the slots that are taken, in the pool that has the fewest left.",
+    Query(
+        f"max(1 - airflow_pool_open_slots{{{POOL}}} / (sum without () (airflow_pool_open_slots{{{POOL}}} + "
+        f"airflow_pool_running_slots{{{POOL}}} + airflow_pool_queued_slots{{{POOL}}} + "
+        f"airflow_pool_deferred_slots{{{POOL}}}) > 0))"
+    ),
+    unit=units.PercentUnit,
+    steps=((None, GREEN), (0.8, ORANGE), (1, RED)),
+    decimals=0,
+)
+
+page.row("Executors")
+page.lines(
+    "Running by executor",
+    "Tasks that each executor runs.",
+    Query("sum by (executor_class_name) (airflow_executor_running_tasks)", "{{executor_class_name}}"),
+    unit=units.Short,
+    stacked=True,
+    size=(8, 8),
+)
+page.lines(
+    "Queued by executor",
+    "Tasks that each executor has taken and not yet started. A hill that does not go down while nothing runs: no "
+    "worker takes tasks, or no node takes pods.",
+    Query("sum by (executor_class_name) (airflow_executor_queued_tasks)", "{{executor_class_name}}"),
+    unit=units.Short,
+    stacked=True,
+    size=(8, 8),
+)
+page.lines(
+    "Free places by executor",
+    "Tasks that each executor would still take.",
+    Query("sum by (executor_class_name) (airflow_executor_open_slots)", "{{executor_class_name}}"),
+    unit=units.Short,
+    size=(8, 8),
+)
+
+page.row("Waiting")
+page.lines(
+    "Time in the queue",
+    "From queued to running: the executor's share of the wait.",
+    Query(mean("airflow_task_queued_duration", DAG, window=STEP), "mean"),
+    Query(percentile(0.95, "airflow_task_queued_duration", DAG, window=STEP), "95th percentile"),
+    unit=units.Seconds,
+    size=(8, 8),
+)
+page.lines(
+    "Time until queued",
+    "From scheduled to queued: waits for a slot of a pool, or for the limits of the DAG.",
+    Query(mean("airflow_task_scheduled_duration", DAG, window=STEP), "mean"),
+    Query(percentile(0.95, "airflow_task_scheduled_duration", DAG, window=STEP), "95th percentile"),
+    unit=units.Seconds,
+    size=(8, 8),
+)
+page.lines(
+    "Tasks by state",
+    "Tasks of the chosen DAGs in each state before the end.",
+    *(Query(f"sum(airflow_ti_{state}{{{DAG}}})", state) for state in ("scheduled", "queued", "running", "deferred")),
+    unit=units.Short,
+    stacked=True,
+    size=(8, 8),
+)
+page.lines(
+    "Queued by DAG",
+    "Which DAG's tasks wait in the queue.",
+    Query(f"sum by (dag_id) (airflow_ti_queued{{{DAG}}}) > 0", "{{dag_id}}"),
+    unit=units.Short,
+    stacked=True,
+)
+page.lines(
+    "Queued by queue",
+    "Celery's queues: a queue that no worker listens to grows and never shrinks.",
+    Query(f"sum by (queue) (airflow_ti_queued{{{DAG}}})", "{{queue}}"),
+    unit=units.Short,
+    stacked=True,
+)
+
+page.row("Pools")
+page.table(
+    "Pools",
+    "Slots of each pool now. Deferred tasks count only in pools that say so, as emr_steps does.",
+    Query(f"max by (pool_name) (airflow_pool_running_slots{{{POOL}}})", "Running"),
+    Query(f"max by (pool_name) (airflow_pool_queued_slots{{{POOL}}})", "Queued"),
+    Query(f"max by (pool_name) (airflow_pool_scheduled_slots{{{POOL}}})", "Scheduled"),
+    Query(f"max by (pool_name) (airflow_pool_deferred_slots{{{POOL}}})", "Deferred"),
+    Query(f"max by (pool_name) (airflow_pool_open_slots{{{POOL}}})", "Open"),
+    Query(f"max by (pool_name) (airflow_pool_starving_tasks{{{POOL}}})", "Starving"),
+    labels={"pool_name": "Pool"},
+    unit=units.Short,
+    links={"Pool": ("Pools in Airflow", POOLS)},
+    colours={"Open": ((None, RED), (1, GREEN)), "Starving": ((None, GREEN), (1, ORANGE))},
+    size=(12, 8),
+)
+page.lines(
+    "Open slots",
+    "Slots that are left in each pool. At 0 its tasks wait.",
+    Query(f"min by (pool_name) (airflow_pool_open_slots{{{POOL}}})", "{{pool_name}}"),
+    unit=units.Short,
+)
+
+page.row("Celery")
+page.bars(
+    "Could not be handed to Celery",
+    "Tasks that the broker did not take in time, or refused: look at Redis.",
+    Query(counted("airflow_celery_task_timeout_error", window=STEP), "timed out"),
+    Query(counted("airflow_celery_execute_command_failure", window=STEP), "refused"),
+    unit=units.Short,
+    size=(8, 8),
+    unseen="sent only by the Celery executor, and only when it goes wrong",
+)
+page.lines(
+    "Workers",
+    "Celery workers that Flower sees.",
+    Query("sum(flower_worker_online)", "online"),
+    unit=units.Short,
+    size=(8, 8),
+    unseen=FLOWER,
+)
+page.lines(
+    "Tasks on the workers",
+    "Tasks that each worker runs, and those that it has taken from the broker and holds back.",
+    Query("sum by (worker) (flower_worker_number_of_currently_executing_tasks)", "running, {{worker}}"),
+    Query("sum by (worker) (flower_worker_prefetched_tasks)", "held back, {{worker}}"),
+    unit=units.Short,
+    size=(8, 8),
+    unseen=FLOWER,
+)
+
+page.row("Kubernetes executor")
+page.lines(
+    "Time to create a pod",
+    "How long Kubernetes' API takes to accept a task's pod (not until it runs).",
+    Query(mean("airflow_kubernetes_executor_pod_creation", window=STEP), "mean"),
+    Query(percentile(0.95, "airflow_kubernetes_executor_pod_creation", window=STEP), "95th percentile"),
+    unit=units.Seconds,
+    size=(8, 8),
+    unseen=KUBERNETES,
+)
+page.bars(
+    "Pods made and deleted",
+    "Requests of the executor for pods of tasks.",
+    Query(counted("airflow_kubernetes_executor_pod_creation_status", by="status", window=STEP), "created: {{status}}"),
+    Query(counted("airflow_kubernetes_executor_pod_deletion_status", by="status", window=STEP), "deleted: {{status}}"),
+    unit=units.Short,
+    size=(8, 8),
+    unseen=KUBERNETES,
+)
+page.lines(
+    "Task pods that wait",
+    "Pods that nobody owns (the executor's) and that no node has taken, or whose image is being pulled.",
+    Query(
+        'sum by (namespace) (kube_pod_status_phase{phase="Pending"} '
+        'and on (namespace, pod) kube_pod_info{created_by_kind=~"|<none>"})',
+        "{{namespace}}",
+    ),
+    unit=units.Short,
+    size=(8, 8),
+    unseen="needs kube-state-metrics, which only a cluster has",
+)
