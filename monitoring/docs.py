@@ -1,0 +1,54 @@
+"""Writes ``docs/metrics.md`` from the table of metrics: ``python -m monitoring.docs``."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from monitoring.catalogue import ROOT, Catalogue, Use, read, uses
+
+PAGE = ROOT / "docs" / "metrics.md"
+HEAD = """# Metrics
+
+Written by `python -m monitoring.docs` from `helm/monitoring/metrics.yaml`, the dashboards and the rules; do not edit.
+
+Airflow's processes and our tasks send them by StatsD to the exporter beside Airflow; Prometheus scrapes that. The names
+and labels hold for the settings and mappings of `helm/airflow/base.yaml`, where `tests/monitoring` tries every line. A
+histogram's series are `…_bucket`, `…_sum` and `…_count`. *Used by* names dashboards (with the panel), alerts and rules.
+"""
+SECTIONS = {"airflow_": "Airflow's", "taxiway_": "Ours"}
+
+
+def render(catalogue: Catalogue, found: Iterable[Use]) -> str:
+    """Return the page."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for use in found:
+        metric = catalogue.of(use.series)
+        if metric and use.place not in places[metric.name]:
+            places[metric.name].append(use.place)
+    lines = [HEAD]
+    for prefix, title in SECTIONS.items():
+        lines += [
+            f"## {title}",
+            "",
+            "| metric | type | labels | unit | meaning | used by |",
+            "|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| `{metric.name}` | {metric.type} | {', '.join(metric.labels)} | {metric.unit} | {metric.meaning} | "
+            f"{'; '.join(places[metric.name])} |"
+            for metric in catalogue.metrics
+            if metric.name.startswith(prefix)
+        ]
+        lines.append("")
+    lines += ["## As they are sent", "", "| metric | a line |", "|---|---|"]
+    # A bar would end the cell, even in code.
+    lines += [f"| `{metric.name}` | `{metric.example.replace('|', chr(92) + '|')}` |" for metric in catalogue.metrics]
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(render(read(), uses()))
+
+
+if __name__ == "__main__":
+    main()
