@@ -53,9 +53,11 @@ build() { # name of the tool, flags of go
   source=$(cd / && go mod download -json "${module[$tool]}@${version[$tool]}" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p') || return
   [ -n "$source" ] || { echo "go mod download does not say where ${module[$tool]} is." >&2; return 1; }
   if [ "$tool" = alertmanager ]; then
-    echo "Built without its web page." >"$scratch/index.html"
-    echo "{\"Replace\": {\"$source/ui/app/dist/index.html\": \"$scratch/index.html\"}}" >"$scratch/overlay.json"
-    set -- "$@" -overlay "$scratch/overlay.json"
+    cp -r "$source" "$scratch/$tool"
+    source=$scratch/$tool
+    chmod -R u+w "$source"
+    mkdir -p "$source/ui/app/dist"
+    echo "Built without its web page." >"$source/ui/app/dist/index.html"
   fi
   (cd "$source" && go build "$@" -tags "${tags[$tool]:-}" -o "$bin/$tool" "./${package[$tool]#"${module[$tool]}/"}")
 }
