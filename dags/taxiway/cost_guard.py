@@ -79,13 +79,17 @@ def emr_clusters(session: Any, settings: Settings) -> Iterator[Resource]:
                     started=cluster["Status"]["Timeline"]["CreationDateTime"],
                     locked="it is protected against termination" if cluster.get("TerminationProtected") else "",
                     tag=partial(_tag_cluster, emr, cluster["Id"]),
-                    untag=lambda name, id=cluster["Id"]: emr.remove_tags(ResourceId=id, TagKeys=[name]),  # noqa: A006
+                    untag=partial(_untag_cluster, emr, cluster["Id"]),
                     end=partial(emr.terminate_job_flows, JobFlowIds=[cluster["Id"]]),
                 )
 
 
 def _tag_cluster(emr: Any, cluster: str, tags: Mapping[str, str]) -> None:
     emr.add_tags(ResourceId=cluster, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+
+
+def _untag_cluster(emr: Any, cluster: str, name: str) -> None:
+    emr.remove_tags(ResourceId=cluster, TagKeys=[name])
 
 
 def serverless_applications(session: Any, settings: Settings) -> Iterator[Resource]:
