@@ -79,6 +79,8 @@ def running(
 ) -> Iterator[Prometheus]:
     """Start a Prometheus that scrapes ``targets`` (job → addresses, host:port), and end it afterwards.
 
+    It has scraped each of them once when it is handed out.
+
     Args:
         folder: empty; for its configuration, data and log.
         targets: what to scrape.
@@ -86,7 +88,7 @@ def running(
         rules: rule files.
 
     Raises:
-        PrometheusError: there is no Prometheus, or it does not start.
+        PrometheusError: there is no Prometheus, it does not start, or a target does not answer.
     """
     if not PROGRAM.exists():
         raise PrometheusError(f"There is no {PROGRAM.name} in {PROGRAM.parent}: run helm/tools/install.sh prometheus.")
@@ -116,7 +118,9 @@ def running(
         )
         try:
             _wait(process, f"http://{address}", log)
-            yield Prometheus(f"http://{address}")
+            server = Prometheus(f"http://{address}")
+            _wait_for_targets(server, sum(map(len, targets.values())))
+            yield server
         finally:
             process.terminate()
             try:
@@ -136,6 +140,14 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
             time.sleep(0.1)
     last = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
     raise PrometheusError(f"Prometheus does not start: {' '.join(last) or 'it says nothing'}")
+
+
+def _wait_for_targets(server: Prometheus, wanted: int) -> None:
+    end = time.monotonic() + 30  # it takes up its targets some seconds after it is ready
+    while len(server.query("up == 1")) < wanted:
+        if time.monotonic() > end:
+            raise PrometheusError(f"Prometheus reaches {len(server.query('up == 1'))} of {wanted} targets.")
+        time.sleep(0.1)
 
 
 def _point(pair: Sequence[Any]) -> tuple[float, float]:

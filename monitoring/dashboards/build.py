@@ -7,7 +7,7 @@ two steps.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
@@ -47,12 +47,14 @@ class Query:
 
     ``name`` is the series' legend, or in a table the column's title. ``zero`` says that a series which is not there
     means "it never happened", and not "nobody knows": the panel then shows 0 as long as the exporter is there.
+    ``unseen`` is why a run of the main job on one machine gives it no data; tests hold it against such a run.
     """
 
     expr: str
     name: str = ""
     zero: bool = False
     unit: str = ""  # in a table: the column's, if it is not the panel's
+    unseen: str = ""
 
     @property
     def shown(self) -> str:
@@ -69,7 +71,7 @@ class Page:
     description: str
     time: str
     variables: list[Builder[model.VariableModel]]
-    unseen: dict[str, str] = field(default_factory=dict)  # panel → why a run of the main job gives it no data
+    queries: dict[str, list[Query]] = field(default_factory=dict)  # by the panel's title
     _panels: list[tuple[Any, int, int]] = field(default_factory=list)
 
     def row(self, title: str) -> Self:
@@ -250,8 +252,9 @@ class Page:
             else:
                 target.legend_format(query.name or "__auto")
             panel.with_target(target)
-        if unseen:
-            self.unseen[title] = unseen
+        if title in self.queries:
+            raise ValueError(f"{self.title} has two panels {title!r}: give one another title.")
+        self.queries[title] = [replace(query, unseen=query.unseen or unseen) for query in queries]
         self._panels.append((panel, width, height))
         return self
 

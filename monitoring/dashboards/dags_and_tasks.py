@@ -79,7 +79,7 @@ page.table(
     "A line for each DAG, for the time shown. "
     "Wait to start: from when a run was queued until its first task started. The link leads to the DAG in Airflow.",
     Query(counted("airflow_dagrun_duration_count", DAG, by="dag_id"), "Succeeded"),
-    Query(counted("airflow_dagrun_failed_count", DAG, by="dag_id"), "Failed"),
+    Query(counted("airflow_dagrun_failed_count", DAG, by="dag_id"), "Failed", unseen=RUNS_FAILED),
     Query(
         share(
             increase("airflow_dagrun_duration_count", DAG, by="dag_id"),
@@ -103,7 +103,7 @@ page.bars(
     "Runs by result",
     "Runs that ended in each step of time.",
     Query(counted("airflow_dagrun_duration_count", DAG, window=STEP), "success"),
-    Query(counted("airflow_dagrun_failed_count", DAG, window=STEP), "failed"),
+    Query(counted("airflow_dagrun_failed_count", DAG, window=STEP), "failed", unseen=RUNS_FAILED),
     unit=units.Short,
     size=(8, 8),
 )
@@ -141,7 +141,7 @@ page.bars(
 )
 page.lines(
     "Duration of tasks",
-    "90th percentile of how long the tries of each task ran that ended in each step of time.",
+    "How long the tries of each task ran that ended in each step of time (90th percentile).",
     Query(percentile(0.9, "airflow_task_duration", *TASK, by="dag_id, task_id", window=STEP), "{{dag_id}} {{task_id}}"),
     unit=units.Seconds,
 )
@@ -165,8 +165,8 @@ page.table(
     ),
     Query(mean("airflow_task_queued_duration", *TASK, by="dag_id, task_id"), "Mean in queue", unit=units.Seconds),
     Query(counted("airflow_ti_finish", *TASK, SUCCESS, by="dag_id, task_id"), "Succeeded"),
-    Query(counted("airflow_ti_finish", *TASK, FAILED, by="dag_id, task_id"), "Failed"),
-    Query(counted("airflow_ti_finish", *TASK, RETRY, by="dag_id, task_id"), "Retries"),
+    Query(counted("airflow_ti_finish", *TASK, FAILED, by="dag_id, task_id"), "Failed", unseen=TASKS_FAILED),
+    Query(counted("airflow_ti_finish", *TASK, RETRY, by="dag_id, task_id"), "Retries", unseen=TRIES_FAILED),
     labels={"dag_id": "DAG", "task_id": "Task"},
     unit=units.Short,
     links={"DAG": ("Open in Airflow", DAG_PAGE), "Task": ("Open in Airflow", TASK_PAGE)},

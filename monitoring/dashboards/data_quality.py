@@ -83,7 +83,7 @@ page.bars(
     unit=units.Short,
 )
 page.lines(
-    "Share quarantined",
+    "Share quarantined in six hours",
     "Quarantined rows as a share of those checked in the six hours before. A jump means that the source changed.",
     Query(part_quarantined("dataset", "6h"), "{{dataset}}"),
     unit=units.PercentUnit,

@@ -57,7 +57,7 @@ page.stat(
 
 page.row("Over time")
 page.lines(
-    "Delivery lag",
+    "Delivery lag over time",
     "How long ago the code here and the remote branch were last known to be the same. Aim: a push runs within 15 s.",
     Query("max(taxiway_delivery_lag_seconds)", "lag"),
     unit=units.Seconds,
@@ -72,7 +72,7 @@ page.lines(
     unseen=NOT_GIT,
 )
 page.lines(
-    "Import errors",
+    "Import errors over time",
     "A step up at a delivery names the commit that broke a DAG file.",
     Query("max(airflow_dag_processing_import_errors)", "files"),
     unit=units.Short,
@@ -96,7 +96,7 @@ page.lines(
 page.row("git-sync and changed DAGs")
 page.bars(
     "Syncs",
-    "git-sync's rounds by result, of all pods. An error: the remote cannot be reached, or refuses the credentials.",
+    "Rounds of git-sync by result, of all pods. An error: the remote cannot be reached, or refuses the credentials.",
     Query(counted("git_sync_count_total", by="status", window=STEP), "{{status}}"),
     unit=units.Short,
     size=(8, 8),

@@ -64,16 +64,12 @@ page.stat(
     decimals=1,
 )
 page.stat(
-    "Fullest pool",
-    "Share of the slots that are taken, in the pool that has the fewest left.",
-    Query(
-        f"max(1 - airflow_pool_open_slots{{{POOL}}} / (sum without () (airflow_pool_open_slots{{{POOL}}} + "
-        f"airflow_pool_running_slots{{{POOL}}} + airflow_pool_queued_slots{{{POOL}}} + "
-        f"airflow_pool_deferred_slots{{{POOL}}}) > 0))"
-    ),
-    unit=units.PercentUnit,
-    steps=((None, GREEN), (0.8, ORANGE), (1, RED)),
-    decimals=0,
+    "Fewest open slots",
+    "Slots that are left in the pool that has the fewest. At 0 its tasks wait.",
+    Query(f"min(airflow_pool_open_slots{{{POOL}}})"),
+    unit=units.Short,
+    steps=((None, RED), (1, ORANGE), (3, GREEN)),
+    graph=True,
 )
 
 page.row("Executors")

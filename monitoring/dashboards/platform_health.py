@@ -7,6 +7,7 @@ from monitoring.dashboards.queries import counted, mean, per_second, percentile
 
 STEP = "$__rate_interval"
 CLUSTER_ONLY = "needs kube-state-metrics, which only a cluster has"
+REFUSED = "the exporter counts it only once it happened"
 SEEN_WHEN_WRONG = "Airflow sends it only when it goes wrong"
 
 page = Page(
@@ -147,10 +148,10 @@ page.lines(
 )
 page.lines(
     "Lines refused or not mapped",
-    "Samples and lines that the exporter could not read or that clash with another type of the same name, and samples "
-    "whose name no mapping knows: those become metrics without labels.",
-    Query(per_second("statsd_exporter_sample_errors_total"), "not readable"),
-    Query(per_second("statsd_exporter_events_conflict_total"), "clash"),
+    "Lines that the exporter could not read, samples that clash with another type of the same name, and samples whose "
+    "name no mapping has: these keep the name and the labels that Airflow sent.",
+    Query(per_second("statsd_exporter_sample_errors_total"), "not readable", zero=True, unseen=REFUSED),
+    Query(per_second("statsd_exporter_events_conflict_total"), "clash", zero=True, unseen=REFUSED),
     Query(per_second("statsd_exporter_events_unmapped_total"), "not mapped"),
     unit="cps",
     size=(8, 8),

@@ -27,10 +27,10 @@ def mean(timer: str, *matchers: str, by: str = "", window: str = "$__range") -> 
     return f"{total} / ({increase(f'{timer}_count', *matchers, by=by, window=window)} > 0)"
 
 
-def percentile(share: float, timer: str, *matchers: str, by: str = "", window: str = "$__range") -> str:
+def percentile(part: float, timer: str, *matchers: str, by: str = "", window: str = "$__range") -> str:
     """Return a percentile of what a timer measured in a window; nothing where it measured nothing."""
     labels = f"le, {by}" if by else "le"
-    return f"histogram_quantile({share}, {increase(f'{timer}_bucket', *matchers, by=labels, window=window)}) >= 0"
+    return f"histogram_quantile({part}, {increase(f'{timer}_bucket', *matchers, by=labels, window=window)}) >= 0"
 
 
 def per_second(metric: str, *matchers: str, by: str = "", window: str = "$__rate_interval") -> str:
