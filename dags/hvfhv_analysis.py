@@ -17,6 +17,7 @@ from airflow.sdk import Asset, Context, Param, PokeReturnValue, TriggerRule, dag
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from taxiway import metrics
+from taxiway.deadlines import done_within
 from taxiway.emr import cluster_cost, failure_of_cluster, job_flow
 from taxiway.lake import Lake, LakeError, Publication, open_lake
 from taxiway.plan import Job, PlanError, Step, curate_steps, mart_steps, plan_run, rising_zones_steps
@@ -61,6 +62,7 @@ STEPS: dict[str, Any] = {
     schedule=[Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")],
     catchup=False,
     max_active_runs=1,  # a month is never analysed twice at once; events that arrive meanwhile start one next run
+    deadline=done_within(settings().months_wait_h + 24),
     tags=["tier:1", "domain:hvfhv"],
     params={
         "months": Param(

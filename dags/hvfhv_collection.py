@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import Asset, CronDataIntervalTimetable, Metadata, Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from taxiway.deadlines import done_within
 from taxiway.settings import settings
 
 hvfhv_raw = Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")
@@ -18,6 +19,7 @@ hvfhv_raw = Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")
     start_date=datetime.strptime(settings().first_month, "%Y-%m").replace(tzinfo=UTC),
     catchup=settings().catchup,
     max_active_runs=4,
+    deadline=done_within(24),
     tags=["tier:1", "domain:hvfhv"],
     params={
         "month": Param(

@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     platform_dags: bool = Field(
         default=False, description="have platform_metrics and cost_guard switched on when they first appear"
     )
+    deadlines: bool = Field(
+        default=False, description="give runs of the main DAGs a deadline; airflow dags test cannot run such a DAG"
+    )
     notifier: dict[str, Any] | None = Field(
         default=None,
         description='Airflow notifier for warnings as JSON: {"class": "a.b.Notifier", its arguments}, '

@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
+from airflow.utils.state import DagRunState
 from botocore.stub import Stubber
 
 from taxiway.cost_guard import (
@@ -315,7 +316,7 @@ def test_what_the_deployment_has_not_is_not_looked_for() -> None:
 # ── The DAG ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def run_of(state: str) -> str:
+def run_of(state: DagRunState) -> str:
     """Put a run of the analysis into Airflow's database; return its id."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
@@ -361,7 +362,7 @@ def test_the_dag_asks_airflow_which_runs_are_active(
     )
     monkeypatch.setenv("TAXIWAY_COST_GUARD_ENDS", "true")
     monkeypatch.setenv("TAXIWAY_COST_GUARD_GRACE_MINUTES", "0")
-    clusters = {state: start(emr, run_of(state)) for state in ("queued", "running", "success", "failed")}
+    clusters = {str(state): start(emr, run_of(state)) for state in DagRunState}
     clusters["unknown"] = start(emr, "of nobody")
     settings.cache_clear()
     try:

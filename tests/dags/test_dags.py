@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from docs.generate_dags_md import PAGE, render
 from laptop.config import POOL
-from taxiway.settings import settings
+from taxiway.settings import Settings, settings
 
 ROOT = Path(__file__).parents[2]
 DAG_IDS = ["cost_guard", "hvfhv_analysis", "hvfhv_collection", "platform_metrics"]
@@ -108,6 +109,23 @@ def test_a_dag_of_the_platform_is_switched_on_only_where_that_is_said(
     assert [dag_id for dag_id, dag in dags.items() if dag.is_paused_upon_creation is False] == ours
 
 
+def test_a_run_of_a_tier_1_dag_has_a_deadline_after_all_that_it_may_wait_for(
+    bag: DagBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not any(dag.deadline for dag in bag.dags.values()), "only where that is said"
+    monkeypatch.setenv("TAXIWAY_DEADLINES", "true")
+    settings.cache_clear()
+    try:
+        dags = DagBag(ROOT / "dags").dags
+    finally:
+        settings.cache_clear()
+    with_deadline = {dag_id: dag.deadline for dag_id, dag in dags.items() if dag.deadline}
+
+    assert set(with_deadline) == {dag_id for dag_id, dag in bag.dags.items() if "tier:1" in dag.tags}
+    (analysis,) = with_deadline["hvfhv_analysis"]
+    assert analysis.interval > timedelta(hours=Settings().months_wait_h + Settings().emr_step_hours)
+
+
 def test_the_analysis_starts_on_what_the_collection_announces(bag: DagBag) -> None:
     (asset,) = bag.dags["hvfhv_analysis"].schedule
     assert bag.dags["hvfhv_collection"].get_task("announce_month").outlets == [asset]
@@ -166,8 +184,8 @@ def test_on_a_laptop_no_task_asks_for_an_executor(bag: DagBag) -> None:
     assert errors == []
     assert set(found) == {task for dag in bag.dags.values() for task in dag.task_ids}
     assert set(found.values()) == {None}
-    text = json.dumps([DagSerialization.to_dict(dag) for dag in bag.dags.values()])
-    assert '"executor"' not in text, "where none is set, nothing of it is in the DAG"
+    text = json.dumps([DagSerialization.to_dict(dag)["dag"]["tasks"] for dag in bag.dags.values()])
+    assert '"executor"' not in text, "where none is set, nothing of it is in a task"
 
 
 def test_the_report_runs_in_a_pod_of_its_own_where_there_are_pods() -> None:
