@@ -33,6 +33,7 @@ class Metric:
         origin: its name in Airflow's own list of metrics; None where that lacks it, or the metric is ours.
         example: a line as it is sent.
         value: what the exporter shows of the example.
+        silent: why the installed Airflow never sends it; empty for what it sends.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Metric:
     example: str
     value: float
     origin: str | None = None
+    silent: str = ""
 
     @property
     def series(self) -> frozenset[str]:
@@ -115,7 +117,7 @@ def _metric(entry: dict[str, Any]) -> Metric:
     wanted = {"name", "type", "labels", "unit", "meaning", "example"}
     if missing := sorted(wanted - entry.keys()):
         raise CatalogueError(f"{name} in metrics.yaml lacks {', '.join(missing)}.")
-    if other := sorted(entry.keys() - wanted - {"from", "value"}):
+    if other := sorted(entry.keys() - wanted - {"from", "value", "silent"}):
         raise CatalogueError(f"{name} in metrics.yaml has {', '.join(other)}, which nobody reads: remove it.")
     if entry["type"] not in TYPES:
         raise CatalogueError(f"{name} in metrics.yaml is a {entry['type']}: it must be one of {', '.join(TYPES)}.")
@@ -132,6 +134,7 @@ def _metric(entry: dict[str, Any]) -> Metric:
         entry["example"],
         float(entry.get("value", value)),
         entry.get("from"),
+        entry.get("silent", ""),
     )
 
 
@@ -141,12 +144,14 @@ def uses(folder: Path = FOLDER) -> list[Use]:
 
 
 def complaints(catalogue: Catalogue, found: Iterable[Use]) -> list[str]:
-    """Say of each use whose metric is not in the table, or lacks a label that it names."""
+    """Say of each use whose metric is not in the table, is never sent, or lacks a label that it names."""
     said = []
     for use in found:
         metric = catalogue.of(use.series)
         if metric is None:
             said.append(f"{use.place} uses {use.series}, which is in no line of helm/monitoring/metrics.yaml.")
+        elif metric.silent:
+            said.append(f"{use.place} uses {use.series}, which is never sent. {metric.silent}")
         else:
             more = {"le"} if use.series.endswith("_bucket") else set()
             if lacking := sorted(use.labels - set(metric.labels) - more - _FROM_SCRAPE):

@@ -34,7 +34,7 @@ def render(catalogue: Catalogue, found: Iterable[Use]) -> str:
         ]
         lines += [
             f"| `{metric.name}` | {metric.type} | {', '.join(metric.labels)} | {metric.unit} | {metric.meaning} | "
-            f"{'; '.join(places[metric.name])} |"
+            f"{'; '.join(places[metric.name]) or (f'never sent. {metric.silent}' if metric.silent else '')} |"
             for metric in catalogue.metrics
             if metric.name.startswith(prefix)
         ]

@@ -111,6 +111,14 @@ def test_every_name_in_airflows_own_code_is_in_the_table():
     assert {each for each in said if not any(re.fullmatch(each, name) for name in names)} == set()
 
 
+def test_what_airflow_never_sends_is_sent_by_no_call():
+    """Else it could be used; that of the queue is sent by code that no executor runs."""
+    said = set().union(*map(named_in, airflow().rglob("*.py")))
+    silent = {metric.origin for metric in TABLE.metrics if metric.silent} - {"task.queued_duration"}
+    assert silent
+    assert {name for name in silent if any(re.fullmatch(each, name) for each in said)} == set()
+
+
 def test_each_example_becomes_its_metric_once_in_its_unit(examples):
     assert contract.of_examples(examples, TABLE) == []
     assert contract.of_page(examples, TABLE) == []
@@ -131,6 +139,9 @@ def test_the_real_run_is_one_of_our_dags(run):
     tasks = {dict(each.labels)["task_id"] for each in run.sent if each.name == "airflow_ti_finish"}
     assert any("." in task for task in tasks), "a task in a group has its real name"
     assert {"airflow_dagrun_duration_count", "airflow_triggers_running", "airflow_pool_open_slots"} <= {
+        each.name for each in run.sent
+    }
+    assert not {series for metric in TABLE.metrics if metric.silent for series in metric.series} & {
         each.name for each in run.sent
     }
     ours = {each.name for each in run.sent if each.name.startswith("taxiway_")}
@@ -295,6 +306,7 @@ def test_the_charts_own_mappings_break_the_contract(page_of):
         ('airflow_pool_open_slots{pool="x"}', "uses pool of airflow_pool_open_slots"),
         ("sum by (pool) (airflow_pool_open_slots)", "uses pool of airflow_pool_open_slots"),
         ("airflow_task_duration", "uses airflow_task_duration, which is in no line"),
+        ("airflow_task_queued_duration_sum", "uses airflow_task_queued_duration_sum, which is never sent"),
         ('airflow_task_duration_sum{le="1"}', "uses le of airflow_task_duration_sum"),
     ],
 )
