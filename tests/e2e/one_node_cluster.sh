@@ -15,6 +15,10 @@ helm/tools/install.sh >&2 || true # a tool that cannot be built skips its tests
 "$folder/base-images" python debian >&2
 docker build --quiet --file tests/e2e/base_image/Dockerfile --build-arg BASE_IMAGE=python:3.11-slim-bookworm \
   --tag taxiway/airflow-base:local . >&2
+exporter=apache/airflow:airflow-pgbouncer-exporter-2025.03.05-0.18.0
+docker build --quiet --file tests/e2e/pgbouncer_exporter/Dockerfile --build-arg BASE_IMAGE=python:3.11-slim-bookworm \
+  --tag "$exporter" . >&2
+"$folder/load-image" "$exporter" >&2
 
 chart=${CHART:-$HOME/.cache/taxiway/airflow-1.22.0.tgz}
 if [ -f "$chart" ]; then
