@@ -19,7 +19,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE, GREY = "green", "yellow", "orange", "red", "blue", "purple", "text"
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
-EXPORTER_IS_THERE = "0 * count(statsd_exporter_build_info)"
+ALIVE = "count(statsd_exporter_build_info)"
 
 # One colour for one meaning on every page. The names are those of the series.
 COLOURS = {
@@ -45,21 +45,22 @@ Steps = Sequence[tuple[float | None, str]]
 class Query:
     """One PromQL expression of a panel.
 
-    ``name`` is the series' legend, or in a table the column's title. ``zero`` says that a series which is not there
-    means "it never happened", and not "nobody knows": the panel then shows 0 as long as the exporter is there.
+    ``name`` is the series' legend, or in a table the column's title. A series that is not there may mean "it never
+    happened", and not "nobody knows": then the panel shows 0 wherever ``zero`` has a series, such as :data:`ALIVE`
+    while the exporter is there.
     ``unseen`` is why a run of the main job on one machine gives it no data; tests hold it against such a run.
     """
 
     expr: str
     name: str = ""
-    zero: bool = False
+    zero: str = ""
     unit: str = ""  # in a table: the column's, if it is not the panel's
     unseen: str = ""
 
     @property
     def shown(self) -> str:
         """Return the expression as it stands in the panel."""
-        return f"({self.expr}) or {EXPORTER_IS_THERE}" if self.zero else self.expr
+        return f"({self.expr}) or 0 * {self.zero}" if self.zero else self.expr
 
 
 @dataclass
@@ -204,7 +205,7 @@ class Page:
                     id_val="organize",
                     options={
                         "excludeByName": {"Time": True},
-                        "indexByName": {name: place for place, name in enumerate([*labels, *names])},
+                        "indexByName": {name: place for place, name in enumerate(dict.fromkeys([*labels, *names]))},
                         "renameByName": names,
                     },
                 ),

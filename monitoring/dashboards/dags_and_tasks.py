@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.models import units
 
-from monitoring.dashboards.build import GREEN, ORANGE, RED, Page, Query, label_variable
+from monitoring.dashboards.build import ALIVE, GREEN, ORANGE, RED, Page, Query, label_variable
 from monitoring.dashboards.queries import counted, increase, mean, percentile, share
 
 STEP = "$__rate_interval"
@@ -15,6 +15,8 @@ TASK_PAGE = "${airflow}/dags/${__data.fields.DAG}/tasks/${__value.text}"
 RUNS_FAILED = "sent only when a run fails; none of the main job's did"
 TRIES_FAILED = "sent only when a try fails; none of the main job's did"
 TASKS_FAILED = "sent only when a task fails; none of the main job's did"
+RUNS = increase("airflow_dagrun_duration_count", DAG, by="dag_id")
+TRIES = increase("airflow_ti_finish", *TASK, by="dag_id, task_id")
 
 page = Page(
     uid="taxiway-dags",
@@ -39,13 +41,13 @@ page.stat(
 page.stat(
     "Finished runs",
     "Runs of the chosen DAGs that succeeded.",
-    Query(counted("airflow_dagrun_duration_count", DAG), zero=True),
+    Query(counted("airflow_dagrun_duration_count", DAG), zero=ALIVE),
     unit=units.Short,
 )
 page.stat(
     "Failed runs",
     "Runs of the chosen DAGs that failed.",
-    Query(counted("airflow_dagrun_failed_count", DAG), zero=True),
+    Query(counted("airflow_dagrun_failed_count", DAG), zero=ALIVE),
     unit=units.Short,
     steps=((None, GREEN), (1, RED)),
     unseen=RUNS_FAILED,
@@ -61,7 +63,7 @@ page.stat(
 page.stat(
     "Retries",
     "Tries of tasks that failed and are to be tried again.",
-    Query(counted("airflow_ti_finish", *TASK, RETRY), zero=True),
+    Query(counted("airflow_ti_finish", *TASK, RETRY), zero=ALIVE),
     unit=units.Short,
     steps=((None, GREEN), (1, ORANGE)),
     unseen=TRIES_FAILED,
@@ -69,17 +71,18 @@ page.stat(
 page.stat(
     "Failed tasks",
     "Tasks that failed for good, all tries used.",
-    Query(counted("airflow_ti_finish", *TASK, FAILED), zero=True),
+    Query(counted("airflow_ti_finish", *TASK, FAILED), zero=ALIVE),
     unit=units.Short,
     steps=((None, GREEN), (1, RED)),
     unseen=TASKS_FAILED,
 )
 page.table(
     "DAGs",
-    "A line for each DAG, for the time shown. "
-    "Wait to start: from when a run was queued until its first task started. The link leads to the DAG in Airflow.",
+    "A line for each DAG, for the time shown. Means are exact; percentiles are interpolated between the bounds of a "
+    "histogram, and rough for a few runs. Wait to start: from when a run was queued until its first task started. The "
+    "link leads to the DAG in Airflow.",
     Query(counted("airflow_dagrun_duration_count", DAG, by="dag_id"), "Succeeded"),
-    Query(counted("airflow_dagrun_failed_count", DAG, by="dag_id"), "Failed", unseen=RUNS_FAILED),
+    Query(counted("airflow_dagrun_failed_count", DAG, by="dag_id"), "Failed", zero=RUNS, unseen=RUNS_FAILED),
     Query(
         share(
             increase("airflow_dagrun_duration_count", DAG, by="dag_id"),
@@ -146,27 +149,28 @@ page.lines(
     unit=units.Seconds,
 )
 page.lines(
-    "Time in the queue",
-    "From queued to running: the executor's share of the wait. Aim: 1 s on Celery, 5 s in a pod of its own.",
-    Query(mean("airflow_task_queued_duration", *TASK, window=STEP), "mean"),
-    Query(percentile(0.95, "airflow_task_queued_duration", *TASK, window=STEP), "95th percentile"),
+    "Wait for the first task",
+    "From when a run was queued until its first task started (mean): the share of scheduler and executor in the time "
+    "that people wait. Airflow 3 sends no such figure for every task.",
+    Query(mean("airflow_dagrun_first_task_start_delay", DAG, by="dag_id", window=STEP), "{{dag_id}}"),
     unit=units.Seconds,
-    steps=((None, "transparent"), (5, ORANGE)),
+    steps=((None, "transparent"), (10, ORANGE)),
 )
 page.table(
     "Tasks",
-    "A line for each task, for the time shown; the slowest on top. Means are exact; the median and percentiles "
-    "are interpolated between the bounds of a histogram. The link leads to the task in Airflow, where its logs are.",
+    "A line for each task, for the time shown; the slowest on top. Means are exact; percentiles are "
+    "interpolated between 1, 10 and 60 s, 5, 15 and 60 min, 4 h, and rough for a few tries. Until queued: of first "
+    "tries, from scheduled to queued. The link leads to the task in Airflow, where its logs are.",
     Query(mean("airflow_task_duration", *TASK, by="dag_id, task_id"), "Mean time", unit=units.Seconds),
     Query(percentile(0.5, "airflow_task_duration", *TASK, by="dag_id, task_id"), "Median", unit=units.Seconds),
     Query(percentile(0.9, "airflow_task_duration", *TASK, by="dag_id, task_id"), "90th percentile", unit=units.Seconds),
     Query(
         percentile(0.99, "airflow_task_duration", *TASK, by="dag_id, task_id"), "99th percentile", unit=units.Seconds
     ),
-    Query(mean("airflow_task_queued_duration", *TASK, by="dag_id, task_id"), "Mean in queue", unit=units.Seconds),
+    Query(mean("airflow_task_scheduled_duration", *TASK, by="dag_id, task_id"), "Until queued", unit=units.Seconds),
     Query(counted("airflow_ti_finish", *TASK, SUCCESS, by="dag_id, task_id"), "Succeeded"),
-    Query(counted("airflow_ti_finish", *TASK, FAILED, by="dag_id, task_id"), "Failed", unseen=TASKS_FAILED),
-    Query(counted("airflow_ti_finish", *TASK, RETRY, by="dag_id, task_id"), "Retries", unseen=TRIES_FAILED),
+    Query(counted("airflow_ti_finish", *TASK, FAILED, by="dag_id, task_id"), "Failed", zero=TRIES, unseen=TASKS_FAILED),
+    Query(counted("airflow_ti_finish", *TASK, RETRY, by="dag_id, task_id"), "Retries", zero=TRIES, unseen=TRIES_FAILED),
     labels={"dag_id": "DAG", "task_id": "Task"},
     unit=units.Short,
     links={"DAG": ("Open in Airflow", DAG_PAGE), "Task": ("Open in Airflow", TASK_PAGE)},

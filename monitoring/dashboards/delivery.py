@@ -6,7 +6,6 @@ from monitoring.dashboards.build import GREEN, ORANGE, RED, Page, Query
 from monitoring.dashboards.queries import counted, mean
 
 STEP = "$__rate_interval"
-GIT_SYNC = "needs git-sync and a scrape of its port, which only a cluster has"
 NOT_GIT = "sent only where git-sync delivers the code, as on a cluster"
 
 page = Page(
@@ -93,22 +92,20 @@ page.lines(
     size=(8, 8),
 )
 
-page.row("git-sync and changed DAGs")
-page.bars(
-    "Syncs",
-    "Rounds of git-sync by result, of all pods. An error: the remote cannot be reached, or refuses the credentials.",
-    Query(counted("git_sync_count_total", by="status", window=STEP), "{{status}}"),
+page.row("What arrived")
+page.lines(
+    "DAGs",
+    "DAGs that the DAG processor knows. A step down that nobody meant: a file was removed, or cannot be read.",
+    Query("max(airflow_dagbag_size)", "DAGs"),
     unit=units.Short,
     size=(8, 8),
-    unseen=GIT_SYNC,
 )
 page.lines(
-    "Duration of a sync",
-    "Mean time of a round of git-sync.",
-    Query(mean("git_sync_duration_seconds", by="status", window=STEP), "{{status}}"),
-    unit=units.Seconds,
+    "Files that wait to be parsed",
+    "After a delivery every file is parsed anew. A queue that never empties: parsing is too slow for so many files.",
+    Query("max(airflow_dag_processing_file_path_queue_size)", "files"),
+    unit=units.Short,
     size=(8, 8),
-    unseen=GIT_SYNC,
 )
 page.bars(
     "Tasks that vanished from their DAG",

@@ -63,7 +63,7 @@ page.stat(
 )
 page.stat(
     "Clusters alive",
-    "Clusters of ours that exist now, in any state before their end.",
+    "Clusters of ours in any state before their end. The DAG platform_metrics looks every five minutes.",
     Query("sum(max by (state) (taxiway_emr_clusters))"),
     unit=units.Short,
     graph=True,
@@ -95,7 +95,7 @@ page.bars(
 )
 page.lines(
     "Clusters by state",
-    "Clusters that exist. Waiting ones cost as much as running ones, and do nothing.",
+    "Clusters that exist, seen every five minutes. Waiting ones cost as much as running ones, and do nothing.",
     Query("max by (state) (taxiway_emr_clusters)", "{{state}}"),
     unit=units.Short,
     stacked=True,

@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.models import units
 
-from monitoring.dashboards.build import GREEN, ORANGE, RED, Page, Query, label_variable
+from monitoring.dashboards.build import ALIVE, GREEN, ORANGE, RED, Page, Query, label_variable
 from monitoring.dashboards.queries import counted, mean, per_second, percentile
 
 STEP = "$__rate_interval"
@@ -55,7 +55,7 @@ page.stat(
     "Tasks lost",
     "Tasks that the scheduler ended because they sent no heartbeat, in the time shown: the worker died, was "
     "evicted, or ran out of memory.",
-    Query(counted("airflow_task_instances_without_heartbeats_killed"), zero=True),
+    Query(counted("airflow_task_instances_without_heartbeats_killed"), zero=ALIVE),
     unit=units.Short,
     steps=((None, GREEN), (1, RED)),
     unseen=SEEN_WHEN_WRONG,
@@ -88,12 +88,15 @@ page.bars(
     "What went wrong",
     "Tasks lost without heartbeat, tasks that ended while the scheduler believed them running, tasks that another "
     "scheduler left behind. Each should be rare.",
-    Query(counted("airflow_task_instances_without_heartbeats_killed", window=STEP), "no heartbeat"),
-    Query(counted("airflow_scheduler_tasks_killed_externally", window=STEP), "ended from outside"),
+    Query(
+        counted("airflow_task_instances_without_heartbeats_killed", window=STEP), "no heartbeat", unseen=SEEN_WHEN_WRONG
+    ),
+    Query(
+        counted("airflow_scheduler_tasks_killed_externally", window=STEP), "ended from outside", unseen=SEEN_WHEN_WRONG
+    ),
     Query(counted("airflow_scheduler_orphaned_tasks_cleared", window=STEP), "left behind, cleared"),
     Query(counted("airflow_scheduler_orphaned_tasks_adopted", window=STEP), "left behind, adopted"),
     unit=units.Short,
-    unseen=SEEN_WHEN_WRONG,
 )
 
 page.row("DAG processor and triggerer")
@@ -112,27 +115,30 @@ page.lines(
     size=(8, 8),
 )
 page.lines(
-    "Triggers",
-    "Deferred tasks that each triggerer watches, and how many more it can take.",
-    Query("sum by (hostname) (airflow_triggers_running)", "watched, {{hostname}}"),
-    Query("sum by (hostname) (airflow_triggerer_capacity_left)", "free, {{hostname}}"),
-    unit=units.Short,
+    "Triggerers' load",
+    "Deferred tasks that each triggerer watches, as a share of those that it can take.",
+    Query(
+        "sum by (hostname) (airflow_triggers_running) / "
+        "sum by (hostname) (airflow_triggers_running + airflow_triggerer_capacity_left)",
+        "{{hostname}}",
+    ),
+    unit=units.PercentUnit,
+    highest=1,
+    steps=((None, "transparent"), (0.9, RED)),
     size=(8, 8),
 )
 page.bars(
     "Triggers that failed or blocked",
     "Triggers that ended with an error, and moments when one blocked the triggerer's only thread, which holds up all "
     "others.",
-    Query(counted("airflow_triggers_failed", window=STEP), "failed"),
+    Query(counted("airflow_triggers_failed", window=STEP), "failed", unseen=SEEN_WHEN_WRONG),
     Query(counted("airflow_triggers_blocked_main_thread", window=STEP), "blocked the thread"),
     unit=units.Short,
-    unseen=SEEN_WHEN_WRONG,
 )
 page.bars(
     "DAG files that could not be parsed in time",
-    "Parses that were cut off, and refreshes of a DAG file that failed. The DAG keeps its last good version.",
+    "Parses that took too long and were cut off. The DAG keeps its last good version.",
     Query(counted("airflow_dag_processing_processor_timeouts", window=STEP), "cut off"),
-    Query(counted("airflow_dag_file_refresh_error", window=STEP), "refresh failed"),
     unit=units.Short,
     unseen=SEEN_WHEN_WRONG,
 )
@@ -150,8 +156,8 @@ page.lines(
     "Lines refused or not mapped",
     "Lines that the exporter could not read, samples that clash with another type of the same name, and samples whose "
     "name no mapping has: these keep the name and the labels that Airflow sent.",
-    Query(per_second("statsd_exporter_sample_errors_total"), "not readable", zero=True, unseen=REFUSED),
-    Query(per_second("statsd_exporter_events_conflict_total"), "clash", zero=True, unseen=REFUSED),
+    Query(per_second("statsd_exporter_sample_errors_total"), "not readable", zero=ALIVE, unseen=REFUSED),
+    Query(per_second("statsd_exporter_events_conflict_total"), "clash", zero=ALIVE, unseen=REFUSED),
     Query(per_second("statsd_exporter_events_unmapped_total"), "not mapped"),
     unit="cps",
     size=(8, 8),
@@ -177,7 +183,7 @@ page.table(
     size=(24, 7),
 )
 
-page.row("Pods, database and broker")
+page.row("Pods (with kube-state-metrics) and database")
 page.table(
     "Deployments",
     "Pods that are ready beside those that are wanted.",
@@ -211,7 +217,7 @@ page.lines(
     unit=units.PercentUnit,
     highest=1,
     steps=((None, "transparent"), (0.9, RED)),
-    unseen="needs kube-state-metrics and the kubelet's own metrics, which only a cluster has",
+    unseen="needs kube-state-metrics and the kubelet's metrics, as kube-prometheus-stack has them",
 )
 page.lines(
     "PgBouncer: clients that wait",

@@ -1,0 +1,76 @@
+"""A recorded run, told again: its lines to a real exporter, in their order and pace, and a real Prometheus that looks.
+
+It is told ``speed`` times as fast, so that minutes of a run take seconds; Prometheus scrapes twice a second meanwhile.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitoring.capture import Packet
+from monitoring.exporter import exporter
+from monitoring.prometheus import Prometheus, running
+
+SCRAPE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a replay left: a Prometheus, and when the replay began and ended (Unix time)."""
+
+    prometheus: Prometheus
+    start: float
+    end: float
+
+    def filled_in(self, expr: str) -> str:
+        """Return a panel's expression with Grafana's variables replaced: all choices, and the time of the replay."""
+        for name, value in (
+            ("$__rate_interval", f"{max(self.step + SCRAPE_S, 4 * SCRAPE_S):.1f}s"),
+            ("$__range", f"{self.end - self.start:.0f}s"),
+        ):
+            expr = expr.replace(name, _duration(value))
+        for name in ("dag", "task", "pool", "dataset", "table", "namespace"):
+            expr = expr.replace(f'"${name}"', '".+"')
+        return expr
+
+    @property
+    def step(self) -> float:
+        """Seconds between two points of a graph."""
+        return max((self.end - self.start) / 24, 4 * SCRAPE_S)
+
+
+@contextmanager
+def replay(packets: Sequence[Packet], mappings: str, *, speed: float) -> Iterator[Replay]:
+    """Send packets to an exporter that Prometheus scrapes, wait until it has seen all, and yield what is left.
+
+    Args:
+        packets: a recording (:mod:`monitoring.capture`).
+        mappings: text of the exporter's mappings.
+        speed: how many seconds of the recording take one.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        exporter(mappings) as target,
+        running(Path(folder), {"airflow-statsd": [target.address]}, interval=f"{SCRAPE_S * 1000:.0f}ms") as prometheus,
+    ):
+        start = time.time()
+        time.sleep(2 * SCRAPE_S)
+        begun, first = time.monotonic(), packets[0].seconds
+        pending: list[str] = []
+        for packet in packets:
+            ahead = (packet.seconds - first) / speed - (time.monotonic() - begun)
+            if ahead > 0.1:
+                target.send(pending)
+                pending.clear()
+                time.sleep(ahead)
+            pending.append(packet.line)
+        target.send(pending)
+        time.sleep(3 * SCRAPE_S)
+        yield Replay(prometheus, start, time.time())
+
+
+def _duration(text: str) -> str:
+    return f"{round(float(text.removesuffix('s')) * 1000)}ms"

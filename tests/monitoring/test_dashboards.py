@@ -1,0 +1,194 @@
+"""Grafana's pages: their shape, and what each query returns on a real Prometheus after a recorded run."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitoring import draw
+from monitoring.capture import Packet
+from monitoring.capture import read as read_recording
+from monitoring.catalogue import ROOT
+from monitoring.catalogue import read as read_table
+from monitoring.dashboards import FOLDER, PAGES, texts
+from monitoring.dashboards.build import Query
+from monitoring.exporter import ProgramError, exporter, program
+from monitoring.mappings import rendered
+from monitoring.prometheus import running
+from monitoring.replay import Replay, replay
+
+RECORDINGS = sorted((ROOT / "tests/monitoring/data").glob("*.statsd.gz"))
+QUERIES = [
+    pytest.param(query, id=f"{name}: {title}{f' ({query.name})' if query.name else ''}")
+    for name, page in PAGES.items()
+    for title, queries in page.queries.items()
+    for query in queries
+]
+# From elsewhere than the StatsD exporter: kube-state-metrics, the kubelet, PgBouncer, Flower, git-sync.
+ELSEWHERE = re.compile(r"\b(?:kube_|container_|pgbouncer_|flower_|git_sync_)\w+")
+# What the table has no example of, and what the exporter refuses.
+FURTHER = [
+    "airflow.ti.finish,dag_id=hvfhv_analysis,task_id=plan,state=failed:1|c",
+    "airflow.ti.finish,dag_id=hvfhv_analysis,task_id=plan,state=up_for_retry:1|c",
+    "airflow.taxiway.rows.hvfhv_trips.accepted.none:500|c",
+    "not a line",
+    "airflow.scheduler_heartbeat:1|g",
+]
+
+
+def panels() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, text in texts().items():
+        for panel in json.loads(text)["panels"]:
+            yield name, panel
+
+
+PANELS = [pytest.param(panel, id=f"{name}: {panel['title']}") for name, panel in panels() if panel["type"] != "row"]
+
+
+def need(*programs: str) -> None:
+    for name in programs:
+        try:
+            program(name)
+        except ProgramError as error:
+            pytest.skip(str(error))
+
+
+# -- Shape -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_json_is_what_the_python_says() -> None:
+    written = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.json")}
+    assert written == texts(), "run python -m monitoring.dashboards"
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_explains_itself(panel: dict[str, Any]) -> None:
+    assert re.fullmatch(r"[A-Z].{20,}[.]", panel["description"], re.DOTALL), "a description is one or more sentences"
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["targets"]
+    for target in panel["targets"]:
+        assert target["datasource"]["uid"] == "${datasource}"
+        several = panel["type"] in ("timeseries", "bargauge") and re.search(r" by \((?!le\))", target["expr"])
+        assert not several or "{{" in target["legendFormat"], "series must be told apart"
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in texts().items()])
+def test_a_page_is_laid_out_and_imports(text: str) -> None:
+    page = json.loads(text)
+    assert page["schemaVersion"] == 41  # Grafana 11.6 and 12
+    ids = [panel["id"] for panel in page["panels"]]
+    assert len(set(ids)) == len(ids)
+    assert page["panels"][0]["type"] == "row"
+    places = [panel["gridPos"] for panel in page["panels"]]
+    assert all(place["x"] + place["w"] <= 24 and place["h"] <= 12 for place in places)
+    for one, other in combinations(places, 2):
+        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+        assert beside or below, f"{one} and {other} overlap"
+    for y in {place["y"] for place in places}:
+        assert sum(place["w"] for place in places if place["y"] == y) == 24, f"a gap in line {y}"
+    variables = {each["name"] for each in page["templating"]["list"]}
+    used = set(re.findall(r"\$\{?(\w+)", text)) - {"__all", "__range", "__rate_interval", "__value", "__data"}
+    assert used <= variables
+    assert {each["title"] for each in page["links"]} >= {"Airflow"}
+
+
+# -- Truth -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run() -> list[Packet]:
+    if not RECORDINGS:
+        pytest.skip("there is no recorded run in tests/monitoring/data")
+    return read_recording(RECORDINGS[0])
+
+
+@pytest.fixture(scope="module")
+def seen(run: list[Packet]) -> Iterator[Replay]:
+    """What Prometheus saw of a run of the main job."""
+    need("prometheus", "statsd_exporter", "helm")
+    with replay(run, rendered(), speed=max((run[-1].seconds - run[0].seconds) / 30, 1)) as replayed:
+        yield replayed
+
+
+@pytest.fixture(scope="module")
+def everything() -> Iterator[Replay]:
+    """What Prometheus saw when every metric of the table was sent."""
+    need("prometheus", "statsd_exporter", "helm")
+    lines = [*(metric.example for metric in read_table().metrics), *FURTHER]
+    with replay([Packet(second, 0, line) for second in range(6) for line in lines], rendered(), speed=1) as replayed:
+        yield replayed
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_a_query_returns_data_of_a_real_run(query: Query, seen: Replay) -> None:
+    found = ever(query, seen)
+    if query.unseen:
+        assert not found, f"it has data after all: it is not so that {query.unseen}"
+    else:
+        assert found, "it returns nothing: say why (unseen), or mend it"
+
+
+@pytest.mark.parametrize("query", [each for each in QUERIES if each.values[0].unseen])
+def test_a_query_that_the_run_does_not_fill_is_right(query: Query, everything: Replay) -> None:
+    assert bool(ever(query, everything)) != bool(ELSEWHERE.search(query.expr))
+
+
+def test_numbers_are_those_that_airflow_sent(run: list[Packet], seen: Replay) -> None:
+    def sent(pattern: str) -> float:
+        return sum(float(found[1]) for packet in run if (found := re.fullmatch(pattern, packet.line)))
+
+    def events(pattern: str) -> int:
+        return sum(1 for packet in run if re.fullmatch(pattern, packet.line))
+
+    def shown(page: str, title: str) -> float:
+        [series] = seen.prometheus.query(seen.filled_in(PAGES[page].queries[title][0].shown), seen.end)
+        return series.value
+
+    assert shown("dags-and-tasks", "Finished runs") == events(r"airflow\.dagrun\.duration\.success,.*") > 0
+    assert shown("dags-and-tasks", "Runs that succeeded") == 1
+    assert shown("dags-and-tasks", "Failed tasks") == 0
+    by_task = seen.filled_in(
+        next(each.expr for each in PAGES["dags-and-tasks"].queries["Tasks"] if each.name == "Succeeded")
+    )
+    succeeded = sum(series.value for series in seen.prometheus.query(by_task, seen.end))
+    assert succeeded == events(r"airflow\.ti\.finish,.*state=success.*") > 0
+    # increase() stretches over the edges of the window, by a scrape of the 30 seconds at most.
+    nearly = pytest.approx
+    assert shown("data-quality", "Rows accepted") == nearly(
+        sent(r"airflow\.taxiway\.rows\..*accepted.*:([\d.]+)\|c"), 0.03
+    )
+    assert shown("emr-and-cost", "Cost") == nearly(sent(r"airflow\.taxiway\.emr\.cost_usd\..*:([\d.]+)\|c"), 0.03)
+
+
+def test_an_event_counts_though_its_counter_is_born_with_it(tmp_path: Path) -> None:
+    need("prometheus", "statsd_exporter")
+    forgets = "mappings: [{match: airflow.ended, name: airflow_ended, ttl: 2s}]"
+    with exporter(forgets) as target, running(tmp_path, {"airflow-statsd": [target.address]}) as prometheus:
+        time.sleep(2)
+        for _ in range(2):
+            target.send(["airflow.ended:1|c"])
+            time.sleep(5)  # longer than the exporter remembers it
+        [series] = prometheus.query("round(sum(increase(airflow_ended[1m])))")
+    assert series.value == 2
+
+
+def test_pages_are_drawn_with_the_runs_data(seen: Replay) -> None:
+    for name, text in texts().items():
+        page = json.loads(text)
+        drawn = draw.draw(page, seen)
+        told = PAGES[name.removesuffix(".json")].queries
+        empty = [title for title, queries in told.items() if all(query.unseen and not query.zero for query in queries)]
+        assert drawn.count("No data") == len(empty)
+
+
+def ever(query: Query, seen: Replay) -> bool:
+    """Tell whether a query has a value at any time of the replay."""
+    expr = seen.filled_in(query.expr)
+    found = seen.prometheus.query_range(expr, seen.start, seen.end, seen.step)
+    return any(value == value for series in found for _, value in series.points)
