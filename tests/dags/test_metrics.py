@@ -14,6 +14,7 @@ from airflow.sdk.observability.metrics import stats_utils
 
 from taxiway import metrics
 from taxiway.delivery import Delivery
+from taxiway.emr import job_flow
 from taxiway.lake import TABLES, Lake, Publication
 from taxiway.settings import Settings
 from taxiway.usage import Usage
@@ -166,3 +167,30 @@ def test_a_metric_that_cannot_be_sent_is_a_warning(
     finally:
         stats.initialize(factory=NoStatsLogger, export_legacy_names=True)
     assert "Metrics could not be" in caplog.text
+
+
+@pytest.mark.usefixtures("airflow_db")
+def test_the_dag_sends_what_no_event_tells_and_goes_on_after_a_fault(
+    wire: Wire, aws: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    dag = DagBag(Path(__file__).parents[2] / "dags" / "platform_metrics.py").dags["platform_metrics"]
+    dag.get_task("send").retries = 0
+    lake = Lake(Settings(), boto3.Session())
+    where = {table.name: lake.location(table, "2023-01", "20261121T101112123456Z.1") for table in TABLES}
+    lake.publish(Publication(month="2023-01", inputs="a", locations=where, rows=dict.fromkeys(where, 1)), "run")
+    request = job_flow(Settings(), "test", {"dag_id": "hvfhv_analysis", "run_id": "run"})
+    boto3.client("emr").run_job_flow(**request)
+
+    assert dag.test().state == "success"
+
+    lines = [line.removeprefix("airflow.taxiway.") for line in wire.lines() if line.startswith("airflow.taxiway.")]
+    assert "bytes_collected.hvfhv_trips:0|c" in lines
+    assert any(line.startswith("data_freshness.hvfhv_trips:") for line in lines)
+    assert sum(int(line.split(":")[1][0]) for line in lines if line.startswith("emr.clusters.")) == 1
+    assert not any(line.startswith("delivery.") for line in lines), "this code did not come by git-sync"
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL_GLUE", "http://127.0.0.1:9")
+    assert dag.test().state == "failed"
+    assert any(line.startswith("airflow.taxiway.emr.clusters.") for line in wire.lines())
