@@ -160,6 +160,8 @@ def metadata_secrets(
         result_pool: connections for Celery's results.
         clients: connections to PgBouncer.
     """
+    # psycopg2 by name: psycopg 3, which SQLAlchemy takes by itself, prepares statements, and PgBouncer's transactions mix
+    # them up between clients.
     who = f"{quote(metadata.user, safe='')}:{quote(metadata.password, safe='')}"
     through = f"{who}@airflow-pgbouncer.{namespace}:{PGBOUNCER_PORT}"
     target = f"host={metadata.host} port={metadata.port} dbname={metadata.path}"
@@ -184,10 +186,10 @@ server_tls_sslmode = {sslmode}
 """
     return {
         "airflow-metadata": {
-            "connection": f"postgresql://{through}/airflow-metadata",
+            "connection": f"postgresql+psycopg2://{through}/airflow-metadata",
             "async-connection": f"postgresql+asyncpg://{through}/airflow-metadata-async",
         },
-        "airflow-result-backend": {"connection": f"db+postgresql://{through}/airflow-result-backend"},
+        "airflow-result-backend": {"connection": f"db+postgresql+psycopg2://{through}/airflow-result-backend"},
         "airflow-pgbouncer-config": {
             "pgbouncer.ini": ini,
             "users.txt": f"{_quoted(metadata.user)} {_quoted(metadata.password)}\n",

@@ -54,7 +54,7 @@ def test_what_depends_on_a_password_that_is_there_has_that_one():
     }
     made = kind_secrets("taxiway", there)
     assert made["airflow-metadata"]["connection"] == (
-        "postgresql://airflow:kept1@airflow-pgbouncer.taxiway:6543/airflow-metadata"
+        "postgresql+psycopg2://airflow:kept1@airflow-pgbouncer.taxiway:6543/airflow-metadata"
     )
     assert '"airflow" "kept1"' in made["airflow-pgbouncer-config"]["users.txt"]
     assert made["airflow-connections"]["tlc-catalog"] == "mysql://tlc:kept2@mysql:3306/tlc"
