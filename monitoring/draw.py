@@ -171,7 +171,8 @@ def _over_time(panel: Mapping[str, Any], seen: Replay, width: float, height: flo
     defaults = panel["fieldConfig"]["defaults"]
     custom = defaults.get("custom", {})
     bars, stacked = custom.get("drawStyle") == "bars", "stacking" in custom
-    rows, names = [], []
+    rows: list[dict[str, Any]] = []
+    names: list[str] = []
     for target in panel["targets"]:
         for series in seen.prometheus.query_range(
             seen.filled_in(target["expr"]), seen.start + seen.step, seen.end, seen.step
@@ -187,13 +188,13 @@ def _over_time(panel: Mapping[str, Any], seen: Replay, width: float, height: flo
     names = list(dict.fromkeys(names))
     hues = [HUES.get(COLOURS.get(name, ""), OTHERS[place % len(OTHERS)]) for place, name in enumerate(names)]
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("at:T", title=None, axis=alt.Axis(grid=False, format="%H:%M:%S", tickCount=6)),
+        x=alt.X("at:T", title=None, axis=alt.Axis(grid=False, format="%H:%M:%S", tickCount=4)),
         y=alt.Y(
             "value:Q",
             title=None,
             stack="zero" if stacked else None,
             axis=alt.Axis(labelExpr=f"format(datum.value, '~g') + '{unit}'", tickCount=5),
-            **({"scale": alt.Scale(domainMax=defaults["max"] / factor)} if "max" in defaults else {}),
+            scale=alt.Scale(domainMax=defaults["max"] / factor) if "max" in defaults else alt.Undefined,
         ),
         color=alt.Color(
             "name:N",

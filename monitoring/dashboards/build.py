@@ -194,7 +194,13 @@ class Page:
 
         ``links`` are (title, address) by column, ``colours`` the steps by column. The first query's column sorts.
         """
-        panel = table.Panel().cell_height(shapes.TableCellHeight.SM).show_header(True)
+        panel = (
+            table.Panel()
+            .cell_height(shapes.TableCellHeight.SM)
+            .show_header(True)
+            .align(shapes.FieldTextAlignment.AUTO)
+            .inspect(False)
+        )
         names = {f"Value #{_ref(number)}": query.name for number, query in enumerate(queries)} | labels
         if len(queries) == 1:
             names["Value"] = queries[0].name

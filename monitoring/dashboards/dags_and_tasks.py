@@ -163,9 +163,8 @@ page.table(
     "tries, from scheduled to queued. The link leads to the task in Airflow, where its logs are.",
     Query(mean("airflow_task_duration", *TASK, by="dag_id, task_id"), "Mean time", unit=units.Seconds),
     Query(percentile(0.5, "airflow_task_duration", *TASK, by="dag_id, task_id"), "Median", unit=units.Seconds),
-    Query(percentile(0.9, "airflow_task_duration", *TASK, by="dag_id, task_id"), "90th percentile", unit=units.Seconds),
     Query(
-        percentile(0.99, "airflow_task_duration", *TASK, by="dag_id, task_id"), "99th percentile", unit=units.Seconds
+        percentile(0.95, "airflow_task_duration", *TASK, by="dag_id, task_id"), "95th percentile", unit=units.Seconds
     ),
     Query(mean("airflow_task_scheduled_duration", *TASK, by="dag_id, task_id"), "Until queued", unit=units.Seconds),
     Query(counted("airflow_ti_finish", *TASK, SUCCESS, by="dag_id, task_id"), "Succeeded"),

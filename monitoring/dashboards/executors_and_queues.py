@@ -140,8 +140,8 @@ page.lines(
 page.row("Executors")
 page.lines(
     "In hand by executor",
-    "Tasks that each executor has taken over: they run, or wait in Celery's broker or for their pod. LocalExecutor, which "
-    "one machine has, always says 0.",
+    "Tasks that each executor has taken over: they run, or wait in Celery's broker or for their pod. LocalExecutor, as "
+    "on one machine, always says 0.",
     Query("sum by (executor_class_name) (airflow_executor_running_tasks)", "{{executor_class_name}}"),
     unit=units.Short,
     stacked=True,

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from monitoring import draw
 from monitoring.capture import Packet
@@ -96,6 +99,13 @@ def test_a_page_is_laid_out_and_imports(text: str) -> None:
     used = set(re.findall(r"\$\{?(\w+)", text)) - {"__all", "__range", "__rate_interval", "__value", "__data"}
     assert used <= variables
     assert {each["title"] for each in page["links"]} >= {"Airflow"}
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in texts().items()])
+def test_grafanas_own_types_read_all_of_a_page(text: str) -> None:
+    plugins.register_default_plugins()
+    read = json.loads(json.dumps(Dashboard.from_json(json.loads(text)), cls=JSONEncoder))
+    assert read == json.loads(text)
 
 
 # -- Truth -------------------------------------------------------------------------------------------------------------
