@@ -222,7 +222,7 @@ page.lines(
 page.lines(
     "PgBouncer: clients that wait",
     "Clients that wait for a connection to PostgreSQL. Above 0 for long: the pool is too small, or the database slow.",
-    Query("sum by (database) (pgbouncer_pools_waiting_clients)", "{{database}}"),
+    Query("sum by (database) (pgbouncer_exporter_pools_waiting_clients)", "{{database}}"),
     unit=units.Short,
     size=(6, 8),
     unseen="needs PgBouncer and its exporter, which the chart starts on a cluster",
@@ -230,7 +230,7 @@ page.lines(
 page.lines(
     "PgBouncer: connections in use",
     "Connections to PostgreSQL that are in use, for each database.",
-    Query("sum by (database) (pgbouncer_pools_active_server)", "{{database}}"),
+    Query("sum by (database) (pgbouncer_exporter_pools_active_server)", "{{database}}"),
     unit=units.Short,
     size=(6, 8),
     unseen="needs PgBouncer and its exporter, which the chart starts on a cluster",
