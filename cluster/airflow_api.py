@@ -87,9 +87,12 @@ class ClusterAirflow(Airflow):
         content = answer.json().get("content") or []
         return [entry if isinstance(entry, dict) else {"event": str(entry)} for entry in content]
 
-    def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
         """Return what a task returned; None if it has not returned anything yet."""
-        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true"
+        path = (
+            f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+            f"?deserialize=true&map_index={map_index}"
+        )
         answer = self._send("GET", f"api/v2/{path}")
         return answer.json()["value"] if answer.ok else None
 

@@ -257,14 +257,15 @@ def dags_push(config: Config, console: Console) -> int:
     say("waits until Airflow has parsed its DAGs")
     with open_airflow(kubectl) as airflow:
         while True:
-            dags = airflow.dags()
-            behind = [dag["dag_id"] for dag in dags if _parsed(dag) < pushed]
-            if dags and not behind:
+            dags, errors = airflow.dags(), airflow.import_errors()
+            files = {dag["relative_fileloc"] for dag in dags if _parsed(dag, "last_parsed_time") >= pushed}
+            files |= {Path(error["filename"]).name for error in errors if _parsed(error, "timestamp") >= pushed}
+            if not (behind := sorted(git.dag_files(commit) - files)):
                 break
             if time.monotonic() > deadline:
-                raise ClusterError(f"Not parsed within {VISIBLE_S} s: {', '.join(behind) or 'no DAG is listed'}.")
+                raise ClusterError(f"Not parsed within {VISIBLE_S} s: {', '.join(behind)}.")
             time.sleep(1)
-        if errors := airflow.import_errors():
+        if errors:
             raise ClusterError("\n".join(import_error(error) for error in errors))
     say(f"Airflow runs {commit[:12]}: {', '.join(sorted(dag['dag_id'] for dag in dags))}")
     return 0
@@ -335,8 +336,8 @@ def _kind_cluster_runs(config: Config) -> bool:
     return config.own_kind_cluster and "taxiway" in images.kind_clusters()
 
 
-def _parsed(dag: dict[str, Any]) -> datetime:
-    text = dag.get("last_parsed_time")
+def _parsed(thing: dict[str, Any], when: str) -> datetime:
+    text = thing.get(when)
     return datetime.fromisoformat(text) if text else datetime.min.replace(tzinfo=UTC)
 
 

@@ -108,6 +108,18 @@ def push_problem(said: str, context: str) -> str:
     return f"The push into {SERVER_POD} failed: {last}"
 
 
+def dag_files(commit: str, root: Path = ROOT) -> set[str]:
+    """Return the names of the files of a commit in which Airflow looks for DAGs: those that name both words."""
+    names = output(["git", "ls-tree", "--name-only", commit, "dags/"], seconds=30, cwd=root).split()
+    found = set()
+    for name in names:
+        if name.endswith(".py"):
+            text = output(["git", "show", f"{commit}:{name}"], seconds=30, cwd=root).lower()
+            if "dag" in text and "airflow" in text:
+                found.add(Path(name).name)
+    return found
+
+
 @contextmanager
 def exported(commit: str, *paths: str, root: Path = ROOT) -> Iterator[Path]:
     """Have files of a commit, as they were committed, in a folder for the length of a ``with`` block."""

@@ -84,9 +84,12 @@ class Airflow:
         """Return the state of a run."""
         return str(self._call("GET", f"dags/{dag_id}/dagRuns/{run_id}")["state"])
 
-    def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
         """Return what a task returned; None if it has not returned anything yet."""
-        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true"
+        path = (
+            f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+            f"?deserialize=true&map_index={map_index}"
+        )
         answer = self._session.get(f"{self._url}/api/v2/{path}", timeout=60)
         return answer.json()["value"] if answer.ok else None
 

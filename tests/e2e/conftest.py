@@ -1,7 +1,7 @@
 """The platform on a real cluster, brought up as a person would; only where TAXIWAY_E2E=1 asks for it (make e2e).
 
 KUBE_CONTEXT, IMAGE_LOADER and the base images mean what they mean for make kind-up. Everything is in a namespace of its
-own, which is removed first, and stays for a look afterwards.
+own, which is removed first, and stays for a look afterwards; TAXIWAY_E2E_REUSE=1 takes the platform that is there.
 """
 
 import os
@@ -92,6 +92,12 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
         subprocess.run(["git", "config", name, value], cwd=checkout, check=True)
     environment = os.environ | {"NAMESPACE": NAMESPACE, "PYTHONPATH": str(checkout), "COLUMNS": "200"}
     platform = Platform(checkout, environment, Kubectl(config.context, NAMESPACE), image_tag(checkout))
+    if os.environ.get("TAXIWAY_E2E_REUSE") == "1":
+        deployment = platform.kubectl.get("deployment", "airflow-api-server")
+        image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+        platform.tag = environment["IMAGE_TAG"] = image.rpartition(":")[2]
+        assert platform.type("dags-push").returncode == 0
+        return platform
     subprocess.run(
         platform.kubectl.command("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=240s"),
         check=True,

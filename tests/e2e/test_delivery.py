@@ -13,17 +13,17 @@ def test_a_pushed_dag_is_listed_and_a_changed_one_runs_as_changed(platform: Plat
     wait_for("the new DAG is listed", lambda: airflow.has_dag("e2e_probe"))
     airflow.unpause("e2e_probe")
     run_to_end(airflow, "e2e_probe", f"{run}-1", {})
-    assert airflow.xcom("e2e_probe", f"{run}-1", "on_celery") == ["first"]
+    assert airflow.xcom("e2e_probe", f"{run}-1", "on_celery", 0) == "first"
 
     platform.commit({"dags/e2e_probe.py": text.replace('SAYS = "first"', 'SAYS = "second"')}, "Change the probe")
     assert platform.type("dags-push").returncode == 0
     for kinds, task in (({}, "on_celery"), ({"celery": 0, "kubernetes": 1}, "on_kubernetes")):
         run_to_end(airflow, "e2e_probe", f"{run}-{task}", kinds)
-        assert airflow.xcom("e2e_probe", f"{run}-{task}", task) == ["second"]
+        assert airflow.xcom("e2e_probe", f"{run}-{task}", task, 0) == "second"
 
 
 def test_a_dag_with_an_error_is_told_and_the_others_stay(platform: Platform, airflow) -> None:
-    platform.commit({"dags/e2e_broken.py": "import nothing_of_the_kind\n"}, "Break a DAG")
+    platform.commit({"dags/e2e_broken.py": "from airflow.sdk import dag\nimport nothing_of_the_kind\n"}, "Break a DAG")
     result = platform.type("dags-push")
     assert result.returncode == 1
     assert (
