@@ -160,8 +160,8 @@ def metadata_secrets(
         result_pool: connections for Celery's results.
         clients: connections to PgBouncer.
     """
-    # psycopg2 by name: psycopg 3, which SQLAlchemy takes by itself, prepares statements, and PgBouncer's transactions mix
-    # them up between clients.
+    # psycopg2 by name: psycopg 3, which SQLAlchemy takes by itself, prepares statements, which PgBouncer's transactions
+    # mix up between clients.
     who = f"{quote(metadata.user, safe='')}:{quote(metadata.password, safe='')}"
     through = f"{who}@airflow-pgbouncer.{namespace}:{PGBOUNCER_PORT}"
     target = f"host={metadata.host} port={metadata.port} dbname={metadata.path}"

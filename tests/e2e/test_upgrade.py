@@ -19,13 +19,13 @@ def test_an_upgrade_and_a_rollback_lose_no_running_task(platform: Platform, airf
     upgraded = platform.type("deploy", IMAGE_TAG="e2e-next")
     assert upgraded.returncode == 0, upgraded.stdout
     _check(airflow, before)
-    assert _images(platform) == {"taxiway/airflow:e2e-next"}
+    _wait_for_image(platform, "taxiway/airflow:e2e-next")
 
     during = _start(airflow, "during")
     back = platform.type("rollback")
     assert back.returncode == 0, back.stdout
     _check(airflow, during)
-    assert _images(platform) == {f"taxiway/airflow:{platform.tag}"}
+    _wait_for_image(platform, f"taxiway/airflow:{platform.tag}")
 
 
 def _retag(platform: Platform, tag: str) -> None:
@@ -60,22 +60,16 @@ def _check(airflow, run: str) -> None:
         assert sum("says " in line and line.startswith("task ") for line in said) == 1, said
 
 
-def _images(platform: Platform) -> set[str]:
-    """Return the images of the pods that Airflow keeps running, once the old ones are gone."""
+def _wait_for_image(platform: Platform, image: str) -> None:
+    """Wait until all pods that Airflow keeps running are of an image, and the old ones gone."""
 
-    def settled() -> set[str] | None:
-        pods = [
-            pod
-            for pod in platform.kubectl.items("pods", "-l", "release=airflow,tier=airflow")
-            if pod["metadata"].get("labels", {}).get("component") in ("scheduler", "worker", "api-server", "triggerer")
-        ]
-        if any(pod["metadata"].get("deletionTimestamp") for pod in pods):
-            return None
-        return {
-            container["image"].removeprefix("docker.io/")
-            for pod in pods
-            for container in pod["spec"]["containers"]
-            if "taxiway/airflow" in container["image"]
-        }
+    def settled() -> bool:
+        pods = platform.kubectl.items(
+            "pods",
+            "-l",
+            "release=airflow,!kubernetes_executor,component in (scheduler,worker,api-server,triggerer,dag-processor)",
+        )
+        images = {container["image"] for pod in pods for container in pod["spec"]["containers"]}
+        return {name.removeprefix("docker.io/") for name in images if "taxiway/airflow" in name} == {image}
 
-    return wait_for("the old pods are gone", settled, 200)
+    wait_for(f"only {image} runs", settled, 300)
