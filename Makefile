@@ -134,13 +134,14 @@ e2e: $(call STAMP,dev) $(call STAMP,cluster) ## test the platform on a cluster, 
 	@TAXIWAY_E2E=1 PATH="$$PATH:$(CURDIR)/.local/bin" $(DEV)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: $(call STAMP,dev) ## ruff, mypy, shellcheck, hadolint, yamllint
+lint: $(call STAMP,dev) ## ruff, mypy, shellcheck, hadolint, yamllint, cfn-lint
 	$(DEV)/ruff check .
 	$(DEV)/ruff format --check .
 	$(DEV)/mypy
 	@files=$$(git ls-files '*.sh' .ci/run); echo shellcheck $$files; $(DEV)/shellcheck $$files
 	@files=$$(git ls-files '*Dockerfile*'); [ -z "$$files" ] || { echo hadolint $$files; $(DEV)/hadolint $$files; }
 	$(DEV)/yamllint --strict .
+	$(DEV)/cfn-lint aws/platform.yaml
 
 .PHONY: format
 format: $(call STAMP,dev) ## format the code and mend what ruff can mend
@@ -148,8 +149,11 @@ format: $(call STAMP,dev) ## format the code and mend what ruff can mend
 	$(DEV)/ruff format .
 
 .PHONY: docs
-docs: $(call STAMP,dev) ## write docs/DAGs.md anew from the DAGs
+docs: $(call STAMP,dev) ## write docs/DAGs.md, docs/metrics.md, the dashboards and the objectives' rules anew from their sources
 	@$(DEV)/python -m docs.generate_dags_md
+	@$(DEV)/python -m monitoring.dashboards
+	@$(DEV)/python -m monitoring.slo
+	@$(DEV)/python -m monitoring.docs
 
 .PHONY: bench
 bench: $(RUNTIME) $(call STAMP,dev) ## measure the claims about speed and write benchmarks/README.md (BENCH_ARGS=… for a part)

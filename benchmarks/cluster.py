@@ -99,18 +99,18 @@ def deliveries(place: Place, checkout: Path, repeat: int) -> dict[str, list[floa
     names = [f"e2e_probe_{time.time_ns()}_{number}" for number in range(repeat)]
     for name in names:
         pushed = push(place, checkout, name, text.replace("e2e_probe", name))
-        wait(f"{name} is listed", lambda name=name: place.airflow.has_dag(name))  # type: ignore[misc]
+        wait(f"{name} is listed", lambda name=name: place.airflow.has_dag(name))
         found["new DAG listed"].append(time.monotonic() - pushed)
     name = names[-1]
     place.airflow.unpause(name)
     for number in range(repeat):
         says = f"change-{number}"
         pushed = push(place, checkout, name, text.replace("e2e_probe", name).replace('"first"', f'"{says}"'))
-        wait(f"{name} is parsed", lambda says=says: says in tags(place.airflow, name))  # type: ignore[misc]
+        wait(f"{name} is parsed", lambda says=says: says in tags(place.airflow, name))
         found["changed DAG parsed"].append(time.monotonic() - pushed)
         run = f"{says}-{time.time_ns()}"
         place.airflow.trigger(name, run, {})
-        wait(f"{run} ends", lambda run=run: place.airflow.run_state(name, run) in ("success", "failed"))  # type: ignore[misc]
+        wait(f"{run} ends", lambda run=run: place.airflow.run_state(name, run) in ("success", "failed"))
         assert place.airflow.xcom(name, run, "on_celery", 0) == says, "an older version ran"
         found["changed task runs"].append(time.monotonic() - pushed)
     for old in names[:-1]:

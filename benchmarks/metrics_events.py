@@ -116,7 +116,8 @@ def main() -> None:
             statsd_influxdb_enabled=tags,
             statsd_disabled_tags=conf.get("metrics", "statsd_disabled_tags"),
         )
-        stats.initialize(factory=lambda: logger, export_legacy_names=legacy)
+        # Airflow's own annotation leaves out the class that its own factory returns.
+        stats.initialize(factory=lambda: logger, export_legacy_names=legacy)  # type: ignore[arg-type,return-value]
         day(dags, tasks)
         print("\n".join(lines))
         return
