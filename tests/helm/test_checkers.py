@@ -143,11 +143,12 @@ def test_the_api_server_takes_everything(environment: str, tmp_path: Path) -> No
         pytest.skip("KUBECONFIG names no cluster whose API server could be asked.")
     rendered = render(environment, tuple(each for each in FEATURES if each != "keda"))
     file = tmp_path / "all.yaml"
-    # Into a namespace that is always there.
+    # Into a namespace that is always there; a pod's service account must be there too, and a dry run makes none.
+    pod = rendered.settings_map["pod_template_file.yaml"].replace('"airflow-worker"', "default")
     file.write_text(
-        f"{rendered.text}\n---\n{rendered.settings_map['pod_template_file.yaml']}".replace(
-            "taxiway\n", "default\n"
-        ).replace('namespace: "taxiway"', 'namespace: "default"')
+        f"{rendered.text}\n---\n{pod}".replace("taxiway\n", "default\n").replace(
+            'namespace: "taxiway"', 'namespace: "default"'
+        )
     )
     result = subprocess.run(
         ["kubectl", "--namespace", "default", "create", "--dry-run=server", "--validate=strict", "-f", str(file)],
