@@ -98,7 +98,7 @@ def waiting_for(pods: Iterable[Object]) -> str:
         if ready(pod):
             continue
         name, status = pod["metadata"]["name"], pod.get("status", {})
-        words.append(f"{name} ({_doing(status, pod)})")
+        words.append(f"{name} ({_doing(status)})")
     return ", ".join(words)
 
 
@@ -224,11 +224,9 @@ def _pod(pod: Object) -> Iterator[Problem]:
     if status.get("reason") == "Evicted":
         yield Problem(name, f"Evicted: {status.get('message', '')}", "the node lacks memory or disk: make room on it")
         return
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            message = condition.get("message", "")
-            yield Problem(name, f"no node takes it: {message}", _scheduling_hint(message))
-            return
+    if refused := _unscheduled(status):
+        yield Problem(name, f"no node takes it: {refused}", _scheduling_hint(refused))
+        return
     for init, key in ((True, "initContainerStatuses"), (False, "containerStatuses")):
         found = [problem for each in status.get(key) or [] if (problem := _container(name, each, init=init))]
         yield from found
@@ -281,7 +279,7 @@ def _scheduling_hint(message: str) -> str:
     return "kubectl describe node tells what nodes offer"
 
 
-def _doing(status: Object, pod: Object) -> str:
+def _doing(status: Object) -> str:
     for key, word in (("initContainerStatuses", "init "), ("containerStatuses", "")):
         for each in status.get(key) or []:
             state = each.get("state") or {}
@@ -294,7 +292,18 @@ def _doing(status: Object, pod: Object) -> str:
                 return f"{word}{each['name']} runs" if word else f"{each['name']} is not ready yet"
             if state.get("terminated", {}).get("exitCode"):
                 return f"{word}{each['name']} failed"
-    return str(status.get("phase") or "new").lower() if pod else ""
+    if refused := _unscheduled(status):
+        return f"no node takes it: {refused.removesuffix('.')}"
+    return str(status.get("phase") or "new").lower()
+
+
+def _unscheduled(status: Object) -> str:
+    """Return why no node takes a pod, without what the scheduler says of preemption; empty if one does."""
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            message = str(condition.get("message") or condition.get("reason") or "it is not told")
+            return re.split(r"\.? (?:no new claims|preemption:)", message)[0]
+    return ""
 
 
 def _when(event: Object) -> str:

@@ -68,10 +68,15 @@ def test_memory_and_crashes():
 
 
 def test_no_room_on_the_node():
-    message = "0/1 nodes are available: 1 Insufficient memory."
-    said = told(pod("p", conditions=[{"type": "PodScheduled", "status": "False", "message": message}]))
-    assert message in said
+    message = (
+        "0/1 nodes are available: 1 Insufficient memory. no new claims to deallocate, preemption: 0/1 nodes are "
+        "available: 1 No preemption victims found for incoming pod."
+    )
+    crowded = pod("p", phase="Pending", conditions=[{"type": "PodScheduled", "status": "False", "message": message}])
+    said = told(crowded)
+    assert "no node takes it: 0/1 nodes are available: 1 Insufficient memory\n" in said
     assert "lower requests" in said
+    assert waiting_for([crowded]) == "p (no node takes it: 0/1 nodes are available: 1 Insufficient memory)"
 
 
 def test_causes_come_before_those_who_wait():

@@ -135,6 +135,19 @@ def read_only_root(rendered: Rendered) -> Iterator[str]:
 
 
 @rule
+def no_second_check(rendered: Rendered) -> Iterator[str]:
+    """The image's entry point checks the database only where nothing else does; it cannot under a groomer's mounts."""
+    for pod, container, name in each_container(rendered):
+        if (
+            runs_airflow(container)
+            and pod.kind in ("Deployment", "StatefulSet")
+            and not container.name.startswith("git-sync")
+            and container.env.get("CONNECTION_CHECK_MAX_COUNT") != "0"
+        ):
+            yield f"{name} lets the entry point check the database (CONNECTION_CHECK_MAX_COUNT is not 0)"
+
+
+@rule
 def mounts_exist(rendered: Rendered) -> Iterator[str]:
     for pod, container, name in each_container(rendered):
         volumes = [volume["name"] for volume in pod.spec.get("volumes") or []]

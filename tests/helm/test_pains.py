@@ -169,6 +169,7 @@ CASES = [
     Case(23, "git-sync by default", "restricted", {"dags.gitSync.securityContexts.container": None}),
     Case(23, "Redis as root", "restricted", {"redis.securityContexts.pod": {"runAsUser": 0, "runAsNonRoot": False}}),
     Case(23, "a writable image", "read_only_root", {"securityContexts.containers": {"readOnlyRootFilesystem": False}}),
+    Case(23, "a groomer that asks for a database", "no_second_check", {"scheduler.logGroomerSidecar.env": None}),
     Case(23, "a volume of the node", "restricted", {"volumes": [{"name": "tmp", "hostPath": {"path": "/tmp"}}]}),
     Case(24, "rows for ever", "database", {"databaseCleanup.enabled": False}),
     Case(24, "rows archived beside", "database", {"databaseCleanup.skipArchive": False}),
