@@ -92,11 +92,13 @@ results: $(RUNTIME) ## copy the published tables and reports out of the lake (DE
 ## Airflow on Kubernetes --------------------------------------------------------------------------
 
 # Variables that these understand: ENV (kind, eks), FEATURES, KUBE_CONTEXT, NAMESPACE, IMAGE_REGISTRY, IMAGE_TAG,
-# IMAGE_LOADER, IMAGES, AIRFLOW_BASE_IMAGE, PYTHON_BASE_IMAGE, DEBIAN_BASE_IMAGE, VALUES, PLATFORM_VALUES, CHART,
-# REVISION, RELEASE, ARTIFACTS, FLOWER_PORT, WAIT_S; ENGINE, UI_PORT and CATALOG as above. helm/airflow/README.md and cluster/config.py explain them.
+# IMAGE_LOADER, IMAGES, AIRFLOW_BASE_IMAGE, PYTHON_BASE_IMAGE, DEBIAN_BASE_IMAGE, VALUES, PLATFORM_VALUES,
+# MONITORING_VALUES, CHART, REVISION, RELEASE, ARTIFACTS, FLOWER_PORT, GRAFANA_PORT, PROMETHEUS_PORT, ALERTMANAGER_PORT,
+# WAIT_S; ENGINE, UI_PORT and CATALOG as above. helm/airflow/README.md and cluster/config.py explain them.
 # The pinned tools of helm/tools/install.sh, where there are no others.
 CLUSTER = PATH="$$PATH:$(CURDIR)/.local/bin" PYTHONPATH=. CATALOG="$(strip $(CATALOG))" $(VENVS)/cluster/bin/python -m cluster
-IN_CLUSTER := kind-up kind-down kind-demo ui flower password dags-push publish-jobs images secrets deploy diff rollback
+IN_CLUSTER := kind-up kind-down kind-demo ui flower password dags-push publish-jobs images secrets deploy diff rollback \
+	monitoring grafana prometheus alertmanager
 
 .PHONY: $(IN_CLUSTER)
 $(IN_CLUSTER): $(call STAMP,cluster)
@@ -107,6 +109,10 @@ kind-down: ## remove the kind cluster and all that it stored
 kind-demo: ## run the main job in the cluster on three real months (CATALOG=my.csv)
 ui: ## open Airflow's page of the cluster on http://127.0.0.1:8080, until Ctrl-C
 flower: ## open Flower's page, which shows the Celery workers, on http://127.0.0.1:5555, until Ctrl-C
+monitoring: ## add what reads the metrics: Prometheus, Alertmanager, Grafana (ENV=eks: for the Prometheus operator)
+grafana: ## open Grafana's page of the cluster on http://127.0.0.1:3000, until Ctrl-C
+prometheus: ## open Prometheus' page on http://127.0.0.1:9090, until Ctrl-C
+alertmanager: ## open Alertmanager's page on http://127.0.0.1:9093, until Ctrl-C
 password: ## show the users and passwords of both pages
 dags-push: ## bring the commit to the cluster's git server and wait until Airflow has read its DAGs
 publish-jobs: ## publish the commit's Spark programs to S3 (ENV=eks: with your AWS credentials, ARTIFACTS=s3://…)
@@ -114,7 +120,7 @@ images: ## build the container images (IMAGES="airflow spark" for a part)
 secrets: ## make the secrets that are missing in the namespace
 deploy: ## install or upgrade with images that are there (ENV=eks KUBE_CONTEXT=… IMAGE_REGISTRY=… IMAGE_TAG=… FEATURES="…")
 diff: ## show what make deploy would change
-rollback: ## go back to the revision before (REVISION=…, RELEASE=platform)
+rollback: ## go back to the revision before (REVISION=…, RELEASE=platform|airflow|monitoring)
 
 ifdef ENV
 status: $(call STAMP,cluster)

@@ -87,15 +87,6 @@ class ClusterAirflow(Airflow):
         content = answer.json().get("content") or []
         return [entry if isinstance(entry, dict) else {"event": str(entry)} for entry in content]
 
-    def xcom(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
-        """Return what a task returned; None if it has not returned anything yet."""
-        path = (
-            f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
-            f"?deserialize=true&map_index={map_index}"
-        )
-        answer = self._send("GET", f"api/v2/{path}")
-        return answer.json()["value"] if answer.ok else None
-
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         answer = self._send(method, f"api/v2/{path}", body)
         if answer.status_code == 401:  # the token has expired

@@ -73,6 +73,7 @@ def kind_up(config: Config, console: Console) -> int:
     say("everything is ready\n")
     _tell_pages(config, say)
     say.plain(f"Main job  {config.make('kind-demo')}   collects and analyses three real months here")
+    say.plain(f"Metrics   {config.make('monitoring')}   adds Prometheus, Alertmanager and Grafana")
     return 0
 
 
@@ -212,6 +213,47 @@ def flower(config: Config, console: Console) -> int:
     _require_airflow(config, kubectl)
     said = f"user and password: {config.make('password')}"
     return _serve(kubectl, "service/airflow-flower", 5555, config.flower_port, "FLOWER_PORT", said, console)
+
+
+def deploy_monitoring(config: Config, console: Console) -> int:
+    """Install or upgrade what reads the metrics: Prometheus and Grafana on kind, objects for the operator on EKS."""
+    say = Teller(console)
+    require("helm", "kubectl")
+    kubectl = open_target(config)
+    _require_airflow(config, kubectl)
+    helm = releases.helm_for(config, kubectl)
+    release = releases.monitoring(config)
+    rendered = helm.template(release.name, release.chart, release.arguments)
+    releases.require_operator(config, kubectl, rendered)
+    releases.require_secrets(config, kubectl, [rendered])
+    say(f"deploys {release.name} to {config.namespace} of {config.context}; waits until all of it is ready")
+    helm.upgrade(release.name, release.chart, release.arguments, say)
+    say("ready\n")
+    for title, port in (
+        ("grafana", config.grafana_port),
+        ("prometheus", config.prometheus_port),
+        ("alertmanager", config.alertmanager_port),
+    ):
+        if kubectl.find("service", title):
+            say.plain(f"{title.capitalize():13}{config.make(title)}   then http://127.0.0.1:{port}")
+    return 0
+
+
+def grafana(config: Config, console: Console) -> int:
+    """Open Grafana's page on loopback until Ctrl-C."""
+    return _serve_monitoring(
+        config, "grafana", 3000, config.grafana_port, "anybody may look, nobody can sign in", console
+    )
+
+
+def prometheus(config: Config, console: Console) -> int:
+    """Open Prometheus' page on loopback until Ctrl-C."""
+    return _serve_monitoring(config, "prometheus", 9090, config.prometheus_port, "metrics, targets and rules", console)
+
+
+def alertmanager(config: Config, console: Console) -> int:
+    """Open Alertmanager's page on loopback until Ctrl-C."""
+    return _serve_monitoring(config, "alertmanager", 9093, config.alertmanager_port, "alerts and silences", console)
 
 
 def password(config: Config, console: Console) -> int:
@@ -369,6 +411,20 @@ def _copy_reports(kubectl: Kubectl, months: list[str], since: datetime) -> list[
                 target.write_bytes(s3.get_object(Bucket="taxiway-lake", Key=key)["Body"].read())
                 copied.append(target)
     return copied
+
+
+def _serve_monitoring(config: Config, name: str, port: int, local: int, said: str, console: Console) -> int:
+    kubectl = open_target(config)
+    if not kubectl.find("service", name):
+        raise ClusterError(
+            f"{name.capitalize()} is not deployed in {config.namespace} of {config.context}: "
+            + (
+                f"{config.make('monitoring')} does it."
+                if config.environment == "kind"
+                else "on EKS it is kube-prometheus-stack's own (helm/monitoring/README.md)."
+            )
+        )
+    return _serve(kubectl, f"service/{name}", port, local, f"{name.upper()}_PORT", said, console)
 
 
 def _serve(kubectl: Kubectl, target: str, port: int, local: int, variable: str, said: str, console: Console) -> int:

@@ -31,9 +31,13 @@ class Config:
         loader: command that takes ``NAME:TAG…`` and loads them into a cluster that is not kind's.
         values: further values files for the Airflow release, which win over the overlay.
         platform_values: the same for our own chart.
+        monitoring_values: the same for the chart monitoring.
         engine: what runs Spark programs on the local AWS endpoint.
         ui_port: local port of Airflow's page.
         flower_port: local port of Flower's page.
+        grafana_port: local port of Grafana's page.
+        prometheus_port: local port of Prometheus' page.
+        alertmanager_port: local port of Alertmanager's page.
         wait_s: seconds that a rollout may take.
         given: all variables, for what only one command reads.
     """
@@ -47,9 +51,13 @@ class Config:
     loader: str | None
     values: tuple[Path, ...]
     platform_values: tuple[Path, ...]
+    monitoring_values: tuple[Path, ...]
     engine: str
     ui_port: int
     flower_port: int
+    grafana_port: int
+    prometheus_port: int
+    alertmanager_port: int
     wait_s: int
     given: Mapping[str, str] = field(repr=False)
 
@@ -79,9 +87,13 @@ class Config:
             loader=given.get("IMAGE_LOADER") or None,
             values=_files(given, "VALUES"),
             platform_values=_files(given, "PLATFORM_VALUES"),
+            monitoring_values=_files(given, "MONITORING_VALUES"),
             engine=engine,
             ui_port=_number(given, "UI_PORT", 8080, 1024, 65535),
             flower_port=_number(given, "FLOWER_PORT", 5555, 1024, 65535),
+            grafana_port=_number(given, "GRAFANA_PORT", 3000, 1024, 65535),
+            prometheus_port=_number(given, "PROMETHEUS_PORT", 9090, 1024, 65535),
+            alertmanager_port=_number(given, "ALERTMANAGER_PORT", 9093, 1024, 65535),
             wait_s=_number(given, "WAIT_S", 900, 30, 7200),
             given=given,
         )

@@ -11,6 +11,7 @@ from cluster import git
 from cluster.config import ROOT, ClusterError, Config
 from cluster.kubectl import Kubectl
 from cluster.shell import last_lines, run
+from laptop.config import local_aws_environment
 
 BUCKETS = ("taxiway-lake", "taxiway-artifacts", "taxiway-logs")
 ARTIFACTS = "s3://taxiway-artifacts/spark_jobs"
@@ -26,15 +27,7 @@ def local_aws(kubectl: Kubectl) -> Iterator[dict[str, str]]:
 def aws_environment(url: str) -> dict[str, str]:
     """Return our own variables with those of AWS replaced: no profile of the user's leads to a real account."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    return others | {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }
+    return others | local_aws_environment(url)
 
 
 def s3_client(environment: dict[str, str]) -> Any:

@@ -20,8 +20,6 @@ def _text(dumper: Any, text: str) -> Any:
 
 Dumper.add_representer(str, _text)
 
-SECRET_OBJECTS = ("Secret",)
-
 
 def parse(manifest: str) -> list[dict[str, Any]]:
     """Return the objects of a manifest."""
@@ -107,7 +105,7 @@ def _name(thing: dict[str, Any]) -> str:
 
 def _without_secrets(old: Any, new: Any) -> tuple[Any, Any]:
     """Hide the values of a secret, but not whether they change."""
-    if (old or new or {}).get("kind") not in SECRET_OBJECTS:
+    if (old or new or {}).get("kind") != "Secret":
         return old, new
     hidden: list[dict[str, Any] | None] = []
     for thing, word in ((old, "before"), (new, "after")):

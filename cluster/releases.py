@@ -1,4 +1,4 @@
-"""The two releases of an environment: our own chart ``platform``, then the official chart ``airflow``."""
+"""The releases of an environment: our chart ``platform``, the official chart ``airflow``, our chart ``monitoring``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,18 @@ from cluster.config import ROOT, ClusterError, Config
 from cluster.helm import Helm, values_arguments
 from cluster.kubectl import Kubectl
 
-NAMES = ("platform", "airflow")
+NAMES = ("platform", "airflow", "monitoring")
+NEEDED = ("platform", "airflow")  # monitoring is a choice
+OPERATOR = "monitoring.coreos.com"
 # What make secrets cannot know: where each comes from.
 BY_HAND = {
     "git-ssh-key": "kubectl create secret generic git-ssh-key --from-file=gitSshKey=<private key file>",
     "git-credentials": (
         "kubectl create secret generic git-credentials --from-env-file=<file with GIT_SYNC_USERNAME, "
         "GIT_SYNC_PASSWORD, GITSYNC_USERNAME, GITSYNC_PASSWORD>"
+    ),
+    "alertmanager-notify": (
+        "kubectl create secret generic alertmanager-notify --from-file=slack-url=<file> --from-file=pager-key=<file>"
     ),
 }
 
@@ -69,6 +74,29 @@ def airflow(config: Config, tag: str) -> Release:
         "images.airflow.tag": tag,
     }
     return Release("airflow", chart_path(), values_arguments([*files, *config.values], settings))
+
+
+def monitoring(config: Config) -> Release:
+    """Return the release of our chart of scraping, rules and dashboards."""
+    chart = ROOT / "helm/monitoring"
+    files = _existing([chart / f"{config.environment}.yaml"])
+    return Release("monitoring", str(chart), values_arguments([*files, *config.monitoring_values], {}))
+
+
+def require_operator(config: Config, kubectl: Kubectl, manifest: str) -> None:
+    """Check that the cluster knows the Prometheus operator's kinds where a manifest has objects of them.
+
+    Raises:
+        ClusterError: it does not; the text says what to install.
+    """
+    wanted = sorted({each["kind"] for each in manifests.parse(manifest) if each["apiVersion"].startswith(OPERATOR)})
+    known = kubectl.run("api-resources", f"--api-group={OPERATOR}", "-o", "name", "--request-timeout=20s", seconds=30)
+    missing = [kind for kind in wanted if f"{kind.lower()}s.{OPERATOR}" not in known.split()]
+    if missing:
+        raise ClusterError(
+            f"{config.context} has no Prometheus operator (it does not know {' and '.join(missing)}): install "
+            "kube-prometheus-stack first, as helm/monitoring/README.md says."
+        )
 
 
 def require_secrets(config: Config, kubectl: Kubectl, rendered: Sequence[str]) -> None:

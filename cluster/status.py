@@ -13,7 +13,7 @@ from cluster.config import ClusterError, Config
 from cluster.demo import CHECKOUT, PROCESSOR, PROCESSOR_CONTAINER
 from cluster.helm import Helm
 from cluster.kubectl import Kubectl
-from cluster.releases import NAMES
+from cluster.releases import NAMES, NEEDED
 from cluster.shell import run
 
 GOOD, NOT_WELL, ABSENT = 0, 1, 3
@@ -30,15 +30,18 @@ def show(config: Config, kubectl: Kubectl, helm: Helm, console: Console) -> int:
         console.print(f"Nothing is deployed in {config.namespace} of {config.context}.", highlight=False)
         return ABSENT
     console.print(_releases(histories))
-    pods = [pod for pod in kubectl.items("pods") if not diagnosis.is_task(pod)]
-    tasks = len(kubectl.items("pods")) - len(pods)
+    everything = kubectl.items("pods")
+    pods = [pod for pod in everything if not diagnosis.is_task(pod)]
+    tasks = len(everything) - len(pods)
     console.print(_pods(pods))
     if tasks:
         console.print(f"and {tasks} pod{'s' * (tasks != 1)} of tasks", highlight=False)
     _print(console, "Images: " + ", ".join(sorted(pod_images(pods))))
     commit, branch = synced_commit(kubectl), branch_commit(config, kubectl, pods)
     _print(console, commit_sentence(commit, branch))
-    well = all(history and history[-1]["status"] == "deployed" for history in histories.values())
+    well = all(
+        history[-1]["status"] == "deployed" if history else name not in NEEDED for name, history in histories.items()
+    )
     if why := diagnosis.diagnose(kubectl):
         _print(console, f"\nNot well:\n{why}")
         well = False

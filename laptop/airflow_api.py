@@ -43,7 +43,7 @@ class Airflow:
         if errors:
             last = errors[0]["stack_trace"].strip().splitlines()[-1]
             raise LaptopError(f"{Path(errors[0]['filename']).name} cannot be imported: {last}")
-        return self._session.get(f"{self._url}/api/v2/dags/{dag_id}", timeout=30).ok
+        return self._send("GET", f"api/v2/dags/{dag_id}").ok
 
     def unpause(self, dag_id: str) -> None:
         """Switch a DAG on."""
@@ -52,8 +52,7 @@ class Airflow:
     def ensure_pool(self, name: str, slots: int) -> None:
         """Create a pool that counts deferred tasks too, where it is missing; slots chosen in the UI stay."""
         pool = {"name": name, "slots": slots, "description": "EMR steps at once", "include_deferred": True}
-        found = self._session.get(f"{self._url}/api/v2/pools/{name}", timeout=30)
-        if not found.ok:
+        if not self._send("GET", f"api/v2/pools/{name}").ok:
             self._call("POST", "pools", pool)
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
@@ -90,7 +89,7 @@ class Airflow:
             f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
             f"?deserialize=true&map_index={map_index}"
         )
-        answer = self._session.get(f"{self._url}/api/v2/{path}", timeout=60)
+        answer = self._send("GET", f"api/v2/{path}")
         return answer.json()["value"] if answer.ok else None
 
     def login(self) -> None:
@@ -101,7 +100,10 @@ class Airflow:
         self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        answer = self._session.request(method, f"{self._url}/api/v2/{path}", json=body, timeout=60)
+        answer = self._send(method, f"api/v2/{path}", body)
         if not answer.ok:
             raise LaptopError(f"Airflow answered {answer.status_code} to {method} {path}: {answer.text[:300]}")
         return answer.json() if answer.content else None
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> requests.Response:
+        return self._session.request(method, f"{self._url}/{path}", json=body, timeout=60)

@@ -16,6 +16,20 @@ class LaptopError(Exception):
     """The platform cannot do what was asked; the text is one clear sentence for the person at the keyboard."""
 
 
+def local_aws_environment(url: str) -> dict[str, str]:
+    """Return the standard variables that point every AWS SDK at a local endpoint."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        # A profile of the user's must never send local requests to a real account.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
 @dataclass(frozen=True)
 class Config:
     """Folders, ports and engine of one platform on this machine."""
@@ -81,16 +95,7 @@ class Config:
 
     def aws_environment(self) -> dict[str, str]:
         """Return the standard variables that point every AWS SDK at the local endpoint."""
-        return {
-            "AWS_ENDPOINT_URL": self.aws_url,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            # A profile of the user's must never send the laptop's requests to a real account.
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        }
+        return local_aws_environment(self.aws_url)
 
     def aws_is_healthy(self) -> bool:
         """Tell whether the local AWS endpoint answers."""

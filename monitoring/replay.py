@@ -19,16 +19,17 @@ SCRAPE_S = 0.5
 
 @dataclass(frozen=True)
 class Replay:
-    """What a replay left: a Prometheus, and when the replay began and ended (Unix time)."""
+    """What a run left: a Prometheus that scraped every ``scrape_s``, and when it began and ended (Unix time)."""
 
     prometheus: Prometheus
     start: float
     end: float
+    scrape_s: float = SCRAPE_S
 
     def filled_in(self, expr: str) -> str:
         """Return a panel's expression with Grafana's variables replaced: all choices, and the time of the replay."""
         for name, value in (
-            ("$__rate_interval", f"{max(self.step + SCRAPE_S, 4 * SCRAPE_S):.1f}s"),
+            ("$__rate_interval", f"{max(self.step + self.scrape_s, 4 * self.scrape_s):.1f}s"),
             ("$__range", f"{self.end - self.start:.0f}s"),
         ):
             expr = expr.replace(name, _duration(value))
@@ -39,7 +40,12 @@ class Replay:
     @property
     def step(self) -> float:
         """Seconds between two points of a graph."""
-        return max((self.end - self.start) / 24, 4 * SCRAPE_S)
+        return max((self.end - self.start) / 24, 4 * self.scrape_s)
+
+    def ever(self, expr: str) -> bool:
+        """Tell whether a panel's expression had a value at any time of it."""
+        found = self.prometheus.query_range(self.filled_in(expr), self.start, self.end, self.step)
+        return any(value == value for series in found for _, value in series.points)  # NaN is none
 
 
 @contextmanager

@@ -100,19 +100,9 @@ def serverless_applications(session: Any, settings: Settings) -> Iterator[Resour
     client = session.client("emr-serverless")
     for found in _applications(client, ["STARTING", "STARTED"]):
         application = client.get_application(applicationId=found["id"])["application"]
-        tags = application.get("tags", {})
-        if is_ours(tags, settings):
-            yield Resource(
-                kind="emr_serverless_application",
-                id=application["applicationId"],
-                state=application["state"],
-                tags=tags,
-                started=application["createdAt"],
-                locked="",
-                tag=partial(_tag_serverless, client, application["arn"]),
-                untag=partial(_untag_serverless, client, application["arn"]),
-                end=partial(client.stop_application, applicationId=application["applicationId"]),
-            )
+        if is_ours(application.get("tags", {}), settings):
+            end = partial(client.stop_application, applicationId=found["id"])
+            yield _serverless("emr_serverless_application", found["id"], application, client, end)
 
 
 def serverless_job_runs(session: Any, settings: Settings) -> Iterator[Resource]:
@@ -123,19 +113,24 @@ def serverless_job_runs(session: Any, settings: Settings) -> Iterator[Resource]:
         pages = client.get_paginator("list_job_runs").paginate(applicationId=application["id"], states=states)
         for found in (run for page in pages for run in page["jobRuns"]):
             run = client.get_job_run(applicationId=application["id"], jobRunId=found["id"])["jobRun"]
-            tags = run.get("tags", {})
-            if is_ours(tags, settings):
-                yield Resource(
-                    kind="emr_serverless_job_run",
-                    id=run["jobRunId"],
-                    state=run["state"],
-                    tags=tags,
-                    started=run["createdAt"],
-                    locked="",
-                    tag=partial(_tag_serverless, client, run["arn"]),
-                    untag=partial(_untag_serverless, client, run["arn"]),
-                    end=partial(client.cancel_job_run, applicationId=application["id"], jobRunId=run["jobRunId"]),
-                )
+            if is_ours(run.get("tags", {}), settings):
+                end = partial(client.cancel_job_run, applicationId=application["id"], jobRunId=found["id"])
+                yield _serverless("emr_serverless_job_run", found["id"], run, client, end)
+
+
+def _serverless(kind: str, identifier: str, told: dict[str, Any], client: Any, end: Callable[[], Any]) -> Resource:
+    """Return an application or job run of EMR Serverless, from what its ``get_…`` call told."""
+    return Resource(
+        kind=kind,
+        id=identifier,
+        state=told["state"],
+        tags=told["tags"],
+        started=told["createdAt"],
+        locked="",
+        tag=partial(_tag_serverless, client, told["arn"]),
+        untag=partial(_untag_serverless, client, told["arn"]),
+        end=end,
+    )
 
 
 def _applications(client: Any, states: list[str]) -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ def look(before: float | None = None, *, tries: int = 6, pause_s: float = 1) -> 
         tries: how often to look, since a fetch may be under way, or the link about to be moved.
         pause_s: seconds between two tries.
     """
-    root = next((folder.parent for folder in programs._CODE.parents if folder.name == TREES), None)
+    root = next((folder.parent for folder in programs.CODE.parents if folder.name == TREES), None)
     link = root and next((path for path in root.iterdir() if path.is_symlink() and _target(path)), None)
     if not root or not link:
         return None

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 # ``spark_jobs.publish`` uploads it last: where it is, everything is.
 ARCHIVE = "spark_jobs.zip"
 
-_CODE = Path(__file__)  # without links: see the package
+CODE = Path(__file__)  # without links: see the package
 
 
 class ProgramsError(RuntimeError):
@@ -66,11 +66,11 @@ def locate(settings: Settings, bundle_version: str | None = None) -> Settings:
     """
     if COMMIT not in settings.spark_jobs:
         return settings
-    commit = commit_of(_CODE) or (bundle_version if _is_commit(bundle_version or "") else None)
+    commit = commit_of(CODE) or (bundle_version if _is_commit(bundle_version or "") else None)
     if not commit:
         raise ProgramsError(
             f"TAXIWAY_SPARK_JOBS={settings.spark_jobs} asks for the commit of the DAGs, which cannot be told from "
-            f"{_CODE.parent}: deliver the DAGs by git-sync or by a GitDagBundle with versions, or set "
+            f"{CODE.parent}: deliver the DAGs by git-sync or by a GitDagBundle with versions, or set "
             f"TAXIWAY_SPARK_JOBS to the folder of one version, such as {settings.spark_jobs.replace(COMMIT, '1.2.3')}."
         )
     return settings.model_copy(update={"spark_jobs": settings.spark_jobs.replace(COMMIT, commit)})
@@ -100,11 +100,13 @@ def await_published(settings: Settings, s3: Any, seconds: float) -> None:
         ProgramsError: the programs are not there after that time, or S3 does not let us look.
     """
     deadline = time.monotonic() + seconds
-    if seconds and not _is_published(settings.spark_jobs, s3):
-        log.info("Waiting up to %g minutes until %s is published.", seconds / 60, settings.spark_jobs)
+    told = False
     while not _is_published(settings.spark_jobs, s3):
         if time.monotonic() >= deadline:
             raise ProgramsError(_missing(settings.spark_jobs, seconds))
+        if not told:
+            log.info("Waiting up to %g minutes until %s is published.", seconds / 60, settings.spark_jobs)
+            told = True
         time.sleep(min(settings.poll_s, max(deadline - time.monotonic(), 0.1)))
 
 

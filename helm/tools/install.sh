@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the command-line tools that the tests of charts and metrics use, pinned, from Go modules into .local/bin.
-# usage: helm/tools/install.sh [TOOL]…     (without an argument all; the names are those below)
+# usage: helm/tools/install.sh [TOOL]…     (without an argument all but otelcol, which only the tests on a cluster want)
 # Needs Go 1.26 or later. A tool that is already there in its version is left alone. Go holds every download against its
 # public checksum database; a tool that the database does not vouch for is not built, and the others are all the same.
 set -euo pipefail
@@ -18,6 +18,7 @@ declare -A package=(
   [promtool]=github.com/prometheus/prometheus/cmd/promtool
   [alertmanager]=github.com/prometheus/alertmanager/cmd/alertmanager
   [amtool]=github.com/prometheus/alertmanager/cmd/amtool
+  [otelcol]=go.opentelemetry.io/collector/cmd/builder   # which puts the collector together from otelcol.yaml
 )
 declare -A version=(
   [helm]=v3.22.0
@@ -29,6 +30,7 @@ declare -A version=(
   [promtool]=v0.315.0
   [alertmanager]=v0.34.2
   [amtool]=v0.34.2
+  [otelcol]=v0.160.0
 )
 
 # Modules whose go.mod replaces others, or that embed a web page which only their release has, are built in place.
@@ -46,6 +48,12 @@ declare -A tags=(
 build() { # name of the tool, flags of go
   local tool=$1 source
   shift
+  if [ "$tool" = otelcol ]; then
+    sed "s|^dist: {|&output_path: $scratch/otelcol, |" "$root/helm/tools/otelcol.yaml" >"$scratch/otelcol.yaml"
+    (cd / && go run "${package[$tool]}@${version[$tool]}" --config="$scratch/otelcol.yaml" --ldflags="-s -w") &&
+      mv "$scratch/otelcol/otelcol" "$bin/otelcol"
+    return
+  fi
   if [ -z "${module[$tool]:-}" ]; then
     (cd / && GOBIN=$bin go install "$@" "${package[$tool]}@${version[$tool]}")
     return

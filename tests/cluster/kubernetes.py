@@ -62,6 +62,7 @@ NAMESPACES = {"name": "namespaces", "singularName": "namespace", "namespaced": F
 RESOURCES = [
     {**NAMESPACES, "verbs": ["get", "list"]},
     {"name": "secrets", "singularName": "secret", "namespaced": True, "kind": "Secret", "verbs": ["get", "list"]},
+    {"name": "services", "singularName": "service", "namespaced": True, "kind": "Service", "verbs": ["get", "list"]},
 ]
 
 

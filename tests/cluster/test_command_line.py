@@ -13,7 +13,7 @@ from cluster.chart import SHA256, VERSION
 from cluster.config import ROOT, ClusterError, Config
 from cluster.images import load, wanted
 from cluster.kubectl import Kubectl, connection_problem
-from cluster.releases import image_tag, secrets_sentence
+from cluster.releases import image_tag, require_operator, secrets_sentence
 from tests.cluster.kubernetes import api_server, write_kubeconfig
 
 needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not on this machine")
@@ -154,6 +154,37 @@ def test_password_is_shown_only_by_its_own_command(tmp_path):
     with api_server(answers, tmp_path / "kubeconfig", "one"):
         status, said = type_command(tmp_path, "password", KUBE_CONTEXT="one")
     assert (status, said) == (0, "Flower   user a  password bb")
+
+
+@needs_kubectl
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ("kind", "Grafana is not deployed in taxiway of one: make monitoring ENV=kind KUBE_CONTEXT=one does it."),
+        ("eks", "on EKS it is kube-prometheus-stack's own (helm/monitoring/README.md)."),
+    ],
+)
+def test_a_page_that_is_not_there_is_told_with_who_brings_it(tmp_path, environment, words):
+    labelled = {"/api/v1/namespaces/taxiway": (200, namespace(**{"taxiway.io/environment": environment}))}
+    with api_server(labelled, tmp_path / "kubeconfig", "one"):
+        status, said = type_command(tmp_path, "grafana", KUBE_CONTEXT="one", ENV=environment)
+    assert status == 1
+    assert said.endswith(words)
+    assert said.count("\n") == 0
+
+
+@needs_kubectl
+def test_a_cluster_without_the_operator_is_told_before_helm_tries(tmp_path, monkeypatch):
+    config = Config.from_environment({"ENV": "eks", "KUBE_CONTEXT": "one"})
+    manifest = "apiVersion: monitoring.coreos.com/v1\nkind: ServiceMonitor\n---\napiVersion: v1\nkind: ConfigMap\n"
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    with (
+        api_server({}, tmp_path / "kubeconfig", "one"),
+        pytest.raises(
+            ClusterError, match=r"no Prometheus operator .it does not know ServiceMonitor.*install kube-prom"
+        ),
+    ):
+        require_operator(config, Kubectl("one", "taxiway"), manifest)
 
 
 def test_eks_never_builds_and_needs_an_image():

@@ -54,6 +54,14 @@ def test_make_secrets_makes_every_secret_that_eks_needs(tmp_path):
     assert [name for name in missing if name not in releases.BY_HAND] == []
 
 
+def test_monitoring_needs_no_secret_on_kind_and_is_rendered_for_both():
+    for given in ({}, EKS):
+        rendered = render(releases.monitoring(Config.from_environment(given)))
+        assert manifests.needed_secrets(rendered).keys() <= {"airflow-redis-password"}, given
+    kinds = {each["kind"] for each in manifests.parse(rendered)}
+    assert {"ServiceMonitor", "PrometheusRule"} <= kinds
+
+
 def test_the_images_are_those_of_the_tag(kind):
     platform, airflow = (manifests.images(manifest) for manifest in kind)
     assert {"taxiway/local-aws:0123456789", "taxiway/git-server:0123456789"} <= platform

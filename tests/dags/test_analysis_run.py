@@ -95,7 +95,7 @@ COMMIT = "c0ffee" * 6 + "abcd"
 @pytest.fixture
 def of_commit(platform: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have the code come from a commit, as git-sync delivers it, and ask for that commit's programs."""
-    monkeypatch.setattr(programs, "_CODE", Path(f"/opt/airflow/dags/.worktrees/{COMMIT}/dags/taxiway/programs.py"))
+    monkeypatch.setattr(programs, "CODE", Path(f"/opt/airflow/dags/.worktrees/{COMMIT}/dags/taxiway/programs.py"))
     monkeypatch.setenv("TAXIWAY_SPARK_JOBS", "s3://taxiway-artifacts/spark_jobs/{commit}")
     monkeypatch.setenv("TAXIWAY_JOBS_WAIT_MINUTES", "0")
     settings.cache_clear()

@@ -52,7 +52,7 @@ class Volume:
 def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Volume:
     volume = Volume(tmp_path)
     commit = volume.sync()
-    monkeypatch.setattr(programs, "_CODE", volume.root / ".worktrees" / commit / "dags/taxiway/programs.py")
+    monkeypatch.setattr(programs, "CODE", volume.root / ".worktrees" / commit / "dags/taxiway/programs.py")
     return volume
 
 

@@ -51,7 +51,7 @@ def test_the_commit_is_the_name_of_a_folder(path: Path, expected: str | None) ->
 
 
 def test_the_commit_takes_its_place_in_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "_CODE", in_worktree(A))
+    monkeypatch.setattr(programs, "CODE", in_worktree(A))
 
     assert locate(Settings(spark_jobs=OF_COMMIT)).spark_jobs == f"s3://jobs/spark_jobs/{A}"
     assert locate(Settings(spark_jobs=OF_COMMIT), B).spark_jobs == f"s3://jobs/spark_jobs/{A}", "the code decides"
@@ -187,7 +187,7 @@ def task_instance(next_method: str | None = None) -> Any:
 
 def test_a_task_that_comes_back_from_its_trigger_needs_no_programs(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Meanwhile the link has moved to a commit whose programs are not published yet."""
-    monkeypatch.setattr(programs, "_CODE", in_worktree(A))
+    monkeypatch.setattr(programs, "CODE", in_worktree(A))
     settings = Settings(spark_jobs=OF_COMMIT, jobs_wait_minutes=0)
 
     found = settings_for_steps(settings, boto3.Session(), task_instance("execute_complete"))

@@ -4,16 +4,21 @@ KUBE_CONTEXT, IMAGE_LOADER and the base images mean what they mean for make kind
 own, which is removed first, and stays for a look afterwards; TAXIWAY_E2E_REUSE=1 takes the platform that is there.
 """
 
+import csv
+import json
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+import yaml
 
 from cluster.airflow_api import ClusterAirflow, open_airflow
 from cluster.chart import chart_path
@@ -22,7 +27,23 @@ from cluster.git import image_tag
 from cluster.kubectl import Kubectl
 
 PROBE = Path(__file__).parent / "dags/e2e_probe.py"
+RECEIVER = Path(__file__).parent / "receiver.py"
 NAMESPACE = "taxiway-e2e"
+MONTH = "2023-02"
+# Images of these cannot be had where no image registry is reached. Whatever is told or traced goes to a pod of ours.
+MONITORING = {
+    "grafana": {"enabled": False},
+    "kubeStateMetrics": {"enabled": False},
+    "targets": {"flower": True},
+    "alertmanager": {"notify": "webhook", "webhook": "http://receiver:8080/alerts"},
+    "collector": {"enabled": True, "endpoint": "http://receiver:8080"},
+    "networkPolicies": {
+        "webhookTo": [{"podSelector": {"matchLabels": {"app": "receiver"}}}],
+        "notify": {"ports": [8080]},
+        "tracesTo": [{"podSelector": {"matchLabels": {"app": "receiver"}}}],
+        "tracesPorts": [8080],
+    },
+}
 PICTURES = ROOT / ".local/e2e"
 
 
@@ -40,7 +61,7 @@ class Platform:
     environment: dict[str, str]
     kubectl: Kubectl
     tag: str
-    came_up_s: float = 0
+    began: float  # Unix time before anything of it was there
 
     def type(self, command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run ``make command`` as the Makefile does, and print what it says."""
@@ -56,6 +77,11 @@ class Platform:
         )
         print(result.stdout)
         return result
+
+    def posted(self) -> list[dict[str, Any]]:
+        """Return what Alertmanager and the collector have posted to the receiver, oldest first."""
+        with self.kubectl.forward("service/receiver", 8080) as forward:
+            return [json.loads(line) for line in requests.get(forward.url, timeout=30).text.splitlines()]
 
     def commit(self, files: dict[str, str], message: str) -> str:
         """Write files of the checkout, commit them, and return the commit."""
@@ -90,24 +116,90 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     subprocess.run(["git", "clone", "--quiet", "--no-local", str(ROOT), str(checkout)], check=True)
     for name, value in (("user.name", "e2e"), ("user.email", "e2e@localhost")):
         subprocess.run(["git", "config", name, value], cwd=checkout, check=True)
-    environment = os.environ | {"NAMESPACE": NAMESPACE, "PYTHONPATH": str(checkout), "COLUMNS": "200"}
-    platform = Platform(checkout, environment, Kubectl(config.context, NAMESPACE), image_tag(checkout))
+    values = checkout.with_name("monitoring.yaml")
+    values.write_text(yaml.safe_dump(MONITORING))
+    environment = os.environ | {
+        "NAMESPACE": NAMESPACE,
+        "PYTHONPATH": str(checkout),
+        "COLUMNS": "200",
+        "FEATURES": "opentelemetry",
+        "MONITORING_VALUES": str(values),
+    }
+    platform = Platform(checkout, environment, Kubectl(config.context, NAMESPACE), image_tag(checkout), time.time())
     if os.environ.get("TAXIWAY_E2E_REUSE") == "1":
         deployment = platform.kubectl.get("deployment", "airflow-api-server")
+        platform.began = datetime.fromisoformat(deployment["metadata"]["creationTimestamp"]).timestamp()
         image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
         platform.tag = environment["IMAGE_TAG"] = image.rpartition(":")[2]
-        assert platform.type("dags-push").returncode == 0
-        return platform
-    subprocess.run(
-        platform.kubectl.command("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=240s"),
-        check=True,
-        timeout=300,
-    )
-    began = time.monotonic()
-    result = platform.type("kind-up")
-    platform.came_up_s = time.monotonic() - began
-    assert result.returncode == 0, result.stdout
+        commands = ["dags-push", "monitoring"]
+    else:
+        subprocess.run(
+            platform.kubectl.command("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=240s"),
+            check=True,
+            timeout=300,
+        )
+        commands = ["kind-up", "monitoring"]
+    for command in commands:
+        result = platform.type(command)
+        assert result.returncode == 0, result.stdout
+    start_receiver(platform)
     return platform
+
+
+def start_receiver(platform: Platform) -> None:
+    """Run the program that takes alerts and traces in a pod, which those two may reach."""
+    labels = {"app": "receiver"}
+    container = {
+        "name": "receiver",
+        "image": f"taxiway/local-aws:{platform.tag}",
+        "command": ["python", "-c", RECEIVER.read_text()],
+        "ports": [{"containerPort": 8080}],
+        "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 2},
+        "resources": {"requests": {"cpu": "5m", "memory": "32Mi"}, "limits": {"cpu": "500m", "memory": "128Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    secure = {"runAsNonRoot": True, "runAsUser": 65534, "seccompProfile": {"type": "RuntimeDefault"}}
+    port = {"protocol": "TCP", "port": 8080}
+    names = {
+        "matchExpressions": [
+            {"key": "app.kubernetes.io/name", "operator": "In", "values": ["alertmanager", "collector"]}
+        ]
+    }
+    objects = {
+        ("v1", "Pod"): {"automountServiceAccountToken": False, "securityContext": secure, "containers": [container]},
+        ("v1", "Service"): {"selector": labels, "ports": [{"port": 8080}]},
+        ("networking.k8s.io/v1", "NetworkPolicy"): {
+            "podSelector": {"matchLabels": labels},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"podSelector": names}], "ports": [port]}],
+        },
+    }
+    platform.kubectl.run("delete", "pod", "receiver", "--ignore-not-found", seconds=90)
+    documents = [
+        {"apiVersion": version, "kind": kind, "metadata": {"name": "receiver", "labels": labels}, "spec": spec}
+        for (version, kind), spec in objects.items()
+    ]
+    platform.kubectl.run("apply", "-f", "-", text_in=yaml.safe_dump_all(documents))
+    platform.kubectl.run("wait", "--for=condition=Ready", "pod/receiver", "--timeout=120s", seconds=150)
+
+
+@pytest.fixture(scope="session")
+def demo(platform: Platform) -> str:
+    """Run the main job for one month, and return what was said."""
+    sample = platform.checkout / "laptop/sample"
+    rows = list(csv.DictReader((sample / "catalogue.csv").open()))
+    one = sample / "one-month.csv"
+    with one.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["month"] == MONTH)
+    result = platform.type("kind-demo", CATALOG=str(one))
+    assert result.returncode == 0, result.stdout
+    return result.stdout
 
 
 @pytest.fixture

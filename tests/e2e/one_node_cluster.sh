@@ -10,8 +10,9 @@ cd "$(dirname "$0")/../.."
 set -a
 eval "$("$folder/up")"
 set +a
-PATH=$PATH:$PWD/.local/bin
+case ":$PATH:" in *":$PWD/.local/bin:"*) ;; *) PATH=$PATH:$PWD/.local/bin ;; esac
 helm/tools/install.sh >&2 || true # a tool that cannot be built skips its tests
+helm/tools/install.sh otelcol >&2 || true
 "$folder/base-images" python debian >&2
 docker build --quiet --file tests/e2e/base_image/Dockerfile --build-arg BASE_IMAGE=python:3.11-slim-bookworm \
   --tag taxiway/airflow-base:local . >&2
@@ -19,6 +20,22 @@ exporter=apache/airflow:airflow-pgbouncer-exporter-2025.03.05-0.18.0
 docker build --quiet --file tests/e2e/pgbouncer_exporter/Dockerfile --build-arg BASE_IMAGE=python:3.11-slim-bookworm \
   --tag "$exporter" . >&2
 "$folder/load-image" "$exporter" >&2
+
+docker build --quiet --file tests/e2e/redis_exporter/Dockerfile --build-arg BASE_IMAGE=python:3.11-slim-bookworm \
+  --tag oliver006/redis_exporter:v1.77.0 . >&2
+"$folder/load-image" oliver006/redis_exporter:v1.77.0 >&2
+context=$(mktemp -d)
+trap 'rm -rf "$context"' EXIT
+while read -r program image; do
+  [ -x ".local/bin/$program" ] || continue
+  cp ".local/bin/$program" "$context/program"
+  docker build --quiet --file tests/e2e/static_image/Dockerfile --tag "$image" "$context" >&2
+  "$folder/load-image" "$image" >&2
+done <<END
+prometheus prom/prometheus:v3.15.0
+alertmanager prom/alertmanager:v0.34.2
+otelcol otel/opentelemetry-collector:0.160.0
+END
 
 chart=${CHART:-$HOME/.cache/taxiway/airflow-1.22.0.tgz}
 if [ -f "$chart" ]; then

@@ -1,34 +1,17 @@
 """One real month on the cluster: same tables as anywhere, one task in a pod of its own, logs that outlive it."""
 
-import csv
 from pathlib import Path
 
 import pytest
 
 from cluster.config import ROOT
 from cluster.jobs import aws_environment
-from tests.e2e.conftest import Platform, wait_for
+from tests.e2e.conftest import MONTH, Platform, wait_for
 from tests.oracle.comparison import difference
 from tests.oracle.oracle import KEYS, PATHS, compute, month_of
 from tests.oracle.programs import ZONE_LOOKUP
 
-MONTH = "2023-02"
 TRIPS = "curated/hvfhv_trips"
-
-
-@pytest.fixture(scope="module")
-def demo(platform: Platform) -> str:
-    """Run the main job for one month, and return what was said."""
-    sample = platform.checkout / "laptop/sample"
-    rows = list(csv.DictReader((sample / "catalogue.csv").open()))
-    one = sample / "one-month.csv"
-    with one.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(row for row in rows if row["month"] == MONTH)
-    result = platform.type("kind-demo", CATALOG=str(one))
-    assert result.returncode == 0, result.stdout
-    return result.stdout
 
 
 def test_every_table_equals_the_oracle(
@@ -85,3 +68,13 @@ def test_the_steps_ran_the_programs_of_the_dags_commit(platform: Platform, demo:
         found = s3.list_objects_v2(Bucket="taxiway-artifacts", Prefix="spark_jobs/", Delimiter="/")
     folders = {each["Prefix"] for each in found["CommonPrefixes"]}
     assert f"spark_jobs/{head(platform.checkout)}/" in folders
+
+
+def test_no_container_was_restarted_and_log_groomers_groom(platform: Platform, demo: str) -> None:
+    pods = platform.kubectl.items("pods", "-l", "release=airflow,!kubernetes_executor,!job-name")
+    states = [(pod, each) for pod in pods for each in pod["status"]["containerStatuses"]]
+    assert [(pod["metadata"]["name"], each["name"]) for pod, each in states if each["restartCount"]] == []
+    groomers = [(pod["metadata"]["name"], each["name"]) for pod, each in states if "log-groomer" in each["name"]]
+    assert len(groomers) == 4
+    for pod, container in groomers:
+        assert platform.kubectl.run("logs", pod, "-c", container), f"{pod}: {container} has not begun"

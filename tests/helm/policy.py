@@ -549,6 +549,10 @@ def dags_by_git_only(rendered: Rendered) -> Iterator[str]:
             yield f"{component} loses git-sync soon after the git host"
         if role == "main" and "httpGet" not in (sync.spec.get("livenessProbe") or {}):
             yield f"{component}'s git-sync has no probe of its own"
+    workers = rendered.config["workers"]
+    delay, tries = (int(workers.get(f"missing_dag_{key}", 0)) for key in ("retry_delay", "retries"))
+    if not 0 < delay <= 10 or delay * tries < 60:
+        yield f"a task whose DAG its worker does not have yet is put back {tries} times for {delay} s"
 
 
 @rule

@@ -64,6 +64,7 @@ CASES = [
     Case(3, "a volume for DAGs", "dags_by_git_only", {"dags.persistence.enabled": True}),
     Case(4, "the deprecated wait", "dags_by_git_only", {"dags.gitSync.wait": 60}),
     Case(4, "a long period", "dags_by_git_only", {"dags.gitSync.period": "60s"}),
+    Case(4, "a minute for a DAG that is late", "dags_by_git_only", {"config.workers.missing_dag_retry_delay": None}),
     Case(4, "no ref", "dags_by_git_only", {"dags.gitSync.ref": "HEAD"}),
     Case(
         4, "the chart's repository", "dags_by_git_only", {"dags.gitSync.repo": "https://github.com/apache/airflow.git"}

@@ -29,7 +29,9 @@ EVERYTHING: Manifest = {
     "grafana": {"enabled": True},
     "redisExporter": {"enabled": True},
     "kubeStateMetrics": {"enabled": True},
+    "collector": {"enabled": True, "endpoint": "http://tempo.monitoring:4318", "secretName": "traces"},
     "networkPolicies": {
+        "tracesTo": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
         "scrapeFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
         "pagesFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}],
         "redis": {"cidrs": ["10.0.0.0/16"]},
@@ -99,8 +101,10 @@ def test_by_default_there_are_dashboards_alone() -> None:
     }
 
 
-def test_kind_has_a_prometheus_and_an_alertmanager_of_its_own() -> None:
-    assert {name for name, _, _ in pods(case("kind"))} == {"prometheus", "alertmanager"}
+def test_kind_has_a_prometheus_with_all_around_it_of_its_own() -> None:
+    assert {name for name, _, _ in pods(case("kind"))} == {
+        "prometheus", "alertmanager", "grafana", "redis-exporter", "kube-state-metrics",
+    }  # fmt: skip
     assert not of_kind(case("kind"), "PrometheusRule")
 
 
@@ -112,7 +116,7 @@ def test_eks_leaves_running_to_the_operator() -> None:
 
 def test_everything_can_be_turned_on() -> None:
     assert {name for name, _, _ in pods(case("everything"))} == {
-        "prometheus", "alertmanager", "grafana", "redis-exporter", "kube-state-metrics",
+        "prometheus", "alertmanager", "grafana", "redis-exporter", "kube-state-metrics", "collector",
     }  # fmt: skip
 
 
@@ -399,6 +403,8 @@ def theirs(component: str) -> dict[str, str]:
         (ours("prometheus"), ours("alertmanager"), 9093),
         (ours("grafana"), ours("prometheus"), 9090),
         (ours("redis-exporter"), theirs("redis"), 6379),
+        (theirs("scheduler"), ours("collector"), 4318),
+        (theirs("worker"), ours("collector"), 4318),
     ],
 )
 def test_what_is_needed_is_allowed_at_both_ends(source: dict[str, str], target: dict[str, str], port: int) -> None:
@@ -413,6 +419,7 @@ def test_what_is_needed_is_allowed_at_both_ends(source: dict[str, str], target: 
         (ours("alertmanager"), ours("prometheus"), 9090),
         (theirs("worker"), ours("prometheus"), 9090),
         (ours("grafana"), theirs("statsd"), 9102),
+        (ours("prometheus"), ours("collector"), 4318),
     ],
 )
 def test_what_is_not_needed_is_not_allowed(source: dict[str, str], target: dict[str, str], port: int) -> None:
@@ -454,6 +461,7 @@ def test_policies_of_both_charts_have_names_of_their_own() -> None:
         ({"rules": {"without": ["SchedulerHeartbeatMising"]}}, "is no alert here"),
         ({"alertmanager": {"enabled": True, "notify": "webhook"}}, "set alertmanager.webhook"),
         ({"grafana": {"enabled": True}}, "needs prometheus.enabled"),
+        ({"collector": {"enabled": True, "endpoint": "http://tempo:4318"}}, "networkPolicies.tracesTo"),
     ],
 )
 def test_wrong_values_are_refused_with_a_sentence(values: Manifest, said: str) -> None:

@@ -137,7 +137,7 @@ def everything() -> Iterator[Replay]:
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_a_query_returns_data_of_a_real_run(query: Query, seen: Replay) -> None:
-    found = ever(query, seen)
+    found = seen.ever(query.expr)
     if query.unseen:
         assert not found, f"it has data after all: it is not so that {query.unseen}"
     else:
@@ -146,7 +146,7 @@ def test_a_query_returns_data_of_a_real_run(query: Query, seen: Replay) -> None:
 
 @pytest.mark.parametrize("query", [each for each in QUERIES if each.values[0].unseen])
 def test_a_query_that_the_run_does_not_fill_is_right(query: Query, everything: Replay) -> None:
-    assert bool(ever(query, everything)) != bool(ELSEWHERE.search(query.expr))
+    assert bool(everything.ever(query.expr)) != bool(ELSEWHERE.search(query.expr))
 
 
 def test_numbers_are_those_that_airflow_sent(run: list[Packet], seen: Replay) -> None:
@@ -195,10 +195,3 @@ def test_pages_are_drawn_with_the_runs_data(seen: Replay) -> None:
         told = PAGES[name.removesuffix(".json")].queries
         empty = [title for title, queries in told.items() if all(query.unseen and not query.zero for query in queries)]
         assert drawn.count("No data") == len(empty)
-
-
-def ever(query: Query, seen: Replay) -> bool:
-    """Tell whether a query has a value at any time of the replay."""
-    expr = seen.filled_in(query.expr)
-    found = seen.prometheus.query_range(expr, seen.start, seen.end, seen.step)
-    return any(value == value for series in found for _, value in series.points)

@@ -117,6 +117,9 @@ spec:
 {{- if and .Values.alertmanager.enabled (eq .Values.alertmanager.notify "webhook") (not .Values.alertmanager.webhook) }}
 {{- fail "alertmanager.notify is webhook: set alertmanager.webhook to the address that receives the alerts." }}
 {{- end }}
+{{- if and .Values.collector.enabled .Values.collector.endpoint (not .Values.networkPolicies.tracesTo) .Values.networkPolicies.enabled }}
+{{- fail "collector.endpoint is set, and no network policy lets the collector reach it: name its pods or addresses in networkPolicies.tracesTo." }}
+{{- end }}
 {{- if and .Values.grafana.enabled (not .Values.prometheus.enabled) }}
 {{- fail "grafana.enabled needs prometheus.enabled: this Grafana reads our own Prometheus." }}
 {{- end }}
