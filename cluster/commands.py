@@ -285,8 +285,8 @@ def dags_push(config: Config, console: Console) -> int:
     commit = git.head()
     kubectl = open_target(config)
     _tell_uncommitted(say)
-    _deliver(kubectl, config, commit, say)
-    pushed = datetime.now(UTC)
+    # Files of a commit that is there already are parsed by the clock alone, minutes later: their last time counts.
+    pushed = datetime.now(UTC) if _deliver(kubectl, config, commit, say) else datetime.min.replace(tzinfo=UTC)
     say("waits until git-sync has brought it to the DAG processor")
     deadline = time.monotonic() + VISIBLE_S
     while status.synced_commit(kubectl) != commit:
@@ -300,8 +300,8 @@ def dags_push(config: Config, console: Console) -> int:
     with open_airflow(kubectl) as airflow:
         while True:
             dags, errors = airflow.dags(), airflow.import_errors()
-            files = {dag["relative_fileloc"] for dag in dags if _parsed(dag, "last_parsed_time") >= pushed}
-            files |= {Path(error["filename"]).name for error in errors if _parsed(error, "timestamp") >= pushed}
+            files = {dag["relative_fileloc"] for dag in dags if _time_of(dag, "last_parsed_time") >= pushed}
+            files |= {Path(error["filename"]).name for error in errors if _time_of(error, "timestamp") >= pushed}
             if not (behind := sorted(git.dag_files(commit) - files)):
                 break
             if time.monotonic() > deadline:
@@ -328,8 +328,8 @@ def publish_jobs(config: Config, console: Console) -> int:
     return 0
 
 
-def _deliver(kubectl: Kubectl, config: Config, commit: str, say: Callable[[str], None]) -> None:
-    """Publish the commit's Spark programs, then its DAGs: no run finds itself without programs."""
+def _deliver(kubectl: Kubectl, config: Config, commit: str, say: Callable[[str], None]) -> bool:
+    """Publish the commit's Spark programs, then its DAGs, so that no run is without programs; tell if it is news."""
     with jobs.local_aws(kubectl) as environment:
         if made := jobs.make_buckets(environment):
             say(f"made the buckets {', '.join(made)}")
@@ -340,6 +340,7 @@ def _deliver(kubectl: Kubectl, config: Config, commit: str, say: Callable[[str],
         say(f"the git server has {now[:12]} already")
     else:
         say(f"pushed {now[:12]} to the git server" + (f", which had {before[:12]}" if before else ""))
+    return before != now
 
 
 def _make_secrets(config: Config, kubectl: Kubectl, say: Callable[[str], None]) -> None:
@@ -378,7 +379,7 @@ def _kind_cluster_runs(config: Config) -> bool:
     return config.own_kind_cluster and "taxiway" in images.kind_clusters()
 
 
-def _parsed(thing: dict[str, Any], when: str) -> datetime:
+def _time_of(thing: dict[str, Any], when: str) -> datetime:
     text = thing.get(when)
     return datetime.fromisoformat(text) if text else datetime.min.replace(tzinfo=UTC)
 

@@ -21,6 +21,10 @@ def test_a_pushed_dag_is_listed_and_a_changed_one_runs_as_changed(platform: Plat
         run_to_end(airflow, "e2e_probe", f"{run}-{task}", kinds)
         assert airflow.xcom("e2e_probe", f"{run}-{task}", task, 0) == "second"
 
+    again = platform.type("dags-push")
+    assert again.returncode == 0
+    assert "the git server has" in again.stdout
+
 
 def test_a_dag_with_an_error_is_told_and_the_others_stay(platform: Platform, airflow) -> None:
     platform.commit({"dags/e2e_broken.py": "from airflow.sdk import dag\nimport nothing_of_the_kind\n"}, "Break a DAG")

@@ -25,7 +25,7 @@ ABSENT = re.compile(r"\b(?:kube_|container_)\w+")
 @pytest.fixture(scope="module")
 def seen(platform: Platform, demo: str) -> Iterator[Replay]:
     """What Prometheus beside Airflow has seen since the platform came up."""
-    time.sleep(2.5 * SCRAPE_S)  # what happened last is scraped, and in the rules
+    time.sleep(4 * SCRAPE_S)  # what happened last is scraped, and in the rules
     with platform.kubectl.forward("service/prometheus", 9090) as forward:
         yield Replay(Prometheus(forward.url), platform.began, time.time(), SCRAPE_S)
 
