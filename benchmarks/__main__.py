@@ -8,15 +8,12 @@ import sys
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
 
 from benchmarks import growth, parse
 from benchmarks.contestants import CONTESTANTS, Totals, compete, disagreements
-from benchmarks.measure import Cost, machine, middle
+from benchmarks.measure import Cost, keep, machine, middle
 from benchmarks.synthetic import MONTH, ROOT, ROWS, month_file
 
-README = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- figures: python -m benchmarks --write -->", "<!-- end of figures -->"
 LABELS = {
     "duckdb": "DuckDB",
     "sail": "our jobs on Sail",
@@ -41,8 +38,7 @@ def main() -> None:
     text = "\n".join(lines)
     print(text)
     if arguments.write:
-        before, _, rest = README.read_text().partition(BEGIN)
-        README.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
+        keep("python -m benchmarks --write", text)
 
 
 def _arguments() -> argparse.Namespace:

@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.measure import machine
+from benchmarks.measure import keep, machine
 from cluster import git, images, releases
 from cluster.airflow_api import API_SERVER, ClusterAirflow, admin
 from cluster.config import ROOT, Config
@@ -30,8 +30,6 @@ from cluster.helm import Helm
 from cluster.kubectl import Kubectl
 
 PROBE = ROOT / "tests/e2e/dags/e2e_probe.py"
-README = Path(__file__).parent / "README.md"
-BEGIN, END = "<!-- figures: python -m benchmarks.cluster --write -->", "<!-- end of cluster figures -->"
 DEFAULTS = "taxiway-defaults"
 EXECUTORS = {"celery": "on_celery", "kubernetes": "on_kubernetes"}
 AT_ONCE = 24
@@ -77,8 +75,7 @@ def main() -> None:
     text = "\n".join([f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}.", "", *table(results)])
     print(text)
     if arguments.write:
-        before, _, rest = README.read_text().partition(BEGIN)
-        README.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
+        keep("python -m benchmarks.cluster --write", text)
 
 
 def measure(place: Place, checkout: Path, repeat: int) -> dict[str, list[float]]:

@@ -1,4 +1,4 @@
-"""Wall time and memory of whole processes."""
+"""Wall time and memory of whole processes, and where figures are kept."""
 
 import os
 import signal
@@ -14,6 +14,7 @@ import psutil
 
 from local_aws.engines import Launch
 
+README = Path(__file__).with_name("README.md")
 _INTERVAL_S = 0.1
 
 
@@ -87,3 +88,10 @@ def machine() -> str:
 def _lines(path: str) -> list[str]:
     file = Path(path)
     return file.read_text().splitlines() if file.exists() else []
+
+
+def keep(command: str, text: str) -> None:
+    """Put figures into README.md, where the command that measured them has its place."""
+    begin, end = f"<!-- figures: {command} -->", "<!-- end of figures -->"
+    before, _, rest = README.read_text(encoding="utf-8").partition(begin)
+    README.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}", encoding="utf-8")

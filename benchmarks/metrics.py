@@ -2,9 +2,11 @@
 
 The same events go to two real exporters in one run: with the overlay's mappings and Airflow's settings, and with the
 chart's defaults. The lines of both are made by Airflow's own client from the same calls. On its own:
-``python -m benchmarks.metrics``.
+``python -m benchmarks.metrics --write``.
 """
 
+import argparse
+import datetime
 import json
 import subprocess
 import tempfile
@@ -17,6 +19,7 @@ from statistics import median
 import psutil
 import yaml
 
+from benchmarks.measure import keep, machine
 from cluster.chart import chart_path
 from monitoring.capture import CHART, settings
 from monitoring.catalogue import ROOT
@@ -132,5 +135,16 @@ def report() -> Iterator[str]:
     )
 
 
+def main() -> None:
+    """Measure, print, and keep the figures if asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.metrics", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/README.md")
+    arguments = parser.parse_args()
+    text = "\n".join([f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}.", "", *report()])
+    print(text)
+    if arguments.write:
+        keep("python -m benchmarks.metrics --write", text)
+
+
 if __name__ == "__main__":
-    print("\n".join(report()))
+    main()
