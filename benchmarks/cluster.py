@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from benchmarks.measure import keep, machine
-from cluster import git, images, releases
+from cluster import git, images, manifests, releases
 from cluster.airflow_api import API_SERVER, ClusterAirflow, admin
 from cluster.config import ROOT, Config
 from cluster.helm import Helm
@@ -51,26 +51,28 @@ class Place:
 def main() -> None:
     """Measure both, print, and keep the figures if asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=5, help="pushes and single tasks; of the defaults at most 2")
+    parser.add_argument("--repeat", type=int, default=5, help="pushes (of the defaults 1) and single tasks")
     parser.add_argument("--ours-only", action="store_true", help="leave the chart's defaults out")
     parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/README.md")
     arguments = parser.parse_args()
     config = Config.from_environment()
     assert config.context
     kubectl = Kubectl(config.context, config.namespace)
+    manifest = releases.helm_for(config, kubectl).manifest("airflow")
+    tag = manifests.airflow_image(manifest).rpartition(":")[2]
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / "taxiway"
         subprocess.run(["git", "clone", "--quiet", "--no-local", str(ROOT), str(checkout)], check=True)
         for name, value in (("user.name", "benchmark"), ("user.email", "benchmark@localhost")):
             subprocess.run(["git", "config", name, value], cwd=checkout, check=True)
         with opened(kubectl, kubectl, admin(kubectl)) as place:
-            results = {"ours": measure(place, checkout, arguments.repeat)}
-        results["ours"] |= rollouts(config, kubectl)
+            results = {"ours": measure(place, checkout, arguments.repeat, arguments.repeat)}
         say("\n".join(table(results)))
+        results["ours"] |= rollouts(config, kubectl, tag)
         if not arguments.ours_only:
-            with the_defaults(config, kubectl) as place:
-                # Minutes until a new DAG is listed: twice is enough.
-                results["the chart's defaults"] = measure(place, checkout, min(2, arguments.repeat))
+            with the_defaults(config, kubectl, tag) as place:
+                # A new DAG is listed after minutes: one push is enough.
+                results["the chart's defaults"] = measure(place, checkout, 1, arguments.repeat)
         git.push(kubectl)  # the commit that is checked out
     text = "\n".join([f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}.", "", *table(results)])
     print(text)
@@ -78,13 +80,13 @@ def main() -> None:
         keep("python -m benchmarks.cluster --write", text)
 
 
-def measure(place: Place, checkout: Path, repeat: int) -> dict[str, list[float]]:
+def measure(place: Place, checkout: Path, pushes: int, singles: int) -> dict[str, list[float]]:
     """Return seconds (cores for parsing) of every single measurement, by what was measured."""
     found: dict[str, list[float]] = {}
-    found |= deliveries(place, checkout, repeat)
+    found |= deliveries(place, checkout, pushes)
     found["parsing"] = [parsing_cores(place)]
     for kind in EXECUTORS:
-        for number in range(repeat + 1):  # the first is for warming up
+        for number in range(singles + 1):  # the first is for warming up
             [start] = starts(place, {"celery": 0, "kubernetes": 0} | {kind: 1})
             if number:
                 found.setdefault(f"{kind}, one", []).append(start)
@@ -92,9 +94,8 @@ def measure(place: Place, checkout: Path, repeat: int) -> dict[str, list[float]]
     return found
 
 
-def rollouts(config: Config, kubectl: Kubectl) -> dict[str, list[float]]:
+def rollouts(config: Config, kubectl: Kubectl, tag: str) -> dict[str, list[float]]:
     """Roll a new image tag out and back, and return how long each took until all was ready."""
-    tag = releases.image_tag(config)
     following = f"{tag}-next"
     names = [f"{config.repository('airflow')}:{each}" for each in (tag, following)]
     subprocess.run(["docker", "tag", *names], check=True)
@@ -197,7 +198,7 @@ def opened(kubectl: Kubectl, git_server: Kubectl, login: tuple[str, str]) -> Ite
 
 
 @contextlib.contextmanager
-def the_defaults(config: Config, ours: Kubectl) -> Iterator[Place]:
+def the_defaults(config: Config, ours: Kubectl, tag: str) -> Iterator[Place]:
     """Install the chart with its defaults while our Airflow is scaled away."""
     assert config.context
     kubectl = Kubectl(config.context, DEFAULTS)
@@ -211,7 +212,6 @@ def the_defaults(config: Config, ours: Kubectl) -> Iterator[Place]:
     try:
         scale(ours, dict.fromkeys(replicas, 0))
         helm = Helm(kubectl, config.wait_s, "")
-        tag = releases.image_tag(config)
         postgres(kubectl)
         git_address = f"git://git-server.{ours.namespace}/taxiway.git"
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:

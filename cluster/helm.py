@@ -95,28 +95,42 @@ class Helm:
         """
         if stuck := pending(release, self.history(release), self.go_back, self.kubectl):
             raise ClusterError(stuck)
-        self.remove_ended_migration(release)
+        self.remove_migration(release, say)
         self._watch(
             ["upgrade", "--install", release, chart, *arguments, "--history-max", "10"], f"The release {release!r}", say
         )
 
     def rollback(self, release: str, revision: int, say: Say) -> None:
         """Go back to a revision and wait until all of it is ready; raises as :meth:`upgrade` does."""
-        self.remove_ended_migration(release)
+        self.remove_migration(release, say)
         self._watch(["rollback", release, str(revision), "--history-max", "10"], f"The rollback of {release!r}", say)
 
-    def remove_ended_migration(self, release: str) -> None:
-        """Remove the migration's job if it has ended.
+    def remove_migration(self, release: str, say: Say) -> None:
+        """Remove the migration's job, once it has ended if it runs.
 
-        Without helm's hooks the job is an object like others, and Kubernetes lets nobody change a job's image.
+        Without helm's hooks the job is an object like others, and Kubernetes lets nobody change a job's image. Helm
+        does not wait for it: pods that find the database migrated are ready before it is done.
+
+        Raises:
+            ClusterError: it does not end.
         """
-        for job in self.kubectl.items("jobs", "-l", f"release={release},{MIGRATION}"):
-            ended = any(
-                each["type"] in ("Complete", "Failed") and each["status"] == "True"
-                for each in job.get("status", {}).get("conditions") or []
-            )
-            if ended:
-                self.kubectl.run("delete", "job", job["metadata"]["name"], "--ignore-not-found", "--wait=true")
+        end, told = time.monotonic() + self.wait_s, False
+        while jobs := self.kubectl.items("jobs", "-l", f"release={release},{MIGRATION}"):
+            running = [each["metadata"]["name"] for each in jobs if each.get("status", {}).get("ready")]
+            if not running:
+                for each in jobs:
+                    self.kubectl.run("delete", "job", each["metadata"]["name"], "--ignore-not-found", "--wait=true")
+                return
+            if time.monotonic() > end:
+                raise ClusterError(
+                    f"The migration of the database still runs after {self.wait_s} s, and must not be ended: kubectl "
+                    f"--context {self.kubectl.context} -n {self.kubectl.namespace} logs job/{running[0]} tells how far "
+                    "it is. Repeat the command when it has ended."
+                )
+            if not told:
+                say("waits until the last migration of the database has ended")
+                told = True
+            time.sleep(1)
 
     def _watch(self, words: Sequence[str], what: str, say: Say) -> None:
         """Run a helm command that waits, say what it waits for, and give up early where waiting is in vain."""
