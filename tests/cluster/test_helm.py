@@ -7,7 +7,7 @@ import pytest
 
 from cluster import helm
 from cluster.config import ClusterError
-from cluster.helm import choose_revision, helm_error, pending
+from cluster.helm import Helm, choose_revision, helm_error, pending
 from cluster.kubectl import Kubectl
 from tests.cluster.kubernetes import pod, waiting
 
@@ -53,6 +53,52 @@ def test_a_stuck_release_says_the_way_out():
     assert "make rollback ENV=kind REVISION=2" in said
     first = pending("airflow", history("pending-install"), go_back, KUBECTL)
     assert "helm --kube-context kind-taxiway -n taxiway uninstall airflow" in first
+
+
+class Jobs(Kubectl):
+    """A namespace whose migration's job shows one state after the other, and keeps the last."""
+
+    states: list[dict]
+    deleted: list[str]
+
+    def items(self, *_words):
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        return [] if self.deleted else [{"metadata": {"name": "migration"}, "status": state}]
+
+    def run(self, *words, **_):
+        assert words[:3] == ("delete", "job", "migration")
+        self.deleted.append(words[2])
+        return ""
+
+
+def jobs(*states):
+    kubectl = Jobs("kind-taxiway", "taxiway")
+    object.__setattr__(kubectl, "states", list(states))
+    object.__setattr__(kubectl, "deleted", [])
+    return kubectl
+
+
+def test_a_running_migration_is_waited_for_and_then_gives_way(monkeypatch):
+    monkeypatch.setattr(helm.time, "sleep", lambda _: None)
+    ended = {"succeeded": 1, "ready": 0, "conditions": [{"type": "Complete", "status": "True"}]}
+    said = []
+    kubectl = jobs({"active": 1, "ready": 1}, {"active": 1, "ready": 1}, ended)
+    Helm(kubectl, 60, "").remove_migration("airflow", said.append)
+    assert kubectl.deleted == ["migration"]
+    assert said == ["waits until the last migration of the database has ended"]
+
+
+def test_a_migration_that_never_began_is_not_waited_for():
+    kubectl, said = jobs({"active": 1, "ready": 0}), []
+    Helm(kubectl, 60, "").remove_migration("airflow", said.append)
+    assert (kubectl.deleted, said) == (["migration"], [])
+
+
+def test_a_migration_that_does_not_end_is_never_ended():
+    kubectl = jobs({"active": 1, "ready": 1})
+    with pytest.raises(ClusterError, match=r"still runs after 0 s.*logs job/migration tells"):
+        Helm(kubectl, 0, "").remove_migration("airflow", lambda _: None)
+    assert kubectl.deleted == []
 
 
 def test_helms_error_is_told_without_its_advice_for_developers():

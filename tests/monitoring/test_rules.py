@@ -1,7 +1,7 @@
 """Recording and alert rules: what they watch exists, each alert fires and keeps still, and has a page that helps."""
 
-import os
 import json
+import os
 import re
 import shutil
 import subprocess
