@@ -343,7 +343,7 @@ def test_services_lead_to_a_port_of_a_pod(name: str) -> None:
         behind = [spec for _, labels, spec in pods(case(name)) if each["spec"]["selector"].items() <= labels.items()]
         assert len(behind) == 1, service
         (port,) = each["spec"]["ports"]
-        (opened,) = behind[0]["containers"][0]["ports"]
+        (opened,) = [it for it in behind[0]["containers"][0]["ports"] if it["name"] == "http"]
         assert (port["targetPort"], port["port"]) == (opened["name"], opened["containerPort"]), service
 
 
