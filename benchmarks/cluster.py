@@ -82,8 +82,7 @@ def main() -> None:
 
 def measure(place: Place, checkout: Path, pushes: int, singles: int) -> dict[str, list[float]]:
     """Return seconds (cores for parsing) of every single measurement, by what was measured."""
-    found: dict[str, list[float]] = {}
-    found |= deliveries(place, checkout, pushes)
+    found = deliveries(place, checkout, pushes)
     found["parsing"] = [parsing_cores(place)]
     for kind in EXECUTORS:
         for number in range(singles + 1):  # the first is for warming up

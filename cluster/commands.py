@@ -229,12 +229,13 @@ def deploy_monitoring(config: Config, console: Console) -> int:
     say(f"deploys {release.name} to {config.namespace} of {config.context}; waits until all of it is ready")
     helm.upgrade(release.name, release.chart, release.arguments, say)
     say("ready\n")
+    services = {each["metadata"]["name"] for each in manifests.parse(rendered) if each["kind"] == "Service"}
     for title, port in (
         ("grafana", config.grafana_port),
         ("prometheus", config.prometheus_port),
         ("alertmanager", config.alertmanager_port),
     ):
-        if kubectl.find("service", title):
+        if title in services:
             say.plain(f"{title.capitalize():13}{config.make(title)}   then http://127.0.0.1:{port}")
     return 0
 

@@ -90,6 +90,8 @@ def require_operator(config: Config, kubectl: Kubectl, manifest: str) -> None:
         ClusterError: it does not; the text says what to install.
     """
     wanted = sorted({each["kind"] for each in manifests.parse(manifest) if each["apiVersion"].startswith(OPERATOR)})
+    if not wanted:
+        return
     known = kubectl.run("api-resources", f"--api-group={OPERATOR}", "-o", "name", "--request-timeout=20s", seconds=30)
     missing = [kind for kind in wanted if f"{kind.lower()}s.{OPERATOR}" not in known.split()]
     if missing:

@@ -95,7 +95,7 @@ class Airflow:
     def login(self) -> None:
         """Get a token for all further calls; needs a healthy API server."""
         login = {"username": "admin", "password": self.password()}
-        answer = self._session.post(f"{self._url}/auth/token", json=login, timeout=30)
+        answer = self._send("POST", "auth/token", login)
         answer.raise_for_status()
         self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import yaml
 
 from monitoring.catalogue import ROOT
+from monitoring.exporter import free_port
 
 OVERLAY = ROOT / "helm/airflow/base.yaml"
 # What the chart sets besides.
@@ -115,8 +116,8 @@ def main() -> None:
         environment = {
             **kept,
             "STATE": str(state),
-            "UI_PORT": str(_free()),
-            "AWS_PORT": str(_free()),
+            "UI_PORT": str(free_port()),
+            "AWS_PORT": str(free_port()),
             "TAXIWAY_PLATFORM_DAGS": "True",
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'dags'}",
         }
@@ -127,12 +128,6 @@ def main() -> None:
             sys.exit(f"The demo ended with status {error.returncode}: nothing is written.")
     write(arguments.file, packets)
     print(f"{len(packets)} lines of {len({each.port for each in packets})} processes in {arguments.file}")  # noqa: T201
-
-
-def _free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def exporter(mappings: str, *arguments: str) -> Iterator[Exporter]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "mappings.yml"
         file.write_text(mappings)
-        web, statsd = _free(socket.SOCK_STREAM), _free(socket.SOCK_DGRAM)
+        web, statsd = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
         command = [
             path,
             f"--statsd.mapping-config={file}",
@@ -164,7 +164,8 @@ def _until_ready(process: "subprocess.Popen[bytes]", running: Exporter, log: Pat
     raise ProgramError(f"statsd_exporter does not start: {said[-1] if said else 'it says nothing.'}")
 
 
-def _free(kind: socket.SocketKind) -> int:
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """Return a port of loopback that nobody has at the moment, TCP or UDP."""
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

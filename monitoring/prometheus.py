@@ -1,7 +1,6 @@
 """A real Prometheus on loopback: started, asked and ended by tests, drawings and benchmarks."""
 
 import json
-import socket
 import subprocess
 import time
 import urllib.error
@@ -12,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from monitoring.exporter import free_port
 
 PROGRAM = Path(__file__).parents[1] / ".local" / "bin" / "prometheus"
 # A counter that the exporter makes with its first event has no value before it, so its first event would not count.
@@ -101,9 +102,7 @@ def running(
     }
     file, log = folder / "prometheus.json", folder / "prometheus.log"  # JSON is YAML
     file.write_text(json.dumps(configuration), encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             [

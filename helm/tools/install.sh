@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the command-line tools that the tests of charts and metrics use, pinned, from Go modules into .local/bin.
-# usage: helm/tools/install.sh [TOOL]…     (without an argument all but otelcol, which only the tests on a cluster want)
+# usage: helm/tools/install.sh [TOOL]…     (without an argument all but otelcol, without which tests of traces are skipped)
 # Needs Go 1.26 or later. A tool that is already there in its version is left alone. Go holds every download against its
 # public checksum database; a tool that the database does not vouch for is not built, and the others are all the same.
 set -euo pipefail

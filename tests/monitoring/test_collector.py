@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -17,16 +16,11 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from monitoring.exporter import free_port
 from tests.monitoring.test_chart import ROOT, of_kind, render
 
 PROGRAM = shutil.which("otelcol", path=str(ROOT / ".local/bin"))
 pytestmark = pytest.mark.skipif(not PROGRAM, reason="helm/tools/install.sh otelcol has not built the collector")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_spans_are_handed_on_with_the_secrets_header(tmp_path: Path) -> None:
