@@ -140,9 +140,12 @@ def _serve(arguments: argparse.Namespace) -> None:
     here = "127.0.0.1" if arguments.host in ("0.0.0.0", "::", "localhost") else arguments.host  # noqa: S104
     endpoint = f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
-    ended = threading.Event()
+    # A pipe: a signal that comes just before the wait for a lock begins would not end that wait, or hold the lock.
+    ended, end = os.pipe()
+    os.set_blocking(end, False)
+    signal.set_wakeup_fd(end)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda *_: None)
     scratch = data / "tmp"  # of request bodies; /tmp may be small, or memory
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
@@ -170,7 +173,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         f"data in {arguments.data}; Ctrl-C ends it.",
         flush=True,
     )
-    ended.wait()
+    os.read(ended, 1)
     for service in services.values():
         service.close()
     server.close()

@@ -44,8 +44,8 @@ class Replay:
 
     def ever(self, expr: str) -> bool:
         """Tell whether a panel's expression had a value at any time of it."""
-        first = self.start + (self.end - self.start) % self.step  # so that the last point is the end
-        found = self.prometheus.query_range(self.filled_in(expr), first, self.end, self.step)
+        first = self.start + (self.end - self.start) % self.scrape_s  # so that the last point is the end
+        found = self.prometheus.query_range(self.filled_in(expr), first, self.end, self.scrape_s)
         return any(value == value for series in found for _, value in series.points)  # NaN is none
 
 

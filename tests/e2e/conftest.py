@@ -209,6 +209,17 @@ def airflow(platform: Platform) -> Iterator[ClusterAirflow]:
         yield api
 
 
+@pytest.fixture
+def probe(platform: Platform, airflow: ClusterAirflow) -> str:
+    """Have the DAG whose tasks take as long as they are told, on both executors; return its name."""
+    if not airflow.has_dag(PROBE.stem):
+        platform.commit({f"dags/{PROBE.name}": PROBE.read_text()}, "Add a probe")
+        result = platform.type("dags-push")
+        assert result.returncode == 0, result.stdout
+    airflow.unpause(PROBE.stem)
+    return PROBE.stem
+
+
 def wait_for(what: str, look: Callable[[], Any], seconds: float = 240, pause: float = 1) -> Any:
     """Return what ``look`` returns once that is true."""
     deadline = time.monotonic() + seconds

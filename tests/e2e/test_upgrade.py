@@ -3,28 +3,24 @@
 import subprocess
 import time
 
-from tests.e2e.conftest import PROBE, Platform, wait_for
+from tests.e2e.conftest import Platform, wait_for
 
 SECONDS = 60
 
 
-def test_an_upgrade_and_a_rollback_lose_no_running_task(platform: Platform, airflow) -> None:
-    if not airflow.has_dag("e2e_probe"):
-        platform.commit({"dags/e2e_probe.py": PROBE.read_text()}, "Add a probe")
-        assert platform.type("dags-push").returncode == 0
-    airflow.unpause("e2e_probe")
+def test_an_upgrade_and_a_rollback_lose_no_running_task(platform: Platform, probe: str, airflow) -> None:
     _retag(platform, "e2e-next")
 
-    before = _start(airflow, "before")
+    before = _start(airflow, probe, "before")
     upgraded = platform.type("deploy", IMAGE_TAG="e2e-next")
     assert upgraded.returncode == 0, upgraded.stdout
-    _check(airflow, before)
+    _check(airflow, probe, before)
     _wait_for_image(platform, "taxiway/airflow:e2e-next")
 
-    during = _start(airflow, "during")
+    during = _start(airflow, probe, "during")
     back = platform.type("rollback")
     assert back.returncode == 0, back.stdout
-    _check(airflow, during)
+    _check(airflow, probe, during)
     _wait_for_image(platform, f"taxiway/airflow:{platform.tag}")
 
 
@@ -36,26 +32,26 @@ def _retag(platform: Platform, tag: str) -> None:
     subprocess.run([*loader.split(), *names], check=True, timeout=300)
 
 
-def _start(airflow, name: str) -> str:
+def _start(airflow, probe: str, name: str) -> str:
     """Start tasks on both executors, and return their run once all of them run."""
     run = f"e2e-{name}-{time.time_ns()}"
-    airflow.trigger("e2e_probe", run, {"celery": 4, "kubernetes": 2, "seconds": SECONDS})
+    airflow.trigger(probe, run, {"celery": 4, "kubernetes": 2, "seconds": SECONDS})
 
     def running() -> bool:
-        return sum(task["state"] == "running" for task in _work(airflow, run)) == 6
+        return sum(task["state"] == "running" for task in _work(airflow, probe, run)) == 6
 
     wait_for("six tasks run", running, 180)
     return run
 
 
-def _work(airflow, run: str) -> list[dict]:
-    return [task for task in airflow.task_instances("e2e_probe", run) if task["task_id"].startswith("on_")]
+def _work(airflow, probe: str, run: str) -> list[dict]:
+    return [task for task in airflow.task_instances(probe, run) if task["task_id"].startswith("on_")]
 
 
-def _check(airflow, run: str) -> None:
-    wait_for("the run ends", lambda: airflow.run_state("e2e_probe", run) in ("success", "failed"), 300)
-    assert [(task["state"], task["try_number"]) for task in _work(airflow, run)] == [("success", 1)] * 6
-    for task in _work(airflow, run):
+def _check(airflow, probe: str, run: str) -> None:
+    wait_for("the run ends", lambda: airflow.run_state(probe, run) in ("success", "failed"), 300)
+    assert [(task["state"], task["try_number"]) for task in _work(airflow, probe, run)] == [("success", 1)] * 6
+    for task in _work(airflow, probe, run):
         said = [str(entry.get("event")) for entry in airflow.task_log(task)]
         assert sum("says " in line and line.startswith("task ") for line in said) == 1, said
 
