@@ -209,7 +209,7 @@ def known_secrets(rendered: Rendered) -> Iterator[str]:
 
 @rule
 def least_secrets(rendered: Rendered) -> Iterator[str]:
-    """The catalogue's password is for tasks and triggers; Airflow's own database is no connection of a DAG's."""
+    """The catalogue's password is for tasks and triggers; Airflow's own are not for DAGs, nor for a task's own pod."""
     for pod, container, name in each_container(rendered):
         env = container.env
         if "AIRFLOW_CONN_TLC_CATALOG" in env and pod.component not in ("worker", "kubernetes", "triggerer"):
@@ -218,6 +218,10 @@ def least_secrets(rendered: Rendered) -> Iterator[str]:
             yield f"{name} offers Airflow's own database to DAGs"
         if pod.component in ("worker", "kubernetes", "triggerer") and "AIRFLOW__API_AUTH__JWT_SECRET" in env:
             yield f"{name} could sign tokens"
+        if pod.component == "kubernetes":
+            for variable in env:
+                if re.match(r"AIRFLOW__(DATABASE|CELERY)__|AIRFLOW__CORE__FERNET|AIRFLOW__API__SECRET", variable):
+                    yield f"{name} has {variable}, which no task needs"
 
 
 @rule
@@ -460,9 +464,17 @@ def executor_pods(rendered: Rendered) -> Iterator[str]:
         yield "nothing cleans up failed pods"
     pod = rendered.pod("kubernetes")
     assert pod is not None
-    main = pod.containers[-1]
+    main = next(each for each in pod.containers if each.role == "main")
+    if main.name != "base":
+        yield f"the executor would run tasks in the container {main.name}: it takes the first"
     if main.env.get("CONNECTION_CHECK_MAX_COUNT") != "0":
         yield "each pod checks the database before its task starts"
+    if "git-dag-bundle" not in rendered.features:
+        *_, program, folder, seconds = main.spec.get("command") or [None] * 3
+        if program != "/opt/taxiway/start_task.py" or folder != config["core"]["dags_folder"]:
+            yield "a task does not wait for its DAGs"
+        elif float(seconds) <= float(config["scheduler"].get("task_queued_timeout", 600)):
+            yield "a task that waits for its DAGs fails before it is taken back"
     for name in ("TAXIWAY_LAKE", "TAXIWAY_SPARK_JOBS", "AIRFLOW_CONN_TLC_CATALOG"):
         if name not in main.env:
             yield f"the executor's pods lack {name}"
@@ -528,11 +540,10 @@ def dags_by_git_only(rendered: Rendered) -> Iterator[str]:
         if "git.example.org" not in bundles and "git-server" not in bundles:
             yield f"the bundle names no repository: {bundles}"
         return
-    wanted = {"dag-processor": "main", "triggerer": "main", "worker": "main", "kubernetes": "init"}
-    for component, role in wanted.items():
+    for component in ("dag-processor", "triggerer", "worker", "kubernetes"):
         pod = rendered.pod(component)
         containers = pod.containers if pod else ()
-        sync = next((each for each in containers if each.role == role and each.name.startswith("git-sync")), None)
+        sync = next((each for each in containers if each.role == "main" and each.name.startswith("git-sync")), None)
         if sync is None:
             yield f"{component} gets no DAGs by git"
             continue
@@ -547,7 +558,10 @@ def dags_by_git_only(rendered: Rendered) -> Iterator[str]:
             yield f"{component} fetches the whole history"
         if int(str(env.get("GITSYNC_MAX_FAILURES"))) < 60:
             yield f"{component} loses git-sync soon after the git host"
-        if role == "main" and "httpGet" not in (sync.spec.get("livenessProbe") or {}):
+        if component == "kubernetes":
+            if env.get("GITSYNC_ONE_TIME") != "true":
+                yield "git-sync keeps the pod of a finished task"
+        elif "httpGet" not in (sync.spec.get("livenessProbe") or {}):
             yield f"{component}'s git-sync has no probe of its own"
     workers = rendered.config["workers"]
     delay, tries = (int(workers.get(f"missing_dag_{key}", 0)) for key in ("retry_delay", "retries"))

@@ -144,7 +144,9 @@ def test_the_api_server_takes_everything(environment: str, tmp_path: Path) -> No
     rendered = render(environment, tuple(each for each in FEATURES if each != "keda"))
     file = tmp_path / "all.yaml"
     # Into a namespace that is always there; a pod's service account must be there too, and a dry run makes none.
-    pod = rendered.settings_map["pod_template_file.yaml"].replace('"airflow-worker"', "default")
+    pod = rendered.settings_map["pod_template_file.yaml"].replace(
+        "serviceAccountName: airflow-worker", "serviceAccountName: default"
+    )
     file.write_text(
         f"{rendered.text}\n---\n{pod}".replace("taxiway\n", "default\n").replace(
             'namespace: "taxiway"', 'namespace: "default"'

@@ -107,7 +107,7 @@ def test_the_environment_of_a_process_is_merged_from_all_files() -> None:
     assert env["TAXIWAY_POLL_S"] == "2"
     own = render("kind", (), nested("global.taxiway.env.TAXIWAY_EMR_SUBNETS", "subnet-1,subnet-2")).pod("kubernetes")
     assert own is not None
-    assert own.containers[-1].env["TAXIWAY_EMR_SUBNETS"] == "subnet-1,subnet-2"
+    assert own.containers[0].env["TAXIWAY_EMR_SUBNETS"] == "subnet-1,subnet-2"
 
 
 def test_eks_uses_the_accounts_own_names() -> None:

@@ -185,6 +185,9 @@ CASES = [
 
 # Not among the 26, and seen as often.
 MISTAKES = [
+    Case(0, "the chart's template of pods", "least_secrets", {"podTemplate": None}),
+    Case(0, "no DAGs to wait for", "executor_pods", {"podTemplate": None}),
+    Case(0, "patience with the queue", "executor_pods", {"config.scheduler.task_queued_timeout": 1800}),
     Case(0, "the default user", "logged_in", {"createUserJob.enabled": True}),
     Case(0, "an open Flower", "logged_in", {"flower.secretName": None}),
     Case(0, "connections may be tried out", "logged_in", {"config.core.test_connection": "Enabled"}),
