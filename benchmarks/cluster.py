@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import datetime
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,10 +52,13 @@ class Place:
 def main() -> None:
     """Measure both, print, and keep the figures if asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=5, help="pushes (of the defaults 1) and single tasks")
+    parser.add_argument("--pushes", type=int, default=5, help="pushed commits (of the defaults 1)")
+    parser.add_argument("--singles", type=int, default=20, help="single tasks on each executor")
     parser.add_argument("--ours-only", action="store_true", help="leave the chart's defaults out")
     parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/README.md")
     arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # what was scaled away comes back
     config = Config.from_environment()
     assert config.context
     kubectl = Kubectl(config.context, config.namespace)
@@ -66,13 +70,13 @@ def main() -> None:
         for name, value in (("user.name", "benchmark"), ("user.email", "benchmark@localhost")):
             subprocess.run(["git", "config", name, value], cwd=checkout, check=True)
         with opened(kubectl, kubectl, admin(kubectl)) as place:
-            results = {"ours": measure(place, checkout, arguments.repeat, arguments.repeat)}
+            results = {"ours": measure(place, checkout, arguments.pushes, arguments.singles)}
         say("\n".join(table(results)))
         results["ours"] |= rollouts(config, kubectl, tag)
         if not arguments.ours_only:
             with the_defaults(config, kubectl, tag) as place:
                 # A new DAG is listed after minutes: one push is enough.
-                results["the chart's defaults"] = measure(place, checkout, 1, arguments.repeat)
+                results["the chart's defaults"] = measure(place, checkout, 1, arguments.singles)
         git.push(kubectl)  # the commit that is checked out
     text = "\n".join([f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}.", "", *table(results)])
     print(text)
@@ -347,7 +351,7 @@ LABELS = {
 def cell(values: Sequence[float]) -> str:
     """Return a measurement as p50 / p95, or the only value there is."""
     if len(values) == 1:
-        return f"{values[0]:.3f}"
+        return f"{values[0]:.3g}"
     return f"{median(values):.2f} / {p95(values):.2f}" if values else "–"
 
 

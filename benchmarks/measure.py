@@ -91,7 +91,13 @@ def _lines(path: str) -> list[str]:
 
 
 def keep(command: str, text: str) -> None:
-    """Put figures into README.md, where the command that measured them has its place."""
+    """Put figures into README.md, where the command that measured them has its place.
+
+    Raises:
+        ValueError: it has none.
+    """
     begin, end = f"<!-- figures: {command} -->", "<!-- end of figures -->"
-    before, _, rest = README.read_text(encoding="utf-8").partition(begin)
+    before, found, rest = README.read_text(encoding="utf-8").partition(begin)
+    if not found:
+        raise ValueError(f"{README} has no line {begin}")
     README.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}", encoding="utf-8")
