@@ -332,6 +332,9 @@ def disruptions(rendered: Rendered) -> Iterator[str]:
             yield f"{pod} has no PodDisruptionBudget"
         for each in mine:
             replicas = pod.workload["spec"].get("replicas", 1)
+            task = rendered.pod("kubernetes")
+            if task and each["spec"]["selector"]["matchLabels"].items() <= task.labels.items():
+                yield f"{task} counts for the PodDisruptionBudget of {pod}, which cannot be reckoned with it"
             if each["spec"].get("maxUnavailable") == 0 or each["spec"].get("minAvailable", 0) in (replicas, "100%"):
                 yield f"{pod} can never be moved: its PodDisruptionBudget lets no pod go"
 

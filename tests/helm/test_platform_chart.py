@@ -83,15 +83,12 @@ def platform(case: str) -> tuple[Manifest, ...]:
 
 @cache
 def airflow() -> tuple[Manifest, ...]:
-    """The official chart with all that has pods turned on."""
+    """The official chart with our values, and the job that they turn off."""
     if not AIRFLOW_CHART.is_file():
         pytest.skip(f"the Airflow chart is not at {AIRFLOW_CHART}")
-    settings = [
-        "executor=CeleryExecutor\\,KubernetesExecutor", "airflowVersion=3.3.2", "useStandardNaming=true",
-        "postgresql.enabled=false", "pgbouncer.enabled=true", "flower.enabled=true", "cleanup.enabled=true",
-        "databaseCleanup.enabled=true", "data.metadataConnection.host=postgres",
-    ]  # fmt: skip
-    return template(AIRFLOW_CHART, "airflow", *(word for each in settings for word in ("--set", each)))
+    values = [f"--values={ROOT / 'helm/airflow' / each}.yaml" for each in ("base", "kind")]
+    settings = ["--set-string=defaultAirflowTag=0123456789ab", "--set=createUserJob.enabled=true"]
+    return template(AIRFLOW_CHART, "airflow", *values, *settings)
 
 
 class Pod(NamedTuple):
@@ -108,6 +105,9 @@ def pods(manifests: tuple[Manifest, ...]) -> Iterator[Pod]:
         if "template" in spec and "spec" in spec["template"]:
             labels = spec["template"]["metadata"]["labels"]
             yield Pod(f"{each['kind']} {each['metadata']['name']}", labels, spec["template"]["spec"])
+        if task := each.get("data", {}).get("pod_template_file.yaml"):
+            pod = yaml.safe_load(task)
+            yield Pod("the Kubernetes executor's pod", pod["metadata"]["labels"], pod["spec"])
 
 
 def of_kind(manifests: tuple[Manifest, ...], kind: str) -> dict[str, Manifest]:
@@ -308,20 +308,21 @@ def test_all_that_is_not_allowed_is_denied(case: str) -> None:
             "scheduler", "api-server", "dag-processor", "triggerer", "worker", "run-airflow-migrations",
             "database-cleanup", "create-user-job", "airflow-cleanup-pods")),
         *((airflow_pod(each), airflow_pod("redis"), 6379) for each in ("scheduler", "worker", "flower")),
-        (airflow_pod("worker"), airflow_pod("api-server"), 8080),
+        *((airflow_pod(each), airflow_pod("api-server"), 8080) for each in ("worker", "task")),
         (airflow_pod("api-server"), airflow_pod("worker"), 8793),
         (airflow_pod("api-server"), airflow_pod("triggerer"), 8794),
         (airflow_pod("pgbouncer"), our_pod("postgres"), 5432),
-        (airflow_pod("worker"), our_pod("mysql"), 3306),
-        *((airflow_pod(each), our_pod("git-server"), 9418) for each in ("worker", "triggerer", "dag-processor")),
-        *((airflow_pod(each), our_pod("local-aws"), 4566) for each in ("worker", "triggerer", "api-server")),
+        *((airflow_pod(each), our_pod("mysql"), 3306) for each in ("worker", "task")),
+        *((airflow_pod(each), our_pod("git-server"), 9418)
+          for each in ("worker", "task", "triggerer", "dag-processor")),
+        *((airflow_pod(each), our_pod("local-aws"), 4566) for each in ("worker", "task", "triggerer", "api-server")),
     ],
 )  # fmt: skip
 def test_what_the_platform_needs_is_allowed(source: dict[str, str], target: dict[str, str], port: int) -> None:
     assert reaches("kind", source, target, port)
 
 
-@pytest.mark.parametrize("component", ["scheduler", "api-server", "dag-processor", "triggerer", "worker"])
+@pytest.mark.parametrize("component", ["scheduler", "api-server", "dag-processor", "triggerer", "worker", "task"])
 def test_metrics_reach_statsd(component: str) -> None:
     assert reaches("kind", airflow_pod(component), airflow_pod("statsd"), 9125, "UDP")
 
@@ -330,6 +331,8 @@ def test_metrics_reach_statsd(component: str) -> None:
     ("source", "target", "port"),
     [
         (airflow_pod("worker"), our_pod("postgres"), 5432),
+        (airflow_pod("task"), airflow_pod("pgbouncer"), 6543),
+        (airflow_pod("task"), airflow_pod("redis"), 6379),
         (airflow_pod("flower"), our_pod("mysql"), 3306),
         (airflow_pod("flower"), our_pod("local-aws"), 4566),
         (airflow_pod("redis"), our_pod("postgres"), 5432),
@@ -361,6 +364,9 @@ def test_what_nobody_needs_is_not_allowed(source: dict[str, str], target: dict[s
         ("eks", "pgbouncer", "10.0.0.0/8", 5432, True),
         ("eks", "worker", "10.0.0.0/8", 3306, True),
         ("eks", "worker", "10.0.0.0/8", 6379, True),
+        ("eks", "task", "10.0.0.0/8", 3306, True),
+        ("eks", "task", "10.0.0.0/8", 6379, False),
+        ("defaults", "task", "0.0.0.0/0", 443, True),
         ("kind", "scheduler", "0.0.0.0/0", 6443, True),
         ("kind", "flower", "0.0.0.0/0", 6443, False),
         ("kind", "worker", "10.0.0.0/8", 3306, False),
