@@ -32,7 +32,7 @@ def test_a_task_begins_when_its_dags_are_there_and_has_airflow_by_then(tmp_path:
     came: list[float] = []
 
     def fetch() -> None:
-        time.sleep(6)  # longer than the import
+        time.sleep(11)  # longer than the import, and than a person likes to wait without a word
         came.append(time.time())
         dags.mkdir()
 
@@ -41,6 +41,7 @@ def test_a_task_begins_when_its_dags_are_there_and_has_airflow_by_then(tmp_path:
     done = started(dags, 60, "python", "-m", "work", "--json-string", "{}", folder=tmp_path)
     fetching.join()
     assert done.returncode == 3, done.stderr
+    assert done.stderr == f"Waits for the DAGs in {dags}, which the container git-sync fetches.\n"
     said = json.loads(done.stdout)
     began = said.pop("time")
     assert came[0] <= began < came[0] + 2
