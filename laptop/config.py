@@ -159,6 +159,8 @@ class Config:
             # A laptop is switched off in the middle of things: find tasks whose process is gone soon.
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+            # By default 5 seconds, which a busy laptop may not answer in: the task would fail.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         }
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "AWS_"))}
