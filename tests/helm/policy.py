@@ -219,8 +219,10 @@ def least_secrets(rendered: Rendered) -> Iterator[str]:
         if pod.component in ("worker", "kubernetes", "triggerer") and "AIRFLOW__API_AUTH__JWT_SECRET" in env:
             yield f"{name} could sign tokens"
         if pod.component == "kubernetes":
-            for variable in env:
-                if re.match(r"AIRFLOW__(DATABASE|CELERY)__|AIRFLOW__CORE__FERNET|AIRFLOW__API__SECRET", variable):
+            for variable, source in env.items():
+                secret = source.get("secretKeyRef", {}).get("name", "") if isinstance(source, dict) else ""
+                named = re.match(r"AIRFLOW__(DATABASE|CELERY)__|AIRFLOW__CORE__FERNET|AIRFLOW__API__SECRET", variable)
+                if named or (secret in SECRETS and secret.startswith("airflow-") and secret != "airflow-connections"):
                     yield f"{name} has {variable}, which no task needs"
 
 
@@ -323,6 +325,7 @@ def probes(rendered: Rendered) -> Iterator[str]:
 def disruptions(rendered: Rendered) -> Iterator[str]:
     """What people or tasks wait for goes away one by one when nodes are drained, and nothing keeps a node from it."""
     budgets = rendered.of_kind("PodDisruptionBudget")
+    task = rendered.pod("kubernetes")
     for component in ("scheduler", "api-server", "dag-processor", "triggerer", "worker", "pgbouncer"):
         pod = rendered.pod(component)
         if pod is None:
@@ -332,9 +335,8 @@ def disruptions(rendered: Rendered) -> Iterator[str]:
             yield f"{pod} has no PodDisruptionBudget"
         for each in mine:
             replicas = pod.workload["spec"].get("replicas", 1)
-            task = rendered.pod("kubernetes")
             if task and each["spec"]["selector"]["matchLabels"].items() <= task.labels.items():
-                yield f"{task} counts for the PodDisruptionBudget of {pod}, which cannot be reckoned with it"
+                yield f"{task} counts as healthy in the PodDisruptionBudget of {pod}, which then lets too many go"
             if each["spec"].get("maxUnavailable") == 0 or each["spec"].get("minAvailable", 0) in (replicas, "100%"):
                 yield f"{pod} can never be moved: its PodDisruptionBudget lets no pod go"
 

@@ -186,6 +186,7 @@ CASES = [
 # Not among the 26, and seen as often.
 MISTAKES = [
     Case(0, "the chart's template of pods", "least_secrets", {"podTemplate": None}),
+    Case(0, "the chart's template of pods, and KEDA", "least_secrets", {"podTemplate": None}, ("keda",)),
     Case(0, "tasks among the workers", "disruptions", {"podTemplate": None}),
     Case(0, "no DAGs to wait for", "executor_pods", {"podTemplate": None}),
     Case(0, "patience with the queue", "executor_pods", {"config.scheduler.task_queued_timeout": 1800}),

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from tests.helm.rendering import nested, render
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm/platform"
-AIRFLOW_CHART = Path.home() / ".cache/taxiway/airflow-1.22.0.tgz"
 TAG = "0123456789ab"
 OURS = ("gitServer", "localAws")
 
@@ -81,16 +82,6 @@ def platform(case: str) -> tuple[Manifest, ...]:
     return tuple(each for each in yaml.safe_load_all(done.stdout) if each)
 
 
-@cache
-def airflow() -> tuple[Manifest, ...]:
-    """The official chart with our values, and the job that they turn off."""
-    if not AIRFLOW_CHART.is_file():
-        pytest.skip(f"the Airflow chart is not at {AIRFLOW_CHART}")
-    values = [f"--values={ROOT / 'helm/airflow' / each}.yaml" for each in ("base", "kind")]
-    settings = ["--set-string=defaultAirflowTag=0123456789ab", "--set=createUserJob.enabled=true"]
-    return template(AIRFLOW_CHART, "airflow", *values, *settings)
-
-
 class Pod(NamedTuple):
     name: str
     labels: dict[str, str]
@@ -105,9 +96,6 @@ def pods(manifests: tuple[Manifest, ...]) -> Iterator[Pod]:
         if "template" in spec and "spec" in spec["template"]:
             labels = spec["template"]["metadata"]["labels"]
             yield Pod(f"{each['kind']} {each['metadata']['name']}", labels, spec["template"]["spec"])
-        if task := each.get("data", {}).get("pod_template_file.yaml"):
-            pod = yaml.safe_load(task)
-            yield Pod("the Kubernetes executor's pod", pod["metadata"]["labels"], pod["spec"])
 
 
 def of_kind(manifests: tuple[Manifest, ...], kind: str) -> dict[str, Manifest]:
@@ -395,7 +383,7 @@ def test_every_pod_may_ask_for_names(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_port_and_pod_that_a_policy_names_exists(case: str) -> None:
-    there = [*pods(platform(case)), *pods(airflow())]
+    there = [*pods(platform(case)), *render("kind", (), nested("createUserJob.enabled", True)).pods]
 
     def check(name: str, selector: dict[str, Any], ports: list[dict[str, Any]]) -> None:
         chosen = [pod for pod in there if selects(selector, pod.labels)]
