@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from taxiway.settings import settings
+from taxiway.core.settings import settings
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +51,10 @@ def cost_guard() -> None:
         """Return a sentence for each thing that no run needs."""
         from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 
-        from taxiway import metrics
-        from taxiway.cost_guard import guard
-        from taxiway.notices import notify
-        from taxiway.usage import cluster_usage
+        from taxiway.aws.usage import cluster_usage
+        from taxiway.operations import metrics
+        from taxiway.operations.cost_guard import guard
+        from taxiway.operations.notices import notify
 
         context = get_current_context()
 

@@ -1,14 +1,17 @@
 """Collects each month's HVFHV trip files into the lake and tells the analysis."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import Asset, CronDataIntervalTimetable, Metadata, Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from taxiway.deadlines import done_within
-from taxiway.settings import settings
+from taxiway.core.errors import unrecoverable
+from taxiway.core.month import PATTERN
+from taxiway.core.settings import settings
+from taxiway.hvfhv.settings import hvfhv_settings
+from taxiway.operations.deadlines import done_within
 
 hvfhv_raw = Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")
 
@@ -16,8 +19,8 @@ hvfhv_raw = Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")
 @dag(
     # The data interval of a run is the month that it collects: the run of January begins on 1 February.
     schedule=CronDataIntervalTimetable("@monthly", timezone="UTC"),
-    start_date=datetime.strptime(settings().first_month, "%Y-%m").replace(tzinfo=UTC),
-    catchup=settings().catchup,
+    start_date=datetime.strptime(hvfhv_settings().first_month, "%Y-%m").replace(tzinfo=UTC),
+    catchup=hvfhv_settings().catchup,
     max_active_runs=4,
     deadline=done_within(24),
     tags=["tier:1", "domain:hvfhv"],
@@ -25,7 +28,7 @@ hvfhv_raw = Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")
         "month": Param(
             None,
             type=["null", "string"],
-            pattern=r"^20\d\d-(0[1-9]|1[0-2])$",
+            pattern=PATTERN,
             title="Month",
             description="Month to collect, such as 2023-01; by default that of the run's logical date.",
         ),
@@ -52,13 +55,14 @@ Brings the data sets of one month from the dataset catalogue to `<lake>/raw/hvfh
 attempt, and hands the month to `hvfhv_analysis` by the asset `hvfhv_raw`.
 
 * **Which month:** that of the run's logical date, which for scheduled and backfilled runs is the start of the data
-  interval; or the parameter `month`. Catch-up begins with `TAXIWAY_FIRST_MONTH`.
+  interval; or the parameter `month`. Catch-up begins with `TAXIWAY_HVFHV_FIRST_MONTH`.
 * **Data sets** come from `python -m taxiway.catalogue load FILE`. A month without any is skipped. The TLC publishes a
   month about two months late: load it, then trigger this DAG with `month`, or backfill.
 * **Again:** running it again is safe. A source that has not changed is not downloaded again; a changed one replaces the
   file as a whole. With `again` the month is analysed even if nothing changed.
 * **If it fails:** the task's last line says why in one sentence, and `python -m taxiway.catalogue show` repeats it.
-  What may pass (connection, server error, time-out) is tried again with growing pauses; a wrong file fails at once.
+  What may be temporary (connection, server error, time-out) is tried again with growing pauses; a wrong file fails at
+  once.
 """,
 )
 def hvfhv_collection() -> None:
@@ -85,17 +89,20 @@ def hvfhv_collection() -> None:
         """Bring one data set into the lake."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-        from taxiway import catalogue, collection, metrics
+        from taxiway import catalogue
+        from taxiway.hvfhv import collection
+        from taxiway.hvfhv.metrics import DATASET
+        from taxiway.operations import metrics
 
         with _final_errors():
             engine = catalogue.open_catalogue()
             dataset = catalogue.find_dataset(engine, name)
             s3 = S3Hook(settings().aws_conn_id).get_conn()
             context = get_current_context()
-            again = context["params"]["again"]
-            collected = collection.collect(engine, s3, settings(), dataset, context["run_id"], again=again)
+            run, again = context["run_id"], context["params"]["again"]
+            collected = collection.collect(engine, s3, settings().lake, hvfhv_settings(), dataset, run, again=again)
         if collected.downloaded:
-            metrics.bytes_collected(metrics.HVFHV, collected.bytes)
+            metrics.bytes_collected(DATASET, collected.bytes)
 
     @task(outlets=[hvfhv_raw])
     def announce_month() -> Iterator[Metadata]:
@@ -114,18 +121,12 @@ def _month() -> str:
     return f"{date:%Y-%m}"
 
 
-@contextmanager
-def _final_errors() -> Iterator[None]:
+def _final_errors() -> AbstractContextManager[None]:
     """Fail a task at once where another try would change nothing."""
     from taxiway.catalogue import CatalogueError
-    from taxiway.collection import CollectionError, TransientError
+    from taxiway.hvfhv.collection import CollectionError, TransientError
 
-    try:
-        yield
-    except TransientError:
-        raise
-    except (CatalogueError, CollectionError) as error:
-        raise AirflowFailException(str(error)) from None
+    return unrecoverable(CatalogueError, CollectionError, unless=(TransientError,))
 
 
 hvfhv_collection()

@@ -1,13 +1,14 @@
 """Sends, every few minutes, the metrics that must be right when nothing runs: freshness, clusters, delivery."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from airflow.sdk import dag, get_current_context, task
 from botocore.exceptions import BotoCoreError, ClientError
 
-from taxiway.settings import settings
+from taxiway.core.settings import settings
 
 
 @dag(
@@ -29,7 +30,7 @@ from taxiway.settings import settings
     doc_md="""
 ### Platform metrics
 
-Sends to Airflow's StatsD exporter what no single event can tell: how fresh each published table is, how many EMR
+Sends to Airflow's StatsD exporter what no single event can show: how fresh each published table is, how many EMR
 clusters of ours there are, and how far the DAGs here may be behind the remote repository. So those figures are right
 when no run happens, and are back five minutes after the exporter was restarted. It also adds 0 to each counter of ours,
 for a counter that appears with its first event shows Prometheus no increase.
@@ -49,13 +50,18 @@ def platform_metrics() -> None:
     @task
     def send() -> float | None:
         """Send the metrics; return when the code here was last known to be the remote's."""
-        from taxiway import metrics
-        from taxiway.cost_guard import emr_clusters
-        from taxiway.delivery import look
-        from taxiway.lake import open_lake
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+
+        from taxiway.core import contracts, pipelines
+        from taxiway.lake import Lake, TableSet
+        from taxiway.operations import metrics
+        from taxiway.operations.cost_guard import emr_clusters
+        from taxiway.operations.delivery import look
 
         before = get_current_context()["ti"].xcom_pull(task_ids="send", include_prior_dates=True)
-        lake = open_lake(settings())
+        session = AwsGenericHook(aws_conn_id=settings().aws_conn_id).get_session()
+        lakes = [Lake(settings(), session, TableSet(pipeline)) for pipeline in contracts.pipelines()]
+        declared = [module.METRICS for module in pipelines.modules("metrics").values()]
         agreed: list[float] = []
 
         def delivery() -> None:
@@ -64,10 +70,12 @@ def platform_metrics() -> None:
                 agreed.append(found.agreed)
 
         def clusters() -> None:
-            metrics.clusters(Counter(cluster.state for cluster in emr_clusters(lake.session, settings())))
+            metrics.clusters(Counter(cluster.state for cluster in emr_clusters(session, settings())))
 
         faults = []
-        for group in (metrics.begin_counters, delivery, partial(metrics.freshness, lake), clusters):
+        groups: list[Callable[[], None]] = [partial(metrics.begin_counters, declared), delivery, clusters]
+        groups += [partial(metrics.freshness, lake) for lake in lakes]
+        for group in groups:
             try:
                 group()
             except (BotoCoreError, ClientError, OSError) as error:

@@ -1,9 +1,10 @@
 """Publish the Spark programs to S3: ``python -m spark_jobs.publish s3://bucket/prefix``.
 
-To ``<prefix>/<version>/`` go the programs that steps name, and last ``spark_jobs.zip``, which is this package for
-``--py-files``: a folder that has it is complete. Without ``--version`` it is the git commit, with a hash of the content
-if the package differs from it; so a version never changes its content, and publishing it again changes nothing.
-``--committed`` refuses a package that differs: DAGs ask for the programs of a commit.
+To ``<prefix>/<version>/`` go the programs that steps name, and last ``spark_jobs.zip`` for ``--py-files``, which has
+this package, what it uses of the DAGs' code, and the data contracts: a folder that has it is complete. Without
+``--version`` it is the git commit, with a hash of the content if that differs from it; so a version never changes its
+content, and publishing it again changes nothing. ``--committed`` refuses content that differs: DAGs ask for the
+programs of a commit.
 """
 
 import hashlib
@@ -17,10 +18,14 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from spark_jobs.common.arguments import ArgumentParser, version
-
 PACKAGE = Path(__file__).resolve().parent
-PROGRAMS = ("hvfhv/curate.py", "hvfhv/build_marts.py", "hvfhv/rank_rising_zones.py")
+sys.path.append(str(PACKAGE.parent / "dags"))  # what the programs share with the DAGs, where this runs in a checkout
+
+from spark_jobs.common.arguments import ArgumentParser, version  # noqa: E402
+from taxiway.core import contracts  # noqa: E402
+
+CORE = Path(contracts.__file__).resolve().parent
+SOURCES = ("spark_jobs", "dags/taxiway/core", "contracts")  # of the repository: what the archive is made of
 ARCHIVE = "spark_jobs.zip"
 
 
@@ -28,14 +33,25 @@ class PublishError(Exception):
     """The programs cannot be published; the text is one sentence."""
 
 
+def programs() -> list[str]:
+    """Return the programs that steps can name: the files of the pipelines' packages that run as a program."""
+    files = sorted(PACKAGE.glob("*/*.py"))
+    found = (file for file in files if '\nif __name__ == "__main__":\n' in file.read_text())
+    return [file.relative_to(PACKAGE).as_posix() for file in found]
+
+
 def archive() -> bytes:
-    """Return the package as a zip file; the same content gives the same bytes."""
+    """Return the package and what it needs as a zip file; the same content gives the same bytes."""
+    dags = CORE.parents[1]
+    files = {path.relative_to(PACKAGE.parent).as_posix(): path for path in PACKAGE.rglob("*")}
+    files |= {path.relative_to(dags).as_posix(): path for path in (CORE.parent / "__init__.py", *CORE.glob("*.py"))}
+    contents = {name: path.read_bytes() for name, path in files.items() if path.suffix in (".py", ".csv")}
+    contents[f"taxiway/core/{contracts.PACKAGED}"] = contracts.packaged_text().encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as zip_file:
-        for path in sorted(PACKAGE.rglob("*")):
-            if path.suffix in (".py", ".csv"):
-                # The default date (1980) and stored bytes depend on no clock, file system or version of zlib.
-                zip_file.writestr(zipfile.ZipInfo(path.relative_to(PACKAGE.parent).as_posix()), path.read_bytes())
+        for name, content in sorted(contents.items()):
+            # The default date (1980) and stored bytes depend on no clock, file system or version of zlib.
+            zip_file.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
 
 
@@ -44,19 +60,21 @@ def default_version(content: bytes, *, committed: bool = False) -> str:
 
     Args:
         content: of the archive.
-        committed: refuse a package that is not as the commit has it.
+        committed: refuse content that is not as the commit has it.
 
     Raises:
         PublishError: git does not know this folder; or it differs and must not.
     """
     try:
         commit = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--", ".")
+        changed = _git("status", "--porcelain", "--", *SOURCES)
     except (OSError, subprocess.CalledProcessError):
         raise PublishError(f"{PACKAGE} is in no git repository that could tell its commit; give --version.") from None
     if changed and committed:
         file = changed.splitlines()[0][2:].strip()
-        raise PublishError(f"{PACKAGE} differs from its commit {commit}, first in {file}: commit or remove that first.")
+        raise PublishError(
+            f"The programs differ from their commit {commit}, first in {file}: commit or remove that first."
+        )
     return f"{commit}-{hashlib.sha256(content).hexdigest()[:12]}" if changed else commit
 
 
@@ -77,7 +95,7 @@ def publish(destination: str, name: str | None) -> str:
     content = archive()
     folder = f"{prefix}/{name or default_version(content)}".lstrip("/")
     # The archive comes last: who looks for it never takes a half-published folder for a version.
-    files = {program: (PACKAGE / program).read_bytes() for program in PROGRAMS} | {ARCHIVE: content}
+    files = {program: (PACKAGE / program).read_bytes() for program in programs()} | {ARCHIVE: content}
     try:
         s3 = boto3.client("s3")
         for path, body in files.items():
@@ -102,12 +120,12 @@ def main() -> None:
     try:
         name = args.version or default_version(archive(), committed=args.committed)
         sys.stdout.write(publish(args.destination, name) + "\n")
-    except PublishError as fault:
+    except (PublishError, contracts.ContractError) as fault:
         sys.exit(str(fault))
 
 
 def _git(*arguments: str) -> str:
-    result = subprocess.run(["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, check=True)
+    result = subprocess.run(["git", *arguments], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
     return result.stdout.strip()
 
 

@@ -1,1 +1,1 @@
-"""What the pipelines' programs share: months, the session, tables of the lake, how a program ends."""
+"""What the pipelines' programs share: arguments, the session, tables of the lake, how a program ends."""

@@ -4,7 +4,7 @@ import argparse
 import re
 from typing import NoReturn
 
-from spark_jobs.common.month import Month
+from taxiway.core.month import Month
 
 
 class ArgumentParser(argparse.ArgumentParser):

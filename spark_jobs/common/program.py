@@ -7,7 +7,7 @@ from typing import NoReturn
 from pyspark.errors import PySparkException
 
 try:
-    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+    from py4j.protocol import Py4JError
 except ImportError:  # a Spark Connect client has no JVM to speak to
     ENGINE_ERRORS: tuple[type[Exception], ...] = (PySparkException,)
 else:

@@ -8,7 +8,7 @@ SETTINGS = {
     "spark.sql.session.timeZone": "+00:00",
     # A value that does not fit its type ends the program instead of becoming null or another number.
     "spark.sql.ansi.enabled": "true",
-    # Apache Spark refuses TIMESTAMP(NANOS) columns otherwise; see hvfhv/schema.py.
+    # Apache Spark refuses TIMESTAMP(NANOS) columns otherwise; a program converts what it then reads as a number.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
     # Lists of thousands of groups stay in a hash table; Apache Spark would sort all rows beyond 128 groups.
     "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "100000",
@@ -16,7 +16,7 @@ SETTINGS = {
 
 # Options of DataFusion, Sail's core; Apache Spark does not mind them.
 SAIL_SETTINGS = {
-    # Every output would be spread over four files otherwise; 8 million trips take about 200 MB.
+    # Every output would be spread over four files otherwise; 8 million rows of 25 columns take about 200 MB.
     "datafusion.execution.minimum_parallel_output_files": 1,
     "datafusion.execution.soft_max_rows_per_output_file": 8_000_000,
 }

@@ -1,4 +1,4 @@
-"""Partitions of the lake's tables: where they are, how they are read and written."""
+"""Partitions of the lake's tables: how they are read and written."""
 
 from pathlib import Path
 
@@ -6,24 +6,10 @@ from pyspark.errors import UnsupportedOperationException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import TimestampNTZType
 
-from spark_jobs.common.month import Month
 from spark_jobs.common.program import ENGINE_ERRORS, JobError, first_line
-
-CURATED_TRIPS = "curated/hvfhv_trips"
-QUARANTINED_TRIPS = "quarantine/hvfhv_trips"
 
 # Sail: decode a column's values only for rows that pass the filter. Apache Spark does not know the option.
 _READING = {"pushdown_filters": "true"}
-
-
-def mart(name: str) -> str:
-    """Return the table path of an HVFHV mart."""
-    return f"marts/hvfhv/{name}"
-
-
-def location(lake: str, table: str, month: Month, version: str) -> str:
-    """Return the folder of one version of a table's partition."""
-    return f"{lake.rstrip('/')}/{table}/year={month.year}/month={month.month:02d}/version={version}"
 
 
 def read(spark: SparkSession, path: str) -> DataFrame:

@@ -4,18 +4,18 @@ from spark_jobs.common import tables
 from spark_jobs.common.arguments import partition_parser
 from spark_jobs.common.program import run
 from spark_jobs.common.session import session
-from spark_jobs.eta.training import eta_training
 from spark_jobs.hvfhv import marts
+from spark_jobs.hvfhv.contracts import folder
 
 
 def main() -> None:
     """Write the month's partitions of the marts, under the version of the curated trips that they are made from."""
     args = partition_parser(__doc__).parse_args()
 
-    def place(mart: str) -> str:
-        return tables.location(args.lake, tables.mart(mart), args.month, args.version)
+    def place(table: str) -> str:
+        return folder(args.lake, table, args.month, args.version)
 
-    trips = tables.read(session(), tables.location(args.lake, tables.CURATED_TRIPS, args.month, args.version))
+    trips = tables.read(session(), place("trips"))
     daily = marts.daily_pickups(trips).persist()
     frames = {
         "service_quality": marts.service_quality(trips),
@@ -25,7 +25,7 @@ def main() -> None:
     }
     for name, frame in frames.items():
         tables.write_one_file(frame, place(name))
-    tables.write(eta_training(trips), place("eta_training"))  # by far the largest: a file for each task
+    tables.write(marts.eta_training(trips), place("eta_training"))  # by far the largest: a file for each task
 
 
 if __name__ == "__main__":

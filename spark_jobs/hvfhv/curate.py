@@ -5,6 +5,7 @@ from spark_jobs.common.arguments import partition_parser
 from spark_jobs.common.program import run
 from spark_jobs.common.session import session
 from spark_jobs.hvfhv import curation
+from spark_jobs.hvfhv.contracts import folder
 from spark_jobs.hvfhv.schema import read_trips
 
 
@@ -21,10 +22,10 @@ def main() -> None:
     args = parser.parse_args()
     spark = session()
     checked = curation.with_reject_reason(read_trips(spark, args.inputs), args.month)
-    quarantine = tables.location(args.lake, tables.QUARANTINED_TRIPS, args.month, args.version)
+    quarantine = folder(args.lake, "trips_quarantine", args.month, args.version)
     tables.write_one_file(curation.quarantined(checked), quarantine)
     trips = curation.curated(checked, tables.read(spark, quarantine))
-    tables.write(trips, tables.location(args.lake, tables.CURATED_TRIPS, args.month, args.version))
+    tables.write(trips, folder(args.lake, "trips", args.month, args.version))
 
 
 if __name__ == "__main__":

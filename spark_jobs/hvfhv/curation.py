@@ -1,46 +1,45 @@
 """Which trips are accepted, why the others are not, and what is added to those that are."""
 
 from datetime import datetime
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.window import Window
 
-from spark_jobs.common.month import Month
 from spark_jobs.hvfhv import zones
-from spark_jobs.hvfhv.schema import NAMES
+from spark_jobs.hvfhv.contracts import contract
+from spark_jobs.hvfhv.schema import FIELDS, NAMES
+from taxiway.core.month import Month
 
 COMPANIES = {"HV0002": "juno", "HV0003": "uber", "HV0004": "via", "HV0005": "lyft"}
-MAX_MILES = 500
 DST_TOLERANCE_S = 60
 DUPLICATE = "duplicate"
 
-_REQUIRED = (
-    "hvfhs_license_num",
-    "request_datetime",
-    "pickup_datetime",
-    "dropoff_datetime",
-    "pickup_zone_id",
-    "dropoff_zone_id",
-)
 # Rows that agree in the hash of these may be duplicates, and only such rows are compared whole.
 _TIMES = ("request_datetime", "pickup_datetime", "dropoff_datetime")
 
 
 def with_reject_reason(trips: DataFrame, month: Month) -> DataFrame:
-    """Add ``reject_reason``: the first rule that a trip breaks by itself, null if none; ``duplicate`` comes later."""
+    """Add ``reject_reason``: the first rule that a trip breaks by itself, null if none; ``duplicate`` comes later.
+
+    The contract of the quarantine has the order of the rules.
+    """
     pickup, dropoff = F.col("pickup_datetime"), F.col("dropoff_datetime")
     known_zones = zones.is_known(F.col("pickup_zone_id")) & zones.is_known(F.col("dropoff_zone_id"))
-    miles = F.col("trip_miles")
-    reason = (
-        F.when(F.greatest(*(F.col(name).isNull() for name in _REQUIRED)), "missing_key")
-        .when(~F.col("hvfhs_license_num").isin(*COMPANIES), "unknown_company")
-        .when((pickup < _instant(month.start)) | (pickup >= _instant(month.end)), "outside_month")
-        .when(~known_zones, "unknown_zone")
-        .when((miles < 0) | (miles > MAX_MILES), "impossible_distance")
-        .when((dropoff <= pickup) & ~_in_repeated_hour(month), "dropoff_not_after_pickup")
-    )
-    return trips.withColumn("reject_reason", reason)
+    miles, (least, most) = F.col("trip_miles"), contract("trips").columns["trip_miles"].bounds
+    rules = {
+        "missing_key": F.greatest(*(F.col(field.name).isNull() for field in FIELDS if field.required)),
+        "unknown_company": ~F.col("hvfhs_license_num").isin(*COMPANIES),
+        "outside_month": (pickup < _instant(month.start)) | (pickup >= _instant(month.end)),
+        "unknown_zone": ~known_zones,
+        "impossible_distance": (miles < least) | (miles > most),
+        "dropoff_not_after_pickup": (dropoff <= pickup) & ~_in_repeated_hour(month),
+    }
+    reasons = contract("trips_quarantine").columns["reject_reason"].valid_values
+    first, *others = (reason for reason in reasons if reason != DUPLICATE)
+    chain = reduce(lambda before, reason: before.when(rules[reason], reason), others, F.when(rules[first], first))
+    return trips.withColumn("reject_reason", chain)
 
 
 def quarantined(checked: DataFrame) -> DataFrame:

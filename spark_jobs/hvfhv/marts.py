@@ -4,14 +4,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.window import Window
 
+from spark_jobs.hvfhv.contracts import contract
 from spark_jobs.hvfhv.zones import zones
-
-MAX_WAIT_S = 3600
-LATE_AFTER_S = 600
 
 
 def timed(trips: DataFrame) -> DataFrame:
-    """Return the trips whose wait is plausible: 0 ≤ wait_s ≤ 3600."""
+    """Return the trips whose wait is plausible, by the contract of ``eta_training``: 0 ≤ wait_s ≤ 3600."""
     return trips.where(_is_timed())
 
 
@@ -29,7 +27,7 @@ def service_quality(trips: DataFrame) -> DataFrame:
             F.count("*").alias("trips"),
             F.mean("wait_s").alias("wait_s_mean"),
             F.sort_array(F.collect_list("wait_s")).alias("waits"),
-            F.count(F.when(F.col("wait_s") > LATE_AFTER_S, 1)).alias("late_trips"),
+            F.count(F.when(F.col("wait_s") > _late_after_s(), 1)).alias("late_trips"),
             F.mean("arrival_s").alias("arrival_s_mean"),
             F.sort_array(F.collect_list("arrival_s")).alias("arrivals"),
         )
@@ -140,8 +138,32 @@ def trend(trips: DataFrame) -> DataFrame:
     )
 
 
+def eta_training(trips: DataFrame) -> DataFrame:
+    """Return a row per timed trip: what is known at the request, and the labels wait_s (arrival) and trip_time, in s.
+
+    Args:
+        trips: curated trips.
+    """
+    return timed(trips).select(
+        "company",
+        "pickup_zone_id",
+        "dropoff_zone_id",
+        "request_datetime",
+        F.hour("request_datetime").alias("request_hour"),
+        # dayofweek has 1 = Sunday; the engines disagree about weekday().
+        ((F.dayofweek("request_datetime") + 5) % 7 + 1).alias("request_weekday"),
+        "trip_miles",
+        "wait_s",
+        "trip_time",
+    )
+
+
 def _is_timed() -> Column:
-    return F.col("wait_s").between(0, MAX_WAIT_S)
+    return F.col("wait_s").between(*contract("eta_training").columns["wait_s"].bounds)
+
+
+def _late_after_s() -> int:
+    return int(contract("service_quality").columns["late_trips"].properties["lateAfterSeconds"])
 
 
 def _sums(*names: str) -> list[Column]:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from spark_jobs.common import tables
 from spark_jobs.common.arguments import ArgumentParser, month, version
-from spark_jobs.common.month import Month
 from spark_jobs.common.program import run
 from spark_jobs.common.session import session
+from spark_jobs.hvfhv.contracts import folder
 from spark_jobs.hvfhv.rising import BASELINE_MONTHS, rising_zones
+from taxiway.core.month import Month
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def main() -> None:
     for wanted in args.target:
         before = [wanted.month.plus(-back) for back in range(1, BASELINE_MONTHS + 1)]
         baseline = [popular_zones[month] for month in before if month in popular_zones]
-        path = tables.location(args.lake, tables.mart("rising_zones"), wanted.month, wanted.value)
+        path = folder(args.lake, "rising_zones", wanted.month, wanted.value)
         tables.write_one_file(rising_zones(popular_zones[wanted.month], baseline), path)
 
 

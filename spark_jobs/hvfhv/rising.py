@@ -6,7 +6,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.window import Window
 
-BASELINE_MONTHS = 3
+from spark_jobs.hvfhv.contracts import contract
+
+BASELINE_MONTHS = int(contract("rising_zones").properties["baselineMonths"])
 
 
 def rising_zones(popular: DataFrame, baseline: list[DataFrame]) -> DataFrame:

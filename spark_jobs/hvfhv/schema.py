@@ -2,63 +2,31 @@
 
 TLC's files agree neither in the case of names (Airport_fee, airport_fee) nor in types (INT32, INT64 or DOUBLE for one
 column, timestamps in micro- or nanoseconds or INT96), and columns came with the years. So every file is read by itself,
-its columns are converted by the type that is found, and only then are files put together.
+its columns are converted by the type that is found to the one in the contract, and only then are files put together.
 """
 
-from dataclasses import dataclass
 from functools import reduce
 
 from pyspark.errors import AnalysisException, UnsupportedOperationException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from spark_jobs.common import tables
 from spark_jobs.common.program import ENGINE_ERRORS, JobError
+from spark_jobs.hvfhv.contracts import trip_files
+from taxiway.core.contracts import Column
 
-
-@dataclass(frozen=True)
-class Field:
-    """A column of the trips: its name and type here, its name in TLC's files, and whether a file may lack it."""
-
-    name: str
-    type: str
-    source: str = ""
-    optional: bool = False
-
-    @property
-    def source_name(self) -> str:
-        """The column's name in TLC's files, in lower case; engines compare names without case."""
-        return self.source or self.name
-
-
-FIELDS = (
-    Field("hvfhs_license_num", "string"),
-    Field("dispatching_base_num", "string"),
-    Field("originating_base_num", "string"),
-    Field("request_datetime", "timestamp_ntz"),
-    Field("on_scene_datetime", "timestamp_ntz", optional=True),
-    Field("pickup_datetime", "timestamp_ntz"),
-    Field("dropoff_datetime", "timestamp_ntz"),
-    Field("pickup_zone_id", "int", source="pulocationid"),
-    Field("dropoff_zone_id", "int", source="dolocationid"),
-    Field("trip_miles", "double"),
-    Field("trip_time", "bigint"),
-    Field("base_passenger_fare", "double"),
-    Field("tolls", "double"),
-    Field("bcf", "double"),
-    Field("sales_tax", "double"),
-    Field("congestion_surcharge", "double"),
-    Field("airport_fee", "double", optional=True),
-    Field("cbd_congestion_fee", "double", optional=True),
-    Field("tips", "double"),
-    Field("driver_pay", "double"),
-    Field("shared_request_flag", "string"),
-    Field("shared_match_flag", "string"),
-    Field("access_a_ride_flag", "string"),
-    Field("wav_request_flag", "string"),
-    Field("wav_match_flag", "string"),
-)
+# A wall-clock time, which Glue calls a timestamp, is one without a zone in Spark.
+SPARK_TYPES = {"timestamp": "timestamp_ntz"}
+FIELDS = tuple(trip_files().columns.values())
 NAMES = [field.name for field in FIELDS]
+
+
+def spark_type(field: Column) -> str:
+    """Return the type of a contract's column as Spark writes it."""
+    return SPARK_TYPES.get(field.type, field.type)
+
 
 # A type that Sail reads but has no Spark name for: TIMESTAMP(NANOS), and strings kept as a dictionary.
 _UNNAMED = "unnamed"
@@ -81,7 +49,7 @@ def _read_file(spark: SparkSession, path: str) -> DataFrame:
         types = _types(source)
     except ENGINE_ERRORS as error:
         raise tables.unreadable(path, error) from error
-    missing = [field.source_name for field in FIELDS if field.source_name not in types and not field.optional]
+    missing = [field.source for field in FIELDS if field.source not in types and not field.optional]
     if missing:
         names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more columns" if len(missing) > 3 else "")
         raise JobError(f"{path} lacks {names}, which every file of HVFHV trips has; is it another data set?")
@@ -94,7 +62,7 @@ def _types(source: DataFrame) -> dict[str, str]:
         return {name.lower(): type_ for name, type_ in source.dtypes}
     except UnsupportedOperationException:
         # Sail cannot name one of the types; ask for each column by itself.
-        return {field.source_name: type_ for field in FIELDS if (type_ := _type(source, field.source_name))}
+        return {field.source: type_ for field in FIELDS if (type_ := _type(source, field.source))}
 
 
 def _type(source: DataFrame, name: str) -> str | None:
@@ -106,39 +74,39 @@ def _type(source: DataFrame, name: str) -> str | None:
         return None
 
 
-def _normalised(field: Field, types: dict[str, str], path: str) -> Column:
+def _normalised(field: Column, types: dict[str, str], path: str) -> SparkColumn:
     column = _converted(field, types, path)
     # -0.0 becomes 0.0: the engines disagree on whether the two are equal, and so on what a duplicate is.
     return column + F.lit(0.0) if field.type == "double" else column
 
 
-def _converted(field: Field, types: dict[str, str], path: str) -> Column:
+def _converted(field: Column, types: dict[str, str], path: str) -> SparkColumn:
     """Return the field's column as its type, converted without loss."""
-    found = types.get(field.source_name, "void")
+    wanted, found = spark_type(field), types.get(field.source, "void")
     if found == "void":
-        return F.lit(None).cast(field.type)
-    column = F.col(field.source_name)
-    if found == field.type:
+        return F.lit(None).cast(wanted)
+    column = F.col(field.source)
+    if found == wanted:
         return column
-    wrong = f"{path}: column {field.source_name} is {found}, which has no exact {field.type}"
-    if field.type == "timestamp_ntz":
+    wrong = f"{path}: column {field.source} is {found}, which has no exact {wanted}"
+    if wanted == "timestamp_ntz":
         if found in ("timestamp", _UNNAMED):
             return column.cast("timestamp_ntz")
         if found == "bigint":  # TIMESTAMP(NANOS) on Apache Spark: nanosAsLong
-            return F.timestamp_micros(F.expr(f"{field.source_name} div 1000")).cast("timestamp_ntz")
-    if field.type == "string" and found == _UNNAMED:
+            return F.timestamp_micros(F.expr(f"{field.source} div 1000")).cast("timestamp_ntz")
+    if wanted == "string" and found == _UNNAMED:
         return column.cast("string")
-    if found in _INTEGERS and field.type in _INTEGERS:
-        return column.cast(field.type)  # a number that is too large ends the program: ANSI
-    if field.type in (*_INTEGERS, *_REALS) and (found in (*_INTEGERS, *_REALS) or found.startswith("decimal")):
+    if found in _INTEGERS and wanted in _INTEGERS:
+        return column.cast(wanted)  # a number that is too large ends the program: ANSI
+    if wanted in (*_INTEGERS, *_REALS) and (found in (*_INTEGERS, *_REALS) or found.startswith("decimal")):
         # Exact if the way back gives the same number; a value for which it does not ends the program.
-        converted = column.try_cast(field.type)
+        converted = column.try_cast(wanted)
         exact = converted.cast(found).eqNullSafe(column)
-        return F.when(exact, converted).otherwise(_refusal(column, wrong).cast(field.type))
+        return F.when(exact, converted).otherwise(_refusal(column, wrong).cast(wanted))
     if found == "int":  # what Apache Spark takes a column for that has nothing but nulls and no type
-        return F.when(column.isNotNull(), _refusal(column, wrong)).cast(field.type)
+        return F.when(column.isNotNull(), _refusal(column, wrong)).cast(wanted)
     raise JobError(f"{wrong}; is it another data set, or a new version of the schema?")
 
 
-def _refusal(column: Column, wrong: str) -> Column:
+def _refusal(column: SparkColumn, wrong: str) -> SparkColumn:
     return F.raise_error(F.concat(F.lit(f"{wrong}: "), column.cast("string")))

@@ -19,7 +19,8 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from docs.generate_dags_md import PAGE, render
 from laptop.config import POOL
-from taxiway.settings import Settings, settings
+from taxiway.core.settings import Settings, settings
+from taxiway.hvfhv.settings import HvfhvSettings
 
 ROOT = Path(__file__).parents[2]
 DAG_IDS = ["cost_guard", "hvfhv_analysis", "hvfhv_collection", "platform_metrics"]
@@ -123,7 +124,7 @@ def test_a_run_of_a_tier_1_dag_has_a_deadline_after_all_that_it_may_wait_for(
 
     assert set(with_deadline) == {dag_id for dag_id, dag in bag.dags.items() if "tier:1" in dag.tags}
     (analysis,) = with_deadline["hvfhv_analysis"]
-    assert analysis.interval > timedelta(hours=Settings().months_wait_h + Settings().emr_step_hours)
+    assert analysis.interval > timedelta(hours=HvfhvSettings().months_wait_h + Settings().emr_step_hours)
 
 
 def test_the_analysis_starts_on_what_the_collection_announces(bag: DagBag) -> None:

@@ -44,7 +44,7 @@ class Programs:
     def __init__(self, environment: dict[str, str]) -> None:
         # Without what a session of the test's own process leaves behind.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
-        self.environment = {**inherited, "PYTHONPATH": str(ROOT), **environment}
+        self.environment = {**inherited, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "dags")]), **environment}
 
     def __call__(self, program: str, *arguments: object, status: int = 0) -> str:
         """Run ``hvfhv/curate.py`` or the like and return its stderr; its exit status must be ``status``."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from spark_jobs.common.month import Month
 from spark_jobs.hvfhv.curation import curated, quarantined, with_reject_reason
 from spark_jobs.hvfhv.schema import read_trips
+from taxiway.core.month import Month
 from tests.spark_jobs.trips import MONTH, TRIP, at, table, write
 
 NOVEMBER = Month(2022, 11)

@@ -5,8 +5,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from spark_jobs.eta.training import eta_training
-from spark_jobs.hvfhv.marts import daily_pickups, market_share, popular_zones, service_quality, trend
+from spark_jobs.hvfhv.marts import daily_pickups, eta_training, market_share, popular_zones, service_quality, trend
 from spark_jobs.hvfhv.rising import rising_zones
 from tests.spark_jobs.trips import at
 

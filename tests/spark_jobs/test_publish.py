@@ -44,7 +44,7 @@ def test_publishing_again_changes_nothing(s3) -> None:
 
 def test_all_programs_are_published() -> None:
     found = {path.relative_to(publish.PACKAGE).as_posix() for path in publish.PACKAGE.glob("*/*.py")}
-    assert {path for path in found if "__main__" in (publish.PACKAGE / path).read_text()} == set(publish.PROGRAMS)
+    assert {path for path in found if "__main__" in (publish.PACKAGE / path).read_text()} == set(publish.programs())
 
 
 def test_package_is_complete_without_the_repository(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from spark_jobs.common.program import JobError
-from spark_jobs.hvfhv.schema import FIELDS, read_trips
+from spark_jobs.hvfhv.schema import FIELDS, read_trips, spark_type
 from tests.spark_jobs.trips import TIMES, TRIP, at, retyped, table, write
 
 DATA = Path(__file__).parent / "data"
-TYPES = [(field.name, field.type) for field in FIELDS]
+TYPES = [(field.name, spark_type(field)) for field in FIELDS]
 
 
 def _read(spark, path: str):

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spark_jobs.common.month import Month
+from taxiway.core.month import Month
 
 MONTH = Month(2023, 3)
 

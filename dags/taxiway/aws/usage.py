@@ -1,0 +1,101 @@
+"""What an EMR cluster used, from what EMR says of it: time, idle time, cores, memory, money, duration of steps."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from taxiway.aws.prices import LIST_PRICES, units
+from taxiway.core.settings import SettingsError
+
+# GB of memory for each virtual core, by the first letter of the instance family.
+MEMORY = {"c": 2, "m": 4, "r": 8}
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a cluster used from its creation to its end, or up to now.
+
+    Attributes:
+        seconds: how long it lived.
+        idle_seconds: of these, how long it was ready and ran no step.
+        vcpu_hours: virtual cores × hours of all instances; None where the size of a type is not known.
+        memory_gb_hours: the same of memory, in GB.
+        usd: US dollars by list prices on demand, EC2 and EMR, each instance a minute at least: an upper bound where
+            there is spot. None where a type's price is not known.
+        steps: (program, seconds) of each completed step, such as ``("curate", 95.0)``.
+    """
+
+    seconds: float
+    idle_seconds: float
+    vcpu_hours: float | None
+    memory_gb_hours: float | None
+    usd: float | None
+    steps: tuple[tuple[str, float], ...]
+
+
+def cluster_usage(client: Any, cluster: str) -> Usage:
+    """Return what a cluster used.
+
+    Args:
+        client: a boto3 client for EMR.
+        cluster: its id.
+    """
+    timeline = client.describe_cluster(ClusterId=cluster)["Cluster"]["Status"]["Timeline"]
+    end = timeline.get("EndDateTime") or datetime.now(UTC)
+    steps = _all(client, "list_steps", "Steps", cluster)
+    instances = [
+        (instance["InstanceType"], *_span(instance["Status"]["Timeline"], "CreationDateTime", end))
+        for instance in _all(client, "list_instances", "Instances", cluster)
+    ]
+    lives = [(kind, (ended - created).total_seconds() / 3600) for kind, created, ended in instances]
+    busy = [_span(step["Status"]["Timeline"], "StartDateTime", end) for step in steps if _began(step)]
+    ready = timeline.get("ReadyDateTime", end)
+    return Usage(
+        seconds=(end - timeline["CreationDateTime"]).total_seconds(),
+        idle_seconds=max((end - ready).total_seconds() - _union(busy, ready), 0),
+        vcpu_hours=_sum(lives, units),
+        memory_gb_hours=_sum(lives, lambda kind: units(kind) * MEMORY[kind[0]]),
+        usd=_sum([(kind, max(hours, 1 / 60)) for kind, hours in lives], lambda kind: sum(LIST_PRICES[kind])),
+        steps=tuple(
+            (_program(step), (ended - began).total_seconds())
+            for step in steps
+            if step["Status"]["State"] == "COMPLETED"
+            for began, ended in [_span(step["Status"]["Timeline"], "StartDateTime", end)]
+        ),
+    )
+
+
+def _all(client: Any, operation: str, key: str, cluster: str) -> list[dict[str, Any]]:
+    pages = client.get_paginator(operation).paginate(ClusterId=cluster)
+    return [found for page in pages for found in page[key]]
+
+
+def _began(step: dict[str, Any]) -> bool:
+    return "StartDateTime" in step["Status"]["Timeline"]
+
+
+def _span(timeline: dict[str, datetime], begin: str, end: datetime) -> tuple[datetime, datetime]:
+    return timeline[begin], timeline.get("EndDateTime") or end
+
+
+def _union(spans: Sequence[tuple[datetime, datetime]], since: datetime) -> float:
+    """Return how many seconds after a time at least one of the spans covers."""
+    covered, until = 0.0, since
+    for begin, end in sorted(spans):
+        covered += max((end - max(begin, until)).total_seconds(), 0)
+        until = max(until, end)
+    return covered
+
+
+def _sum(lives: Iterable[tuple[str, float]], worth: Callable[[str], float]) -> float | None:
+    try:
+        return sum(worth(kind) * hours for kind, hours in lives)
+    except (KeyError, SettingsError):
+        return None
+
+
+def _program(step: dict[str, Any]) -> str:
+    scripts = [PurePosixPath(word).stem for word in step["Config"].get("Args", []) if word.endswith(".py")]
+    return scripts[0] if scripts else "other"

@@ -1,0 +1,62 @@
+"""The dataset catalogue and the ingestion log: what there is to collect, and what became of every attempt.
+
+Two tables in the database of Airflow's connection ``tlc_catalog`` (SQLite or MySQL): ``datasets``, filled from a CSV,
+and ``ingestion_log``, one row an attempt to collect a data set. An attempt counts for a data set as the catalogue has
+it now: of the same month and the same URL. All times are UTC.
+
+The connection is best given by the variable ``AIRFLOW_CONN_TLC_CATALOG``; what its URI has of special characters is
+percent-encoded, and parameters that begin with ``ssl_`` are those of PyMySQL:
+
+    sqlite:////folder/catalogue.db
+    mysql://user:password@mysql:3306/tlc
+    mysql://user:password@host.rds.amazonaws.com:3306/tlc?ssl_ca=/etc/ssl/rds/global-bundle.pem
+
+With ``ssl_ca`` the connection is encrypted, and refused if the server's certificate is not signed by it for that host.
+
+    python -m taxiway.catalogue migrate      create or upgrade the tables
+    python -m taxiway.catalogue load FILE    take over a CSV with the columns name, month, url
+    python -m taxiway.catalogue show         list the data sets and their last attempts
+"""
+
+from taxiway.catalogue.database import (
+    CONNECTION,
+    MIGRATIONS,
+    VERSION_TABLE,
+    migrate,
+    open_catalogue,
+    open_engine,
+)
+from taxiway.catalogue.lists import CatalogueError, Dataset, read_list
+from taxiway.catalogue.loading import LoadReport, load
+from taxiway.catalogue.log import begin_attempt, claim_content, complete_attempt, fail_attempt
+from taxiway.catalogue.models import Attempt, Input, Status, datasets, ingestion_log, metadata
+from taxiway.catalogue.queries import complete_months, find_dataset, last_complete, latest_attempts, running_attempts
+
+__all__ = [
+    "CONNECTION",
+    "MIGRATIONS",
+    "VERSION_TABLE",
+    "Attempt",
+    "CatalogueError",
+    "Dataset",
+    "Input",
+    "LoadReport",
+    "Status",
+    "begin_attempt",
+    "claim_content",
+    "complete_attempt",
+    "complete_months",
+    "datasets",
+    "fail_attempt",
+    "find_dataset",
+    "ingestion_log",
+    "last_complete",
+    "latest_attempts",
+    "load",
+    "metadata",
+    "migrate",
+    "open_catalogue",
+    "open_engine",
+    "read_list",
+    "running_attempts",
+]

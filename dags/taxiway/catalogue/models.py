@@ -1,0 +1,110 @@
+"""The tables of the catalogue's database, and what their rows are as values."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+
+class Status(StrEnum):
+    """What became of an attempt. Abandoned: it was still running when the next attempt of its data set began."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to collect a data set: a row of ``ingestion_log``.
+
+    ``again`` asks for the month to be analysed once it is complete, even if nothing changed.
+    ``finished``, ``bytes``, ``sha256``, ``rows``, ``s3_bucket`` and ``s3_key`` are set when it is complete, ``error``
+    (one sentence) when it failed. ``source_version`` is what the source said of the file's version (entity tag or time
+    of change, with the size), so that an unchanged file need not be downloaded again; None if it said nothing of use.
+    """
+
+    id: int
+    dataset: str
+    month: str
+    url: str
+    dag_run_id: str | None
+    again: bool
+    started: datetime
+    finished: datetime | None
+    status: Status
+    bytes: int | None
+    sha256: str | None
+    rows: int | None
+    s3_bucket: str | None
+    s3_key: str | None
+    source_version: str | None
+    error: str | None
+
+    def as_input(self) -> "Input":
+        """Return the file of this attempt, which must be complete."""
+        assert self.bytes is not None
+        assert self.sha256 is not None
+        assert self.rows is not None
+        return Input(self.dataset, f"s3://{self.s3_bucket}/{self.s3_key}", self.sha256, self.rows, self.bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A collected file of a complete month: ``uri`` is ``s3://bucket/key``."""
+
+    dataset: str
+    uri: str
+    sha256: str
+    rows: int
+    bytes: int
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A time in UTC to the microsecond: neither SQLite nor MySQL keeps a zone."""
+
+    impl = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002, D102
+        return value and value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002, D102
+        return value and value.replace(tzinfo=UTC)
+
+
+metadata = sa.MetaData()
+
+datasets = sa.Table(
+    "datasets",
+    metadata,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("month", sa.String(7), nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("expected_bytes", sa.BigInteger),
+    sa.Column("expected_sha256", sa.String(64)),
+)
+
+ingestion_log = sa.Table(
+    "ingestion_log",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("dataset", sa.String(200), nullable=False, index=True),  # no foreign key: the log outlives its data set
+    sa.Column("month", sa.String(7), nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("dag_run_id", sa.String(250)),
+    sa.Column("again", sa.Boolean, nullable=False),
+    sa.Column("started", UtcDateTime, nullable=False),
+    sa.Column("finished", UtcDateTime),
+    sa.Column("status", sa.String(10), nullable=False),
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("sha256", sa.String(64)),
+    sa.Column("rows", sa.BigInteger),
+    sa.Column("s3_bucket", sa.String(63)),
+    sa.Column("s3_key", sa.String(1024)),
+    sa.Column("source_version", sa.Text),
+    sa.Column("error", sa.Text),
+)

@@ -1,0 +1,109 @@
+"""What the catalogue and the ingestion log say."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from taxiway.catalogue.lists import CatalogueError, Dataset
+from taxiway.catalogue.models import Attempt, Input, Status, datasets, ingestion_log
+
+
+def complete_months(engine: sa.Engine) -> dict[str, list[Input]]:
+    """Return the months all of whose data sets are collected, with their files.
+
+    A month is complete when the latest attempt of each of its data sets is complete.
+
+    Returns:
+        month ``YYYY-MM`` → its files ordered by data set; in the order of months.
+    """
+    months: dict[str, list[Input]] = {}
+    incomplete = set()
+    for dataset, attempt in latest_attempts(engine):
+        if attempt is None or attempt.status is not Status.COMPLETE:
+            incomplete.add(dataset.month)
+            continue
+        months.setdefault(dataset.month, []).append(attempt.as_input())
+    return {month: inputs for month, inputs in months.items() if month not in incomplete}
+
+
+def latest_attempts(engine: sa.Engine, months: Collection[str] | None = None) -> list[tuple[Dataset, Attempt | None]]:
+    """Return every data set with its latest attempt, None if there was none, ordered by month and name.
+
+    Args:
+        engine: of the catalogue.
+        months: only the data sets of these months (``YYYY-MM``).
+    """
+    with engine.connect() as connection:
+        return read_latest_attempts(connection, months)
+
+
+def running_attempts(engine: sa.Engine) -> list[Attempt]:
+    """Return the attempts now marked as running, oldest first.
+
+    One whose process died stays marked until the next attempt of its data set: tell it by the age of ``started``.
+    """
+    query = ingestion_log.select().where(ingestion_log.c.status == Status.RUNNING).order_by(ingestion_log.c.id)
+    with engine.connect() as connection:
+        return [_attempt(row) for row in connection.execute(query)]
+
+
+def find_dataset(engine: sa.Engine, name: str) -> Dataset:
+    """Return a data set of the catalogue.
+
+    Raises:
+        CatalogueError: there is none of that name.
+    """
+    with engine.connect() as connection:
+        row = connection.execute(datasets.select().where(datasets.c.name == name)).one_or_none()
+    if row is None:
+        raise CatalogueError(f"The catalogue has no data set {name!r}.")
+    return Dataset(**row._mapping)
+
+
+def last_complete(engine: sa.Engine, dataset: Dataset) -> Attempt | None:
+    """Return the last complete attempt of a data set, whatever came after it; None if there is none."""
+    query = (
+        ingestion_log.select()
+        .where(
+            ingestion_log.c.dataset == dataset.name,
+            ingestion_log.c.month == dataset.month,
+            ingestion_log.c.url == dataset.url,
+            ingestion_log.c.status == Status.COMPLETE,
+        )
+        .order_by(ingestion_log.c.id.desc())
+        .limit(1)
+    )
+    with engine.connect() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else _attempt(row)
+
+
+def read_latest_attempts(
+    connection: sa.Connection, months: Collection[str] | None = None
+) -> list[tuple[Dataset, Attempt | None]]:
+    """Return what :func:`latest_attempts` does, within a transaction."""
+    log = ingestion_log.alias().c
+    latest = (
+        sa.select(sa.func.max(log.id))
+        .where(log.dataset == datasets.c.name, log.month == datasets.c.month, log.url == datasets.c.url)
+        .correlate(datasets)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(datasets, ingestion_log)
+        .select_from(datasets.outerjoin(ingestion_log, ingestion_log.c.id == latest))
+        .order_by(datasets.c.month, datasets.c.name)
+    )
+    if months is not None:
+        query = query.where(datasets.c.month.in_(months))
+    width = len(datasets.c)
+    return [
+        (Dataset(*row[:width]), None if row[width] is None else _attempt(row[width:]))
+        for row in connection.execute(query)
+    ]
+
+
+def _attempt(row: Sequence[Any]) -> Attempt:
+    attempt = dict(zip(ingestion_log.c.keys(), row, strict=True))
+    return Attempt(**{**attempt, "status": Status(attempt["status"])})

@@ -1,0 +1,240 @@
+"""Data contracts: what a table's columns, keys, bounds and places are. The only place where they are written down.
+
+A contract is a file of the Open Data Contract Standard, ``contracts/<pipeline>/<table>.yaml``, beside ``dags/`` in the
+repository, which git-sync and Git bundles deliver as a whole. Spark programs find all of them in their archive, as the
+JSON that ``spark_jobs.publish`` makes of them. See docs/adr/0012-data-contracts.md.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+PACKAGED = "contracts.json"
+FOLDER = Path(__file__).parents[3] / "contracts"
+
+
+class ContractError(ValueError):
+    """A contract is missing or cannot be used; the text is one sentence that names it, the fault and the remedy."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A quality rule of a table or of a column.
+
+    Attributes:
+        description: a sentence.
+        query: SQL whose one value must be ``must_be``, with ``${table}`` for the table; empty for a rule in words.
+        properties: custom properties, such as ``groupBy``.
+    """
+
+    name: str
+    description: str
+    query: str
+    must_be: Any
+    properties: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: in the lake.
+        type: as Glue writes it: string, int, bigint, double, timestamp (without a zone), date.
+        source: its name in the files of the source, in lower case, where the table is one of a source; else ``name``.
+        kind: the standard's logical type, such as ``number``.
+        required: never null.
+        optional: files of the source may lack it.
+        minimum, maximum: bounds of its values; None where there is none.
+        valid_values: all values that it may have, in order, with what they mean; empty where any may be.
+        rules: its quality rules.
+        properties: its custom properties.
+        description: what it means.
+    """
+
+    name: str
+    type: str
+    source: str
+    kind: str
+    required: bool
+    optional: bool
+    minimum: float | None
+    maximum: float | None
+    valid_values: Mapping[str, str]
+    rules: tuple[Rule, ...]
+    properties: Mapping[str, Any]
+    description: str
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest value.
+
+        Raises:
+            ContractError: the contract lacks one of them.
+        """
+        if self.minimum is None or self.maximum is None:
+            raise ContractError(f"The contract of the column {self.name} needs a minimum and a maximum.")
+        return self.minimum, self.maximum
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The contract of a table.
+
+    Attributes:
+        pipeline: whose table it is.
+        name: of the contract's file, such as ``trips``.
+        table: its name in the Glue catalogue.
+        path: of its folder below the lake.
+        columns: those of the files, by name, in their order.
+        partition_keys: columns that are folders, outermost first, such as ``("year", "month")``.
+        key: columns that name a row; empty where none do.
+        properties: the table's custom properties.
+        raw: the file as it is.
+    """
+
+    pipeline: str
+    name: str
+    table: str
+    path: str
+    columns: Mapping[str, Column]
+    partition_keys: tuple[str, ...]
+    key: tuple[str, ...]
+    properties: Mapping[str, Any]
+    raw: Mapping[str, Any]
+
+    def partition_folder(self, lake: str, period: str) -> str:
+        """Return the folder of a partition, ``…/year=2023/month=01``.
+
+        Args:
+            lake: ``s3://bucket[/prefix]`` or a local folder.
+            period: a value for each partition key, joined by ``-``, such as ``2023-01``.
+        """
+        parts = zip(self.partition_keys, period.split("-"), strict=True)
+        return "/".join([lake.rstrip("/"), self.path, *(f"{key}={value}" for key, value in parts)])
+
+    def version_folder(self, lake: str, period: str, version: str) -> str:
+        """Return the folder of one version of a partition; arguments as in :meth:`partition_folder`."""
+        return f"{self.partition_folder(lake, period)}/version={version}"
+
+
+def names(pipeline: str) -> list[str]:
+    """Return the names of a pipeline's contracts, in alphabetical order; none where there is no such pipeline."""
+    if packaged := _packaged():
+        return sorted(packaged.get(pipeline, {}))
+    return sorted(file.stem for file in (FOLDER / pipeline).glob("*.yaml"))
+
+
+def pipelines() -> list[str]:
+    """Return the names of the pipelines that have contracts, in alphabetical order."""
+    return sorted(_packaged() or {file.parent.name for file in FOLDER.glob("*/*.yaml")})
+
+
+@cache
+def read(pipeline: str, name: str) -> Contract:
+    """Return a contract, read once in a process.
+
+    Raises:
+        ContractError: there is none of that name, or it is not as it must be.
+    """
+    raw = _load(pipeline, name)
+    try:
+        return _contract(pipeline, name, raw)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ContractError(
+            f"contracts/{pipeline}/{name}.yaml cannot be used ({type(error).__name__}: {error}): run make contracts."
+        ) from None
+
+
+def packaged_text() -> str:
+    """Return all contracts as the text of :data:`PACKAGED`, for an archive of programs."""
+    return json.dumps(
+        {pipeline: {name: _load(pipeline, name) for name in names(pipeline)} for pipeline in pipelines()},
+        sort_keys=True,
+        default=str,  # dates
+    )
+
+
+@cache
+def _packaged() -> dict[str, dict[str, Any]]:
+    file = resources.files(__package__) / PACKAGED
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def _load(pipeline: str, name: str) -> dict[str, Any]:
+    if packaged := _packaged():
+        found = packaged.get(pipeline, {}).get(name)
+    else:
+        import yaml
+
+        file = FOLDER / pipeline / f"{name}.yaml"
+        # The C parser takes a tenth of the time, and is not in every build of the library.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        try:
+            found = yaml.load(file.read_text(encoding="utf-8"), loader) if file.is_file() else None  # noqa: S506
+        except yaml.YAMLError as error:
+            raise ContractError(
+                f"contracts/{pipeline}/{name}.yaml is no YAML: {' '.join(str(error).split())}."
+            ) from None
+        if found is not None and not isinstance(found, dict):
+            raise ContractError(f"contracts/{pipeline}/{name}.yaml is no contract: it is a {type(found).__name__}.")
+    if found is None:
+        raise ContractError(
+            f"There is no contract contracts/{pipeline}/{name}.yaml, or it is empty: "
+            "deliver the folder contracts/ of the repository beside dags/."
+        )
+    return dict(found)
+
+
+def _contract(pipeline: str, name: str, raw: Mapping[str, Any]) -> Contract:
+    (table,) = raw["schema"]
+    properties = _custom(table)
+    columns = table["properties"]
+    partitions = sorted(
+        (column for column in columns if column.get("partitioned")), key=lambda each: int(each["partitionKeyPosition"])
+    )
+    keys = sorted(
+        (column for column in columns if column.get("primaryKey")), key=lambda each: int(each["primaryKeyPosition"])
+    )
+    in_files = [column for column in columns if not column.get("partitioned")]
+    return Contract(
+        pipeline=pipeline,
+        name=name,
+        table=table["physicalName"],
+        path=properties["path"],
+        columns={column["name"]: _column(column) for column in in_files},
+        partition_keys=tuple(column["name"] for column in partitions),
+        key=tuple(column["name"] for column in keys if not column.get("partitioned")),
+        properties=properties,
+        raw=raw,
+    )
+
+
+def _column(column: Mapping[str, Any]) -> Column:
+    bounds = column.get("logicalTypeOptions", {})
+    return Column(
+        name=column["name"],
+        type=column["physicalType"],
+        source=column.get("physicalName", column["name"]),
+        kind=column["logicalType"],
+        required=bool(column.get("required")),
+        optional=bool(_custom(column).get("mayBeMissing")),
+        minimum=bounds.get("minimum"),
+        maximum=bounds.get("maximum"),
+        valid_values={str(each["value"]): each.get("description", "") for each in column.get("enum", [])},
+        rules=tuple(map(_rule, column.get("quality", []))),
+        properties=_custom(column),
+        description=column.get("description", ""),
+    )
+
+
+def _rule(rule: Mapping[str, Any]) -> Rule:
+    return Rule(rule["name"], rule["description"], rule.get("query", ""), rule.get("mustBe"), _custom(rule))
+
+
+def _custom(thing: Mapping[str, Any]) -> dict[str, Any]:
+    return {each["property"]: each["value"] for each in thing.get("customProperties", [])}

@@ -1,0 +1,44 @@
+"""The pipelines that are installed: packages beside this one with settings, tables, checks and metrics of their own.
+
+A pipeline is found by its folder, never by a list: it is there once its package is.
+"""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+import taxiway
+from taxiway.core.settings import Settings, TypedSettings
+
+MAIN = "hvfhv"  # what commands mean that name no pipeline
+SHARED = ("aws", "catalogue", "core", "lake", "operations")
+
+
+def names() -> list[str]:
+    """Return the names of all pipelines, in alphabetical order."""
+    return sorted(
+        found.name for found in pkgutil.iter_modules(taxiway.__path__) if found.ispkg and found.name not in SHARED
+    )
+
+
+def modules(name: str) -> dict[str, ModuleType]:
+    """Return a module of each pipeline that has it, such as ``metrics``, by the pipeline's name."""
+    found = {}
+    for pipeline in names():
+        package = importlib.import_module(f"taxiway.{pipeline}")
+        if any(module.name == name for module in pkgutil.iter_modules(package.__path__)):
+            found[pipeline] = importlib.import_module(f"taxiway.{pipeline}.{name}")
+    return found
+
+
+def check_settings() -> None:
+    """Read the shared settings and those of every pipeline.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+    Settings.read()
+    for module in modules("settings").values():
+        for found in vars(module).values():
+            if isinstance(found, type) and issubclass(found, TypedSettings) and found.__module__ == module.__name__:
+                found.read()

@@ -1,0 +1,229 @@
+"""Typed settings, read once from ``TAXIWAY_…`` environment variables: those that all pipelines share.
+
+A laptop, a kind cluster and EKS run the same DAG files; what differs is set here. Every field has a safe default and
+is checked at once: a wrong value is an import error of the DAG whose text is one clear sentence. A pipeline has
+settings of its own in ``taxiway.<pipeline>.settings``, whose variables begin with ``TAXIWAY_<PIPELINE>_``.
+"""
+
+import logging
+import os
+import re
+from functools import cache
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from taxiway.core import month
+
+COMMIT = "{commit}"
+
+log = logging.getLogger(__name__)
+
+S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\s]+)*$")]
+Month = Annotated[str, Field(pattern=month.PATTERN)]
+InstanceType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9]+$")]
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used; the text names the variable, the fault and the remedy."""
+
+
+class TypedSettings(BaseSettings):
+    """Settings that are read from environment variables with a prefix and cannot be changed afterwards.
+
+    Attributes:
+        former_names: field → the variable that set it in an earlier version, which is still read.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TAXIWAY_", frozen=True, extra="ignore")
+    former_names: ClassVar[dict[str, str]] = {}
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """Return the environment variable of a field."""
+        return f"{cls.model_config['env_prefix']}{field.upper()}"
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the settings from the environment.
+
+        Raises:
+            SettingsError: a value cannot be used; the text has one sentence for each.
+        """
+        former: dict[str, str] = {
+            field: old
+            for field, old in cls.former_names.items()
+            if old in os.environ and cls.variable(field) not in os.environ
+        }
+        for field, old in former.items():
+            log.warning("%s is now called %s: rename it where it is set.", old, cls.variable(field))
+        try:
+            given: dict[str, Any] = {field: os.environ[old] for field, old in former.items()}
+            return cls(**given)
+        except ValidationError as error:
+            faults = (cls._sentence(dict(fault), former) for fault in error.errors())
+            raise SettingsError(" ".join(faults)) from None
+
+    @classmethod
+    def _sentence(cls, fault: dict[str, Any], former: dict[str, str]) -> str:
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        if not fault["loc"]:
+            return f"{message}."
+        name = str(fault["loc"][0])
+        field = cls.model_fields[name]
+        meaning = f" ({field.description})" if field.description else ""
+        variable = f"{former.get(name) or cls.variable(name)}={fault['input']!r}"
+        return f"{variable} cannot be used: {message}{meaning}; the default is {field.default!r}."
+
+
+class Settings(TypedSettings):
+    """What all pipelines need to know of the place they run in; field ``x`` is set by ``TAXIWAY_X``."""
+
+    # Where data lives.
+    lake: S3Uri = Field(
+        default="s3://taxiway-lake", description="bucket (and prefix) of raw, curated, marts and reports"
+    )
+    spark_jobs: S3Uri = Field(
+        default="s3://taxiway-artifacts/spark_jobs/latest",
+        description=f"folder of the published Spark programs; {COMMIT} stands for the commit of the running DAGs",
+    )
+    jobs_wait_minutes: float = Field(
+        default=10, ge=0, le=20, description="minutes to wait until the programs of the DAGs' commit are published"
+    )
+    emr_logs: S3Uri = Field(
+        default="s3://taxiway-logs/emr", description="where EMR puts the logs of clusters and steps"
+    )
+    glue_database: str = Field(
+        default="taxiway", pattern=r"^[a-z0-9_]{1,255}$", description="database of the Glue catalogue"
+    )
+    aws_conn_id: str | None = Field(default="aws_default", description="Airflow connection for AWS")
+    kept_versions: int = Field(
+        default=2, ge=2, le=50, description="versions of a partition that stay, the current one counted"
+    )
+
+    poll_s: int = Field(
+        default=30, ge=1, le=600, description="seconds between two looks at AWS or at the ingestion log"
+    )
+
+    # Where tasks run.
+    isolated_executor: str | None = Field(
+        default=None,
+        min_length=1,
+        description="executor for tasks that want much memory or a pod of their own, such as KubernetesExecutor; "
+        "None is the deployment's first",
+    )
+
+    # The EMR cluster.
+    emr_release: str = Field(default="emr-spark-8.0.0", description="EMR release label; emr-spark-8.0.0 is Spark 4.0.2")
+    emr_primary_type: InstanceType = "m7g.xlarge"
+    emr_worker_types: Annotated[tuple[InstanceType, ...], NoDecode] = Field(
+        default=("r7g.xlarge", "r6g.xlarge", "r7g.2xlarge"),
+        description="instance types of the workers, comma separated",
+    )
+    emr_on_demand_units: int = Field(
+        default=2, ge=0, le=400, description="worker units on demand (an xlarge is 4 units)"
+    )
+    emr_spot_units: int = Field(
+        default=6, ge=0, le=400, description="worker units on spot, on demand where spot is out"
+    )
+    emr_max_units: int = Field(default=32, ge=1, le=400, description="ceiling of managed scaling, in units")
+    emr_idle_minutes: int = Field(
+        default=15, ge=1, le=7 * 24 * 60, description="idle minutes until EMR ends the cluster itself"
+    )
+    emr_step_concurrency: int = Field(default=4, ge=1, le=256, description="steps that run at once on the cluster")
+    emr_step_hours: float = Field(default=6, gt=0, le=168, description="hours a step may take")
+    emr_instance_role: str = Field(default="taxiway-emr-instance", min_length=1)
+    emr_service_role: str = Field(default="taxiway-emr-service", min_length=1)
+    emr_subnets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="subnets of the cluster, comma separated"
+    )
+    emr_security_configuration: str | None = None
+    cost_tags: Annotated[dict[str, str], NoDecode] = Field(
+        default={"project": "taxiway"}, description="tags of every cluster for cost allocation: key=value,key=value"
+    )
+
+    # The platform's own DAGs.
+    platform_dags: bool = Field(
+        default=False, description="have platform_metrics and cost_guard switched on when they first appear"
+    )
+    deadlines: bool = Field(
+        default=False, description="give runs of the main DAGs a deadline; airflow dags test cannot run such a DAG"
+    )
+    notifier: dict[str, Any] | None = Field(
+        default=None,
+        description='Airflow notifier for warnings as JSON: {"class": "a.b.Notifier", its arguments}, '
+        "where {{ notice }} stands for the text",
+    )
+    cost_guard_ends: bool = Field(
+        default=False, description="have cost_guard end what no run needs; false only reports it"
+    )
+    cost_guard_grace_minutes: float = Field(
+        default=60, ge=0, le=7 * 24 * 60, description="minutes from its first report until cost_guard ends something"
+    )
+    cost_guard_hours: float = Field(
+        default=24, gt=0, le=31 * 24, description="hours after which even an active run's cluster is reported and ended"
+    )
+    cost_guard_serverless: bool = Field(
+        default=False, description="have cost_guard look at EMR Serverless too, which needs permissions for it"
+    )
+
+    @field_validator("emr_worker_types", "emr_subnets", mode="before")
+    @classmethod
+    def _split_list(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("cost_tags", mode="before")
+    @classmethod
+    def _split_tags(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if bad := [key for key, separator, _ in pairs if not separator or not key.strip()]:
+            raise ValueError(f"{bad[0]!r} is not key=value")
+        return {key.strip(): tag.strip() for key, _, tag in pairs}
+
+    @field_validator("notifier")
+    @classmethod
+    def _has_class(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", str(value.get("class"))):
+            raise ValueError('it has no "class", the path of an Airflow notifier')
+        return value
+
+    @field_validator("spark_jobs")
+    @classmethod
+    def _known_placeholder(cls, value: str) -> str:
+        if set("{}") & set(value.replace(COMMIT, "")):
+            raise ValueError(f"only {COMMIT} may stand in braces")
+        return value
+
+    @field_validator("emr_release")
+    @classmethod
+    def _known_release(cls, value: str) -> str:
+        # The programs need Spark 4 (ANSI, TIMESTAMP_NTZ); emr-7.x runs Spark 3.5.
+        if not re.fullmatch(r"emr-spark-\d+\.\d+\.\d+", value):
+            raise ValueError("the Spark programs need Spark 4, which the releases emr-spark-8.0.0 and later run")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        wanted = self.emr_on_demand_units + self.emr_spot_units
+        if wanted < 1:
+            raise ValueError(
+                "TAXIWAY_EMR_ON_DEMAND_UNITS and TAXIWAY_EMR_SPOT_UNITS are both 0: give the cluster a worker"
+            )
+        if wanted > self.emr_max_units:
+            raise ValueError(
+                f"TAXIWAY_EMR_MAX_UNITS is {self.emr_max_units}, below the {wanted} units that the cluster starts with"
+            )
+        return self
+
+
+@cache
+def settings() -> Settings:
+    """Return the settings of this process, read once.
+
+    Raises:
+        SettingsError: as :meth:`TypedSettings.read`.
+    """
+    return Settings.read()

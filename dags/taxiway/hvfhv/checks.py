@@ -1,0 +1,277 @@
+"""Checks of a month's outputs before they are published: every row accounted for, marts consistent with the trips.
+
+The files are facts here: row counts come from Parquet footers, sums from the marts as they were written, not from what
+a step says of itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from pyarrow import types
+
+from taxiway.hvfhv.metrics import DATASET
+from taxiway.hvfhv.plan import Job, dependants
+from taxiway.hvfhv.tables import (
+    ETA_TRAINING,
+    MARKET_SHARE,
+    POPULAR_ZONES,
+    QUARANTINE,
+    RISING_ZONES,
+    SERVICE_QUALITY,
+    TABLES,
+    TREND,
+    TRIPS,
+)
+from taxiway.lake import Lake, LakeError, Publication, Table, join_inputs
+from taxiway.operations import metrics
+
+TOLERANCE = 1e-9  # of a sum of shares, which are doubles
+SMALL_MARTS = (SERVICE_QUALITY, MARKET_SHARE, POPULAR_ZONES, RISING_ZONES, TREND)
+
+
+class CheckError(LakeError):
+    """Outputs are not fit to be published; the text has one sentence for each check that failed."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the checks look at.
+
+    Attributes:
+        month: ``YYYY-MM``.
+        logged_rows: source file → its rows by the ingestion log.
+        source_rows: source file → its rows by its footer.
+        rows: of the curated trips and of ``eta_training``.
+        quarantined: rows by reason.
+        schemas: of the tables that are not read.
+        marts: the small marts.
+    """
+
+    month: str
+    logged_rows: Mapping[str, int]
+    source_rows: Mapping[str, int]
+    rows: Mapping[Table, int]
+    quarantined: Mapping[str, int]
+    schemas: Mapping[Table, pa.Schema]
+    marts: Mapping[Table, pa.Table]
+
+
+def failures(outputs: Outputs) -> list[str]:
+    """Return a sentence for each check that fails; nothing if the outputs are sound."""
+    trips, training = outputs.rows[TRIPS], outputs.rows[ETA_TRAINING]
+    if outputs.quarantined and not trips:
+        return [_all_quarantined(outputs)]
+    found = _lost_rows(outputs)
+    for table, schema in outputs.schemas.items():
+        found += schema_faults(table, schema)
+    if training > trips:
+        found.append(f"{ETA_TRAINING.name} has {training:,} rows, but {TRIPS.name} has only {trips:,}.")
+    for table, mart in outputs.marts.items():
+        found += mart_faults(table, mart, outputs.rows)
+    return found
+
+
+def mart_faults(table: Table, mart: pa.Table, rows: Mapping[Table, int]) -> list[str]:
+    """Return what is wrong with a small mart by its contract: columns, keys, values, shares, number of trips.
+
+    Args:
+        table: which one it is.
+        mart: its rows.
+        rows: of the table whose rows its trips are.
+    """
+    if faults := schema_faults(table, mart.schema):
+        return faults
+    with duckdb.connect() as database:
+        database.register(table.name, mart)
+        found = [*_repeated_keys(database, table), *_wrong_values(database, table), *_wrong_shares(database, table)]
+        (trips,) = _all(database, f"select coalesce(sum(trips), 0)::bigint from {table.name}")[0]  # noqa: S608
+    (counted,) = {
+        rule.properties["countsRowsOf"]
+        for rule in table.contract.columns["trips"].rules
+        if "countsRowsOf" in rule.properties
+    }
+    (expected,) = (count for other, count in rows.items() if other.name == counted)
+    if trips != expected:
+        found.append(f"{table.name} counts {trips:,} trips, but {counted} has {expected:,} rows.")
+    return found
+
+
+def schema_faults(table: Table, schema: pa.Schema) -> list[str]:
+    """Return whether columns differ from the agreed ones, in name, type or order."""
+    columns = {field.name: _glue_type(field.type) for field in schema}
+    faults = [f"{name} is missing" for name in table.columns if name not in columns]
+    faults += [f"{name} is unknown" for name in columns if name not in table.columns]
+    faults += [
+        f"{name} is {columns[name]} instead of {type_}"
+        for name, type_ in table.columns.items()
+        if columns.get(name, type_) != type_
+    ]
+    if not faults and list(columns) != list(table.columns):
+        faults = [f"their order is {', '.join(columns)}"]
+    return [f"The columns of {table.name} are not as agreed: {', '.join(faults)}."] if faults else []
+
+
+def _glue_type(type_: pa.DataType) -> str:
+    if types.is_string(type_) or types.is_large_string(type_):
+        return "string"
+    if type_ == pa.timestamp("us"):  # without a zone
+        return "timestamp"
+    known = {pa.int32(): "int", pa.int64(): "bigint", pa.float64(): "double", pa.date32(): "date"}
+    return known.get(type_, str(type_))
+
+
+def _all_quarantined(outputs: Outputs) -> str:
+    reasons = sorted(outputs.quarantined.items(), key=lambda reason: -reason[1])
+    named = ", ".join(f"{reason} {rows:,}" for reason, rows in reasons)
+    return (
+        f"All {sum(outputs.quarantined.values()):,} rows of {outputs.month} were quarantined ({named}): "
+        f"look at its source, {', '.join(outputs.source_rows)}."
+    )
+
+
+def _lost_rows(outputs: Outputs) -> list[str]:
+    found = [
+        f"{uri} has {outputs.source_rows[uri]:,} rows, but the ingestion log says {logged:,}."
+        for uri, logged in outputs.logged_rows.items()
+        if outputs.source_rows[uri] != logged
+    ]
+    source, accepted = sum(outputs.source_rows.values()), outputs.rows[TRIPS]
+    quarantined = sum(outputs.quarantined.values())
+    if difference := accepted + quarantined - source:
+        found.append(
+            f"Of {source:,} source rows {accepted:,} were accepted and {quarantined:,} quarantined: "
+            f"{abs(difference):,} too {'many' if difference > 0 else 'few'}."
+        )
+    return found
+
+
+def _repeated_keys(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
+    key = ", ".join(table.key)
+    nulls = " or ".join(f"{name} is null" for name in table.key)
+    rows = _all(
+        database,
+        f"select {key}, count(*) as n from {table.name} group by all having n > 1 or {nulls} order by n desc, {key}",  # noqa: S608
+    )
+    if not rows:
+        return []
+    *example, count = rows[0]
+    fault = f"Keys of {table.name} ({key}) that are null or not unique: {len(rows):,}"
+    return [f"{fault}, such as ({', '.join(map(str, example))}) in {count:,} rows."]
+
+
+def _wrong_values(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
+    """Return the columns with nulls where none may be, or with values outside their bounds."""
+    found = []
+    for column in table.contract.columns.values():
+        faults = {}
+        if column.required and column.name not in table.key:  # keys are checked as a whole
+            faults["null"] = f"{column.name} is null"
+        if column.minimum is not None:
+            faults[f"below {column.minimum:g}"] = f"{column.name} < {column.minimum}"
+        if column.maximum is not None:
+            # A share is a quotient of sums: it may exceed 1 by a rounding error.
+            faults[f"above {column.maximum:g}"] = f"{column.name} > {column.maximum} + {TOLERANCE}"
+        for fault, condition in faults.items():
+            (rows,) = _all(database, f"select count(*) from {table.name} where {condition}")[0]  # noqa: S608
+            if rows:
+                found.append(f"{column.name} of {table.name} is {fault} in {rows:,} row{'s' * (rows != 1)}.")
+    return found
+
+
+def _wrong_shares(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
+    """Return the groups whose shares do not add up to 1, or are not all null where there is nothing to share."""
+    found = []
+    for column in table.contract.columns.values():
+        for group in (", ".join(rule.properties["groupBy"]) for rule in column.rules if "groupBy" in rule.properties):
+            allowed = f"abs(total - 1) <= {TOLERANCE}"
+            if not column.required:
+                allowed += f" or count({column.name}) = 0"
+            rows = _all(
+                database,
+                f"""select {group or "'the month'"}, coalesce(sum({column.name}), 0) as total
+                from {table.name} group by all having not ({allowed}) order by abs(total - 1) desc, 1""",  # noqa: S608
+            )
+            if rows:
+                *example, total = rows[0]
+                found.append(
+                    f"Groups of {table.name} whose {column.name} does not add up to 1: {len(rows):,}, "
+                    f"such as {', '.join(map(str, example))} with {total:.9g}."
+                )
+    return found
+
+
+def _all(database: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
+    return database.execute(query).fetchall()
+
+
+# ── The month of a run ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_month(lake: Lake, job: Job, finished: Sequence[Job]) -> list[Publication]:
+    """Check what a run made of a month, and the rising zones of the later months that it changes.
+
+    Args:
+        lake: where the outputs are.
+        job: the month.
+        finished: the jobs of the run whose marts are made.
+
+    Returns:
+        what is to be published: the month as a whole first, then the later months' rising zones.
+
+    Raises:
+        CheckError: checks failed, or the month's steps did.
+        LakeError: outputs are missing.
+    """
+    month = job["month"]
+    months = [other["month"] for other in finished]
+    if month not in months:
+        raise CheckError(f"{month} was not analysed, its Spark steps failed: see the tasks curate and marts of it.")
+    outputs, whole = _read_outputs(lake, job)
+    found = failures(outputs)
+    publications = [whole]
+    published = lake.partitions(TRIPS)
+    for later in dependants(months, published)[month]:
+        location = lake.attempt(RISING_ZONES, later, job["version"])
+        mart = lake.read(location)
+        parameters = published[later].parameters
+        faults = mart_faults(RISING_ZONES, mart, {TRIPS: int(parameters["rows"])})
+        found += [f"{later}, whose baseline has {month}: {fault}" for fault in faults]
+        publications.append(
+            _publication(later, parameters["inputs"], {RISING_ZONES: location}, {RISING_ZONES: mart.num_rows})
+        )
+    metrics.rows_checked(DATASET, outputs.rows[TRIPS], outputs.quarantined)  # last: a retry counts no row twice
+    if found:
+        raise CheckError(" ".join([f"{month} was not published, checks failed ({len(found)}).", *found]))
+    return publications
+
+
+def _read_outputs(lake: Lake, job: Job) -> tuple[Outputs, Publication]:
+    locations = {table: lake.attempt(table, job["month"], job["version"]) for table in TABLES}
+    marts = {table: lake.read(locations[table]) for table in SMALL_MARTS}
+    reasons = lake.read(locations[QUARANTINE], ["reject_reason"]).column(0).value_counts().to_pylist()
+    quarantined = {str(reason["values"]): int(reason["counts"]) for reason in reasons}
+    rows = {table: lake.count(locations[table]) for table in (TRIPS, ETA_TRAINING)}
+    outputs = Outputs(
+        month=job["month"],
+        logged_rows={file["uri"]: file["rows"] for file in job["inputs"]},
+        source_rows={file["uri"]: lake.count(file["uri"]) for file in job["inputs"]},
+        rows=rows,
+        quarantined=quarantined,
+        schemas={table: lake.schema(locations[table]) for table in (TRIPS, QUARANTINE, ETA_TRAINING)},
+        marts=marts,
+    )
+    rows |= {QUARANTINE: sum(quarantined.values())} | {table: mart.num_rows for table, mart in marts.items()}
+    inputs = join_inputs([file["sha256"] for file in job["inputs"]])
+    return outputs, _publication(job["month"], inputs, locations, rows)
+
+
+def _publication(period: str, inputs: str, locations: Mapping[Table, str], rows: Mapping[Table, int]) -> Publication:
+    return Publication(
+        period=period,
+        inputs=inputs,
+        locations={table.name: location for table, location in locations.items()},
+        rows={table.name: count for table, count in rows.items()},
+    )

@@ -1,0 +1,13 @@
+"""What the HVFHV pipeline has of the metrics that all pipelines share."""
+
+from taxiway.hvfhv.tables import QUARANTINE
+from taxiway.operations.metrics import PipelineMetrics
+
+DATASET = "hvfhv_trips"  # whatever months its files are of
+
+METRICS = PipelineMetrics(
+    dags=("hvfhv_analysis", "hvfhv_collection"),
+    dags_with_clusters=("hvfhv_analysis",),
+    datasets=(DATASET,),
+    reasons=lambda: tuple(QUARANTINE.contract.columns["reject_reason"].valid_values),
+)

@@ -1,0 +1,112 @@
+"""A run of ``hvfhv_analysis``: what its tasks hand on to one another, and what they do with Airflow's context."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, cast
+
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowFailException
+
+from taxiway.aws.emr import Step, failure_of_cluster
+from taxiway.aws.programs import ProgramsError, settings_for_steps
+from taxiway.aws.usage import cluster_usage
+from taxiway.core.contracts import ContractError
+from taxiway.core.errors import unrecoverable
+from taxiway.core.settings import settings
+from taxiway.hvfhv.plan import Job, PlanError
+from taxiway.hvfhv.tables import TABLES
+from taxiway.lake import Lake, LakeError, Publication, open_lake
+from taxiway.operations import metrics
+
+log = logging.getLogger(__name__)
+
+# The tasks whose results others read.
+PLAN, CREATE_CLUSTER, MARTS, PUBLISH = "plan", "create_cluster", "analyse.marts", "release.publish"
+CLUSTER = f"{{{{ ti.xcom_pull(task_ids='{CREATE_CLUSTER}') }}}}"
+MONTH = f"{{{{ ti.xcom_pull(task_ids='{PLAN}')[ti.map_index]['month'] }}}}"
+
+
+def lake() -> Lake:
+    """Return the lake with the pipeline's tables."""
+    return open_lake(settings(), TABLES)
+
+
+def lake_for_steps(ti: Any) -> Lake:
+    """Return the lake with settings that name the published Spark programs of this very code."""
+    found = lake()
+    return replace(found, settings=settings_for_steps(found.settings, found.session, ti))
+
+
+def job_of(ti: Any) -> Job:
+    """Return the job of a mapped task."""
+    return cast("Job", ti.xcom_pull(task_ids=PLAN)[ti.map_index])
+
+
+def finished_jobs(ti: Any) -> list[Job]:
+    """Return the jobs whose marts are made: the task that makes them has returned its steps."""
+    jobs = ti.xcom_pull(task_ids=PLAN)
+    steps = ti.xcom_pull(task_ids=MARTS, map_indexes=range(len(jobs)))
+    return [job for job, made in zip(jobs, steps, strict=True) if made]
+
+
+def steps_when_run(build: Callable[[Lake, Any], list[Step]]) -> Any:
+    """Return a templated field: Airflow calls it for its value when the task runs."""
+
+    def render(context: Context, jinja_env: object) -> list[Step]:  # noqa: ARG001 - called by these names
+        with final_errors():
+            return build(lake_for_steps(context["ti"]), context["ti"])
+
+    return render
+
+
+def publish(publications: list[Publication], run_id: str) -> list[str]:
+    """Publish what was checked, delete versions that are too old, and return the months that readers now see anew."""
+    found = lake()
+    for publication in publications:
+        found.publish(publication, run_id)
+        found.prune(publication["period"])
+    with metrics.harmless():
+        metrics.freshness(found)
+    return [publication["period"] for publication in publications]
+
+
+def report(job: Job, ti: Any) -> None:
+    """Write the reports of the months that were published with a job."""
+    from taxiway.aws.prices import cluster_cost
+    from taxiway.catalogue import Input, complete_months, open_catalogue
+    from taxiway.hvfhv.report import write_report
+
+    months = ti.xcom_pull(task_ids=PUBLISH, map_indexes=ti.map_index)
+    if not months:
+        raise AirflowFailException(
+            f"{job['month']} was not published, so it has no new report: see the logs of the tasks before this one."
+        )
+    found = lake()
+    cost = cluster_cost(settings(), found.session.client("emr"), ti.xcom_pull(task_ids=CREATE_CLUSTER))
+    inputs = complete_months(open_catalogue()) | {job["month"]: [Input(**file) for file in job["inputs"]]}
+    for month in months:
+        write_report(found, month, inputs.get(month, []), cost)
+
+
+def log_failure_of_cluster(context: Context) -> None:
+    """Log why EMR ended the run's cluster by itself, where it did: a callback of tasks that failed."""
+    if failure := failure_of_cluster(_emr(), context["ti"].xcom_pull(task_ids=CREATE_CLUSTER)):
+        log.error(failure)
+
+
+def count_usage(context: Context) -> None:
+    """Count what the run's cluster used: a callback of the task that ended it."""
+    with metrics.harmless():
+        used = cluster_usage(_emr(), context["ti"].xcom_pull(task_ids=CREATE_CLUSTER))
+        metrics.cluster_used(context["dag"].dag_id, used)
+
+
+def final_errors() -> AbstractContextManager[None]:
+    """Fail a task at once where another try would change nothing."""
+    return unrecoverable(PlanError, ProgramsError, LakeError, ContractError)
+
+
+def _emr() -> Any:
+    return lake().session.client("emr")

@@ -1,0 +1,50 @@
+"""The command line: ``python -m taxiway.lake``; see the package."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from taxiway.core import contracts
+from taxiway.core.contracts import ContractError
+from taxiway.core.pipelines import MAIN
+from taxiway.core.settings import SettingsError, settings
+from taxiway.lake.store import LakeError, open_lake
+from taxiway.lake.tables import TableSet
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    pipelines = contracts.pipelines()
+    parser = argparse.ArgumentParser(prog="python -m taxiway.lake", description="What of the lake is published.")
+    parser.add_argument("--pipeline", choices=pipelines, help=f"whose tables; by default {MAIN}, and show lists all")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("show", help="list what is published")
+    back = commands.add_parser("roll-back", help="put a period's version before the published one in its place")
+    back.add_argument("period", metavar="YYYY-MM")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "roll-back":
+            pipelines = [options.pipeline or MAIN]
+            open_lake(settings(), TableSet(pipelines[0])).roll_back(options.period)
+        elif options.pipeline:
+            pipelines = [options.pipeline]
+        for pipeline in pipelines:
+            _show(pipeline)
+    except (LakeError, ContractError, SettingsError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _show(pipeline: str) -> None:
+    tables = TableSet(pipeline)
+    if not tables:  # a pipeline that publishes nothing has no anchor either
+        return
+    for period, partition in open_lake(settings(), tables).partitions(tables.anchor).items():
+        rolled_back = " (rolled back)" if partition.parameters.get("rolled_back") else ""
+        rows = f"{int(partition.parameters['rows']):>12,} rows"
+        sys.stdout.write(f"{period}  {rows} of {tables.anchor.name}  {partition.location}{rolled_back}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

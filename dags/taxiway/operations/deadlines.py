@@ -1,0 +1,46 @@
+"""Airflow's deadlines of DAG runs: what happens when a run is not done in time. See docs/adr/0010-deadlines.md."""
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback  # type: ignore[attr-defined]  # not in its stub
+
+from taxiway.core.settings import settings
+
+log = logging.getLogger(__name__)
+
+
+def done_within(hours: float) -> DeadlineAlert | None:
+    """Return the deadline of a DAG whose runs are to have succeeded some hours after they were queued.
+
+    None unless the setting ``deadlines`` is true.
+    """
+    if not settings().deadlines:
+        return None
+    return DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=timedelta(hours=hours),
+        callback=SyncCallback("taxiway.operations.deadlines.missed", kwargs={"hours": hours}),
+    )
+
+
+def missed(*, context: Mapping[str, Any], hours: float) -> None:
+    """Report that a run is not done: in the log, by a metric, and through the notifier. An executor calls it.
+
+    Args:
+        context: ``dag_run`` (as Airflow's REST API shows it) and ``deadline``.
+        hours: since the run was queued.
+    """
+    from taxiway.operations import metrics
+    from taxiway.operations.notices import notify
+
+    run = context["dag_run"]
+    notice = (
+        f"The run {run['dag_run_id']} of {run['dag_id']} is {run['state']} {hours:g} hours after it was queued: "
+        "it was to have succeeded by now."
+    )
+    log.warning(notice)
+    metrics.deadline_missed(run["dag_id"])
+    notify(settings(), dict(context), notice)

@@ -1,0 +1,191 @@
+"""Metrics of our own, sent by Airflow's StatsD client beside Airflow's, from tasks.
+
+Each function here sends what it names. Nothing is sent where Airflow's metrics are off, and a metric that cannot be
+sent is a warning in the task's log, never its failure.
+
+On the wire a label is a part of the dotted name, in any mode of Airflow's client (``airflow.`` is its prefix), and
+holds letters, digits, ``_`` and ``-`` alone; ``helm/airflow/base.yaml`` turns it back into a label:
+
+    airflow.taxiway.rows.<dataset>.<outcome>.<reason>:14977|c     taxiway_rows_total; outcome accepted (reason none) or
+                                                                  quarantined (its reject reason)
+    airflow.taxiway.bytes_collected.<dataset>:520417320|c         taxiway_bytes_collected_total
+    airflow.taxiway.data_freshness.<table>:1675209600|g           taxiway_data_freshness_timestamp_seconds, Unix time
+    airflow.taxiway.published.<table>:1795250000|g                taxiway_published_timestamp_seconds, Unix time
+    airflow.taxiway.emr.cluster_seconds.<dag_id>:1834.2|c         taxiway_emr_cluster_seconds_total
+    airflow.taxiway.emr.idle_seconds.<dag_id>:120.5|c             taxiway_emr_idle_seconds_total
+    airflow.taxiway.emr.vcpu_hours.<dag_id>:8.15|c                taxiway_emr_vcpu_hours_total
+    airflow.taxiway.emr.memory_gb_hours.<dag_id>:57.1|c           taxiway_emr_memory_gb_hours_total
+    airflow.taxiway.emr.cost_usd.<dag_id>:0.51|c                  taxiway_emr_cost_usd_total
+    airflow.taxiway.emr.clusters.<state>:1|g                      taxiway_emr_clusters; state in lower case, LIVE ones
+    airflow.taxiway.spark_step.<dag_id>.<program>:95000.000000|ms taxiway_spark_step_seconds; program such as curate
+    airflow.taxiway.delivery.lag:3|g                              taxiway_delivery_lag_seconds
+    airflow.taxiway.delivery.commit:1795249000|g                  taxiway_delivery_commit_timestamp_seconds, Unix time
+    airflow.taxiway.cost_guard.found.<kind>:1|g                   taxiway_cost_guard_found; kind one of KINDS
+    airflow.taxiway.cost_guard.ended.<kind>:1|c                   taxiway_cost_guard_ended_total
+    airflow.taxiway.deadline_missed.<dag_id>:1|c                  taxiway_deadline_missed_total
+
+What a pipeline has of each (data sets, reject reasons, DAGs) is declared in ``taxiway.<pipeline>.metrics`` as its
+``METRICS``; a pipeline sends a metric of its own by :func:`count` and :func:`gauge`, with a mapping of its own.
+
+The DAG ``platform_metrics`` sends the gauges every few minutes, so that they are right when no run happens and soon
+after the exporter was restarted, and adds 0 to every counter: one that first appears with its first event shows
+Prometheus no increase. All series are few and known, so their mappings need no time to live.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from taxiway.aws.usage import Usage
+    from taxiway.lake import Lake
+    from taxiway.operations.delivery import Delivery
+
+log = logging.getLogger(__name__)
+
+LIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")  # of EMR's states
+KINDS = ("emr_cluster", "emr_serverless_application", "emr_serverless_job_run")
+
+
+@dataclass(frozen=True)
+class PipelineMetrics:
+    """What a pipeline has of the metrics that all pipelines share.
+
+    Attributes:
+        dags: its DAGs that have a deadline.
+        dags_with_clusters: those that create EMR clusters.
+        datasets: the data sets whose bytes and rows it counts.
+        reasons: why rows of them are quarantined; called where it is needed, since contracts are read for it.
+    """
+
+    dags: Sequence[str]
+    dags_with_clusters: Sequence[str] = ()
+    datasets: Sequence[str] = ()
+    reasons: Callable[[], Sequence[str]] = tuple
+
+
+def rows_checked(dataset: str, accepted: int, quarantined: Mapping[str, int]) -> None:
+    """Count the rows of a period that was checked, whether or not it passed.
+
+    Args:
+        dataset: such as ``hvfhv_trips``.
+        accepted: rows that were curated.
+        quarantined: rows by reason.
+    """
+    count("rows", dataset, "accepted", "none", value=accepted)
+    for reason, rows in quarantined.items():
+        count("rows", dataset, "quarantined", reason, value=rows)
+
+
+def bytes_collected(dataset: str, size: int) -> None:
+    """Count the bytes of a file that was downloaded."""
+    count("bytes_collected", dataset, value=size)
+
+
+def freshness(lake: "Lake") -> None:
+    """Report of each table when the newest period that is published ends (UTC), and when it was published."""
+    for table in lake.tables:
+        if published := lake.partitions(table):
+            gauge("data_freshness", table.name, value=_end(max(published)).timestamp())
+            last = max(datetime.fromisoformat(found.parameters["published_at"]) for found in published.values())
+            gauge("published", table.name, value=last.timestamp())
+
+
+def _end(period: str) -> datetime:
+    """Return the first instant after a month ``2023-01``, a day ``2023-01-31`` or an hour ``2023-01-31-07``."""
+    parts = [int(part) for part in period.split("-")]
+    match parts:
+        case [year, month]:
+            return datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+        case [year, month, day]:
+            return datetime(year, month, day, tzinfo=UTC) + timedelta(days=1)
+        case [year, month, day, hour]:
+            return datetime(year, month, day, hour, tzinfo=UTC) + timedelta(hours=1)
+    raise ValueError(f"{period!r} is no month, day or hour")
+
+
+def cluster_used(dag_id: str, usage: "Usage") -> None:
+    """Count what a cluster used, once it has ended."""
+    count("emr", "cluster_seconds", dag_id, value=usage.seconds)
+    count("emr", "idle_seconds", dag_id, value=usage.idle_seconds)
+    for name, value in (
+        ("vcpu_hours", usage.vcpu_hours),
+        ("memory_gb_hours", usage.memory_gb_hours),
+        ("cost_usd", usage.usd),
+    ):
+        if value is None:
+            log.warning("%s of the cluster are not counted: an instance type of it is not known to us.", name)
+        else:
+            count("emr", name, dag_id, value=value)
+    for program, seconds in usage.steps:
+        _send("timing", seconds * 1000, "spark_step", dag_id, program)
+
+
+def clusters(states: Mapping[str, int]) -> None:
+    """Report how many clusters of ours are in each of the :data:`LIVE` states; a state that is not named has none."""
+    for state in LIVE:
+        gauge("emr", "clusters", state.lower(), value=states.get(state, 0))
+
+
+def delivery(found: "Delivery") -> None:
+    """Report how far the code here may be behind the remote repository, and when its commit was made."""
+    gauge("delivery", "lag", value=found.lag)
+    if found.committed is not None:
+        gauge("delivery", "commit", value=found.committed)
+
+
+def cost_guard(found: Mapping[str, int], ended: Mapping[str, int]) -> None:
+    """Report how many resources of each kind no run needs, and count those that were ended."""
+    for kind in KINDS:
+        gauge("cost_guard", "found", kind, value=found.get(kind, 0))
+        count("cost_guard", "ended", kind, value=ended.get(kind, 0))
+
+
+def deadline_missed(dag_id: str) -> None:
+    """Count a run that is not done by its deadline."""
+    count("deadline_missed", dag_id, value=1)
+
+
+def begin_counters(pipelines: Sequence[PipelineMetrics]) -> None:
+    """Add 0 to each counter, so that its series is there before its first event."""
+    for pipeline in pipelines:
+        for dataset in pipeline.datasets:
+            bytes_collected(dataset, 0)
+            rows_checked(dataset, 0, dict.fromkeys(pipeline.reasons(), 0))
+        for dag_id in pipeline.dags_with_clusters:
+            for name in ("cluster_seconds", "idle_seconds", "vcpu_hours", "memory_gb_hours", "cost_usd"):
+                count("emr", name, dag_id, value=0)
+        for dag_id in pipeline.dags:
+            count("deadline_missed", dag_id, value=0)
+    for kind in KINDS:
+        count("cost_guard", "ended", kind, value=0)
+
+
+@contextmanager
+def harmless() -> Iterator[None]:
+    """Have whatever fails while figures are gathered be a warning: they are not worth a task."""
+    try:
+        yield
+    except Exception:
+        log.warning("Metrics could not be gathered.", exc_info=True)
+
+
+def count(*name: str, value: float) -> None:
+    """Add to the counter ``airflow.taxiway.<name>.<name>…``."""
+    _send("incr", value, *name)
+
+
+def gauge(*name: str, value: float) -> None:
+    """Set the gauge ``airflow.taxiway.<name>.<name>…``."""
+    _send("gauge", value, *name)
+
+
+def _send(how: str, value: float, *name: str) -> None:
+    with harmless():
+        from airflow.sdk.observability import stats
+
+        getattr(stats, how)(".".join(["taxiway", *(re.sub(r"[^A-Za-z0-9_-]", "_", part) for part in name)]), value)

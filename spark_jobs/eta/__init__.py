@@ -1,1 +1,0 @@
-"""Rows to learn arrival and trip times from."""

@@ -1,0 +1,19 @@
+"""The contracts of the HVFHV tables: ``contracts/hvfhv/``."""
+
+from functools import partial
+
+from taxiway.core import contracts
+from taxiway.core.contracts import Contract
+from taxiway.core.month import Month
+
+contract = partial(contracts.read, "hvfhv")
+
+
+def trip_files() -> Contract:
+    """Return the contract of the TLC's files."""
+    return contract("trip_file")
+
+
+def folder(lake: str, table: str, month: Month, version: str) -> str:
+    """Return the folder of one version of a table's month; ``table`` is the name of its contract."""
+    return contract(table).version_folder(lake, str(month), version)

@@ -1,0 +1,255 @@
+"""Runs of the analysis, from the log of what was collected to the published tables, with EMR's steps on Sail."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+from airflow.dag_processing.dagbag import DagBag
+
+from spark_jobs import publish
+from taxiway import catalogue
+from taxiway.aws import programs
+from taxiway.core.settings import settings
+from taxiway.hvfhv import collection
+from taxiway.hvfhv.settings import hvfhv_settings
+from taxiway.hvfhv.tables import RISING_ZONES, TABLES, TRIPS
+from taxiway.lake import Lake
+
+pytestmark = pytest.mark.timeout(600)  # a minute on a quiet machine
+
+ROOT = Path(__file__).parents[3]
+SAMPLE = ROOT / "laptop" / "sample"
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iterator[None]:
+    """Point AWS clients at a local AWS of the module's own, and the settings at the Spark programs there."""
+    folder = tmp_path_factory.mktemp("aws")
+    command = [sys.executable, "-m", "local_aws", "--port", "0", "--data", str(folder), "--state-seconds", "0"]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            assert server.stdout
+            endpoint = server.stdout.readline().removeprefix("AWS on this machine: ").split()[0]
+            patch.setenv("AWS_ENDPOINT_URL", endpoint)
+            patch.setenv("TAXIWAY_POLL_S", "1")
+            patch.setenv("TAXIWAY_SPARK_JOBS", "s3://taxiway-artifacts/test")
+            settings.cache_clear()
+            for bucket in ("taxiway-lake", "taxiway-artifacts", "taxiway-logs"):
+                boto3.client("s3").create_bucket(Bucket=bucket)
+            publish.publish("s3://taxiway-artifacts", "test")
+            yield
+        finally:
+            settings.cache_clear()
+            server.terminate()
+            server.wait(60)
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> sa.Engine:
+    url = f"sqlite:///{tmp_path}/catalogue.db"
+    monkeypatch.setenv("AIRFLOW_CONN_TLC_CATALOG", url)
+    engine = catalogue.open_engine(url)
+    catalogue.migrate(engine)
+    return engine
+
+
+@pytest.fixture
+def lake(platform: None) -> Lake:
+    """Return the lake, with nothing in it."""
+    s3, glue = boto3.resource("s3"), boto3.client("glue")
+    s3.Bucket("taxiway-lake").objects.all().delete()
+    for database in glue.get_databases()["DatabaseList"]:
+        glue.delete_database(Name=database["Name"])
+    return Lake(settings(), boto3.Session(), TABLES)
+
+
+def collect(engine: sa.Engine, name: str, month: str, file: Path) -> None:
+    """Collect a file as the data set of a month."""
+    known = {dataset.name: dataset for dataset, _ in catalogue.latest_attempts(engine)}
+    if name not in known:
+        with engine.begin() as connection:
+            connection.execute(catalogue.datasets.insert().values(name=name, month=month, url=file.as_uri()))
+    collection.collect(
+        engine, boto3.client("s3"), settings().lake, hvfhv_settings(), catalogue.find_dataset(engine, name), "test"
+    )
+
+
+def run(*months: str) -> tuple[str, dict[str, list[str]]]:
+    """Run the analysis; return the state of the run, and the states of each task by index."""
+    dag = DagBag(ROOT / "dags").dags["hvfhv_analysis"]
+    for task in dag.tasks:
+        (task.partial_kwargs if task.is_mapped else vars(task))["retries"] = 0
+    done = dag.test(run_conf={"months": list(months)})
+    states: dict[str, list[str]] = {}
+    for instance in sorted(done.get_task_instances(), key=lambda instance: instance.map_index):
+        states.setdefault(instance.task_id, []).append(str(instance.state))
+    return str(done.state), states
+
+
+COMMIT = "c0ffee" * 6 + "abcd"
+
+
+@pytest.fixture
+def of_commit(platform: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the code come from a commit, as git-sync delivers it, and ask for that commit's programs."""
+    monkeypatch.setattr(programs, "CODE", Path(f"/opt/airflow/dags/.worktrees/{COMMIT}/dags/taxiway/core/code.py"))
+    monkeypatch.setenv("TAXIWAY_SPARK_JOBS", "s3://taxiway-artifacts/spark_jobs/{commit}")
+    monkeypatch.setenv("TAXIWAY_JOBS_WAIT_MINUTES", "0")
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def clusters() -> list[str]:
+    """Return the states of all clusters."""
+    return [cluster["Status"]["State"] for cluster in boto3.client("emr").list_clusters()["Clusters"]]
+
+
+def versions(lake: Lake, month: str) -> dict[str, str]:
+    partitions = {table.name: lake.partition(table, month) for table in TABLES}
+    return {name: partition.version for name, partition in partitions.items() if partition}
+
+
+def sample(month: str) -> Path:
+    return SAMPLE / f"fhvhv_tripdata_sample_{month}.parquet"
+
+
+def test_months_share_a_cluster_and_one_that_fails_holds_up_no_other(
+    lake: Lake, engine: sa.Engine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = len(clusters())
+    for month in ("2023-01", "2023-02"):
+        collect(engine, month, month, sample(month))
+    raw = {"Bucket": "taxiway-lake", "Key": f"raw/hvfhv/year=2023/month=02/{sample('2023-02').name}"}
+    boto3.client("s3").put_object(**raw, Body=b"PAR1 but no Parquet file PAR1")
+
+    state, tasks = run()
+
+    assert state == "failed"
+    assert tasks["analyse.marts"] == ["success", "upstream_failed"]
+    assert tasks["release.publish"] == ["success", "upstream_failed"]
+    assert tasks["report"] == ["success", "failed"]
+    assert tasks["terminate_cluster"] == ["success"]
+    assert clusters()[: len(clusters()) - before] == ["TERMINATED"]
+    assert set(versions(lake, "2023-01")) == {table.name for table in TABLES}
+    assert versions(lake, "2023-02") == {}
+    trips = lake.partition(TRIPS, "2023-01")
+    assert trips
+    assert lake.count(trips.location) == int(trips.parameters["rows"]) > 14_000
+    page = boto3.client("s3").get_object(Bucket="taxiway-lake", Key="reports/hvfhv/2023-01.html")["Body"].read()
+    assert b"2023" in page
+    log = capfd.readouterr()
+    said = log.out + log.err
+    assert "cannot be read as Parquet" in said, "EMR's message of a failed step must be in the task's log"
+    assert "2023-02 was not analysed, its Spark steps failed" in said
+    assert "Failed to run task callback" not in said
+    assert "Metrics could not be gathered" not in said
+
+    # The file is mended: the next run takes that month alone.
+    boto3.client("s3").put_object(**raw, Body=sample("2023-02").read_bytes())
+    state, tasks = run()
+
+    assert state == "success"
+    assert tasks["analyse.curate"] == ["success"]
+    assert len(set(versions(lake, "2023-02").values())) == 1
+    january, february = versions(lake, "2023-01"), versions(lake, "2023-02")
+
+    # Nothing is left to do: no cluster.
+    before = len(clusters())
+    state, tasks = run()
+
+    assert state == "success"
+    assert {task for states in tasks.values() for task in states} == {"skipped"}
+    assert len(clusters()) == before
+
+    # An earlier month again: its own version is new, and of the later month what depends on it.
+    state, tasks = run("2023-01")
+
+    assert state == "success"
+    assert set(versions(lake, "2023-01").values()).isdisjoint(january.values())
+    changed = {name for name, version in versions(lake, "2023-02").items() if version != february[name]}
+    assert changed == {RISING_ZONES.name}
+
+
+def test_a_month_of_rows_that_are_all_wrong_is_not_published(
+    lake: Lake, engine: sa.Engine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trips = pq.read_table(sample("2023-01")).slice(0, 500)
+    nowhere = pa.array([999] * trips.num_rows, trips.schema.field("PULocationID").type)
+    wrong = trips.set_column(trips.schema.get_field_index("PULocationID"), "PULocationID", nowhere)
+    pq.write_table(wrong, tmp_path / "wrong.parquet")
+    collect(engine, "wrong", "2023-01", tmp_path / "wrong.parquet")
+
+    state, tasks = run()
+
+    assert state == "failed"
+    assert tasks["release.check"] == ["failed"]
+    assert versions(lake, "2023-01") == {}
+    log = capfd.readouterr()
+    assert "All 500 rows of 2023-01 were quarantined (unknown_zone 500): look at its source" in log.out + log.err
+
+
+def test_a_month_that_the_catalogue_does_not_know_is_refused_without_a_cluster(
+    lake: Lake, engine: sa.Engine, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = len(clusters())
+
+    state, tasks = run("2031-01")
+
+    assert state == "failed"
+    assert tasks["plan"] == ["failed"]
+    assert len(clusters()) == before
+    log = capfd.readouterr()
+    assert "The catalogue has no data set of 2031-01" in log.out + log.err
+
+
+def test_programs_that_are_not_published_fail_before_there_is_a_cluster(
+    lake: Lake, engine: sa.Engine, of_commit: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    collect(engine, "2023-01", "2023-01", sample("2023-01"))
+    before = len(clusters())
+
+    state, tasks = run()
+
+    assert state == "failed"
+    assert tasks["plan"] == ["failed"]
+    assert len(clusters()) == before
+    log = capfd.readouterr()
+    assert f"The Spark programs of commit {COMMIT}, which this DAG came from, are not published" in log.out + log.err
+
+
+def test_steps_run_the_programs_of_the_commit_or_none(
+    lake: Lake, engine: sa.Engine, of_commit: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Once curate runs its programs are gone, as if the next commit had come, which is not published yet."""
+    collect(engine, "2023-01", "2023-01", sample("2023-01"))
+    publish.publish("s3://taxiway-artifacts/spark_jobs", COMMIT)
+    bucket = boto3.resource("s3").Bucket("taxiway-lake")
+    archive = boto3.resource("s3").Object("taxiway-artifacts", f"spark_jobs/{COMMIT}/{programs.ARCHIVE}")
+
+    def unpublish() -> None:
+        while not list(bucket.objects.filter(Prefix="curated/").limit(1)):
+            time.sleep(0.05)
+        archive.delete()
+
+    thread = threading.Thread(target=unpublish, daemon=True)
+    thread.start()
+    state, tasks = run()
+    thread.join(10)
+
+    assert not thread.is_alive()
+    assert state == "failed"
+    assert tasks["analyse.curate"] == ["success"], "its step is ordered: when it returns, it needs no programs"
+    assert tasks["analyse.marts"] == ["failed"]
+    assert tasks["terminate_cluster"] == ["success"]
+    log = capfd.readouterr()
+    assert f"The Spark programs of commit {COMMIT}, which this DAG came from, are not published" in log.out + log.err
