@@ -56,6 +56,18 @@ def test_contract_says_all_that_is_read_from_it(file: Path) -> None:
         assert bool(column.get("partitioned")) == bool(_custom(column).get("fromPath")), column["name"]
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_rules_name_what_is_there(file: Path) -> None:
+    (table,) = _read(file)["schema"]
+    columns = {column["name"] for column in table["properties"]}
+    tables = {each["name"] for each in _tables(file.parent)}
+    for rule in (rule for element in (table, *table["properties"]) for rule in element.get("quality", ())):
+        assert rule["name"]
+        assert rule["description"], rule["name"]
+        assert set(_custom(rule).get("groupBy", ())) <= columns, rule["name"]
+        assert {_custom(rule).get("countsRowsOf")} <= {None, *tables}, rule["name"]
+
+
 @pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda pipeline: pipeline.name)
 def test_pipeline_publishes_its_anchor_last(pipeline: Path) -> None:
     tables = sorted(_tables(pipeline), key=lambda table: int(_custom(table)["publishOrder"]))
