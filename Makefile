@@ -59,7 +59,7 @@ setup: $(RUNTIME) ## install what make demo and make up need
 .PHONY: lock
 lock: $(UV) ## resolve the requirement locks anew (requirements/*.in → *.txt)
 	@cd requirements && for each in "airflow" "airflow-image -c airflow.txt" "local-aws -c airflow.txt" "spark -c airflow.txt" \
-	    "cluster -c airflow.txt" "dev -c airflow.txt -c local-aws.txt -c spark.txt -c cluster.txt" "uv"; do \
+	    "cluster -c airflow.txt" "dev -c airflow.txt -c local-aws.txt -c spark.txt -c cluster.txt" "contracts" "uv"; do \
 	  set -- $$each; name=$$1; shift; \
 	  ../$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command "make lock" $$name.in $$@ --output-file $$name.txt || exit 1; done
@@ -132,7 +132,7 @@ endif
 DEV := $(VENVS)/dev/bin
 
 .PHONY: test
-test: $(RUNTIME) $(call STAMP,dev) $(call STAMP,spark) ## run all tests
+test: $(RUNTIME) $(call STAMP,dev) $(call STAMP,spark) $(call STAMP,contracts) ## run all tests
 	@$(DEV)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: e2e
@@ -154,9 +154,18 @@ format: $(call STAMP,dev) ## format the code and mend what ruff can mend
 	$(DEV)/ruff check --fix .
 	$(DEV)/ruff format .
 
+.PHONY: contracts-lint
+contracts-lint: $(call STAMP,contracts) ## check the data contracts and that their changes have the versions they need
+	@$(VENVS)/contracts/bin/python -m contracts lint
+
+.PHONY: contracts
+contracts: $(call STAMP,contracts) ## the same, and record the versions in contracts/released.yaml
+	@$(VENVS)/contracts/bin/python -m contracts release
+
 .PHONY: docs
-docs: $(call STAMP,dev) ## write docs/DAGs.md, docs/metrics.md, the dashboards and the objectives' rules anew from their sources
+docs: $(call STAMP,dev) ## write docs/DAGs.md, docs/tables.md, docs/metrics.md, the dashboards and the objectives' rules anew from their sources
 	@$(DEV)/python -m docs.generate_dags_md
+	@$(DEV)/python -m docs.generate_tables_md
 	@$(DEV)/python -m monitoring.dashboards
 	@$(DEV)/python -m monitoring.slo
 	@$(DEV)/python -m monitoring.docs

@@ -26,7 +26,7 @@ GB = 1e9
 
 
 def main() -> None:
-    """Measure, print, and keep the figures if asked."""
+    """Measure, print, and write the figures if asked."""
     arguments = _arguments()
     chosen = arguments.only or [*CONTESTANTS, *OTHERS]
     lines = [f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}, {_versions()}.", ""]
@@ -44,17 +44,15 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS, help=f"rows of the synthetic month ({ROWS})")
-    parser.add_argument(
-        "--only", nargs="+", choices=[*CONTESTANTS, *OTHERS], metavar="NAME", help="measure these alone"
-    )
+    parser.add_argument("--only", nargs="+", choices=[*CONTESTANTS, *OTHERS], metavar="NAME", help="measure only these")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each contestant, every other in reverse order")
     parser.add_argument("--demo", action="store_true", help="measure make demo too (once it is installed)")
-    parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/README.md")
+    parser.add_argument("--write", action="store_true", help="write the figures to benchmarks/README.md")
     return parser.parse_args()
 
 
 def _month(names: list[str], rows: int, repeat: int) -> Iterator[str]:
-    """Let the contestants make the same month, and yield lines on what that took."""
+    """Have the contestants make the same month, and yield the lines of the table of their costs."""
     if not names:
         return
     _say(f"{rows:,} synthetic trips of {MONTH}")

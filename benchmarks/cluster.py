@@ -1,9 +1,9 @@
 """How soon commits and tasks arrive on a cluster, beside the chart's defaults: ``python -m benchmarks.cluster``.
 
-Needs a platform that ``make kind-up`` has brought up (KUBE_CONTEXT, NAMESPACE as there). The chart with its defaults,
-but for what it cannot do without here, is put into a namespace of its own while our pods are scaled away, and is
-measured in the same way; then it is removed and ours come back. No network policy of the cluster's may keep that
-namespace from our git server.
+Needs a platform of ``make kind-up`` (KUBE_CONTEXT, NAMESPACE as there). The chart with its defaults, changed only where
+it could not run here, is installed in a namespace of its own while our pods are scaled to zero, and measured in the
+same way; then it is removed and our pods are scaled back. The cluster's network policies must let that namespace reach
+our git server.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import yaml
 from benchmarks.measure import keep, machine
 from cluster import git, images, manifests, releases
 from cluster.airflow_api import API_SERVER, ClusterAirflow, admin
+from cluster.chart import chart_path
 from cluster.config import ROOT, Config
 from cluster.helm import Helm
 from cluster.kubectl import Kubectl
@@ -50,15 +51,15 @@ class Place:
 
 
 def main() -> None:
-    """Measure both, print, and keep the figures if asked."""
+    """Measure both, print, and write the figures if asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pushes", type=int, default=5, help="pushed commits (of the defaults 1)")
     parser.add_argument("--singles", type=int, default=20, help="single tasks on each executor")
     parser.add_argument("--ours-only", action="store_true", help="leave the chart's defaults out")
-    parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/README.md")
+    parser.add_argument("--write", action="store_true", help="write the figures to benchmarks/README.md")
     arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # what was scaled away comes back
+        signal.signal(number, signal.default_int_handler)  # so that our pods are scaled back
     config = Config.from_environment()
     assert config.context
     kubectl = Kubectl(config.context, config.namespace)
@@ -85,11 +86,11 @@ def main() -> None:
 
 
 def measure(place: Place, checkout: Path, pushes: int, singles: int) -> dict[str, list[float]]:
-    """Return seconds (cores for parsing) of every single measurement, by what was measured."""
+    """Return the seconds (parsing: cores) of every measurement, by name."""
     found = deliveries(place, checkout, pushes)
     found["parsing"] = [parsing_cores(place)]
     for kind in EXECUTORS:
-        for number in range(singles + 1):  # the first is for warming up
+        for number in range(singles + 1):  # the first is a warm-up
             [start] = starts(place, {"celery": 0, "kubernetes": 0} | {kind: 1})
             if number:
                 found.setdefault(f"{kind}, one", []).append(start)
@@ -167,7 +168,7 @@ def parsing_cores(place: Place, seconds: float = 90) -> float:
 
 
 def cpu_seconds(place: Place) -> float:
-    """Return the processor time of the DAG processor's container since it began, by its control group."""
+    """Return the processor time (s) of the DAG processor's container since its start, from its control group."""
     script = (
         "if [ -f /sys/fs/cgroup/cpu.stat ]; then awk '/usage_usec/ {print $2 / 1e6}' /sys/fs/cgroup/cpu.stat; "
         "else awk '{print $1 / 1e9}' /sys/fs/cgroup/cpuacct/cpuacct.usage; fi"
@@ -202,7 +203,7 @@ def opened(kubectl: Kubectl, git_server: Kubectl, login: tuple[str, str]) -> Ite
 
 @contextlib.contextmanager
 def the_defaults(config: Config, ours: Kubectl, tag: str) -> Iterator[Place]:
-    """Install the chart with its defaults while our Airflow is scaled away."""
+    """Install the chart with its defaults while our Airflow is scaled to zero."""
     assert config.context
     kubectl = Kubectl(config.context, DEFAULTS)
     replicas = {
@@ -220,7 +221,7 @@ def the_defaults(config: Config, ours: Kubectl, tag: str) -> Iterator[Place]:
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
             yaml.safe_dump(least_values(config, tag, git_address), values)
             values.flush()
-            helm.upgrade("airflow", releases.chart_path(), ["-f", values.name, "--timeout", "900s"], say)
+            helm.upgrade("airflow", chart_path(), ["-f", values.name, "--timeout", "900s"], say)
         with opened(kubectl, ours, ("admin", "admin")) as place:
             yield place
     finally:
@@ -229,7 +230,7 @@ def the_defaults(config: Config, ours: Kubectl, tag: str) -> Iterator[Place]:
 
 
 def least_values(config: Config, tag: str, git_address: str) -> dict[str, Any]:
-    """Return what the chart's defaults cannot do without here; everything that is measured stays as it is."""
+    """Return the values that the chart needs to run here; whatever is measured keeps its default."""
     connection = {"user": "airflow", "pass": "airflow", "host": "postgres", "port": 5432, "db": "airflow"}
     environment = {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
@@ -263,7 +264,7 @@ def least_values(config: Config, tag: str, git_address: str) -> dict[str, Any]:
 
 
 def postgres(kubectl: Kubectl) -> None:
-    """Put a PostgreSQL for the chart with its defaults into the namespace."""
+    """Deploy a PostgreSQL for the chart with its defaults."""
     container = {
         "name": "postgres",
         "image": "postgres:16",
@@ -298,7 +299,7 @@ def postgres(kubectl: Kubectl) -> None:
 
 
 def scale(kubectl: Kubectl, replicas: dict[str, int]) -> None:
-    """Give workloads their number of pods, and wait until those are there, or gone."""
+    """Scale workloads, and wait until their pods are ready or gone."""
     for name, count in replicas.items():
         kubectl.run("scale", name, f"--replicas={count}")
     for name, count in replicas.items():
@@ -309,20 +310,20 @@ def scale(kubectl: Kubectl, replicas: dict[str, int]) -> None:
 
 
 def runs(pod: dict[str, Any]) -> bool:
-    """Tell whether a pod is one of a workload's that is not gone yet."""
+    """Return whether a pod belongs to a workload and has not ended."""
     return "job-name" not in pod["metadata"]["labels"] and pod["status"]["phase"] != "Succeeded"
 
 
 def wait(what: str, look: Any) -> None:
-    """Wait until something is so.
+    """Wait until a condition holds.
 
     Raises:
-        SystemExit: it is not, within the limit.
+        SystemExit: it does not within the limit.
     """
     deadline = time.monotonic() + LIMIT_S
     while not look():
         if time.monotonic() > deadline:
-            sys.exit(f"{what}: not within {LIMIT_S} s")
+            sys.exit(f"Timed out after {LIMIT_S} s: {what}.")
         time.sleep(0.25)
 
 
@@ -361,11 +362,11 @@ def p95(values: Sequence[float]) -> float:
 
 
 def say(text: str) -> None:
-    """Tell what happens, on stderr."""
+    """Report progress on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
     if not shutil.which("kubectl"):
-        sys.exit("kubectl is not on the PATH")
+        sys.exit("kubectl is not on the PATH: install it first.")
     main()

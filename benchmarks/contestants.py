@@ -1,4 +1,4 @@
-"""Who makes one month's outputs, and whether all of them made the same."""
+"""The programs that make one month's outputs, and the comparison of what they made."""
 
 import shutil
 import sys
@@ -31,14 +31,14 @@ class Submitter:
         self._number = count()
 
     def run(self, arguments: list[str]) -> Cost:
-        """Run what ``spark-submit`` is given."""
+        """Run the arguments of a ``spark-submit``."""
         folder = self._folder / f"step-{next(self._number)}"
         folder.mkdir(parents=True)
         return run(self._engine.command(arguments, folder, STEP_MEMORY))
 
 
 def our_jobs(engine_name: str) -> Callable[[Path, str, Path], Cost]:
-    """Return what runs this repository's Spark programs on an engine, each in a process of its own."""
+    """Return a function that runs this repository's Spark programs on an engine, each in its own process."""
 
     def make(file: Path, month: str, lake: Path) -> Cost:
         submitter = Submitter(engine_name, lake.with_name("steps"))
@@ -51,7 +51,7 @@ def our_jobs(engine_name: str) -> Callable[[Path, str, Path], Cost]:
 
 
 def straightforward(*submissions: Sequence[str]) -> Callable[[Path, str, Path], Cost]:
-    """Return what runs the plain PySpark jobs, on the same engine and with the same settings as ours.
+    """Return a function that runs the plain PySpark jobs, on the same engine and with the same settings as ours.
 
     Args:
         submissions: the jobs of each program that is submitted.
@@ -83,7 +83,7 @@ CONTESTANTS = {
 
 
 def compete(name: str, file: Path, month: str) -> tuple[Cost, Totals]:
-    """Let one contestant make the month; return what it took, and totals of what it made."""
+    """Have one contestant make the month; return its cost, and totals of its outputs."""
     folder = BENCH / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -95,7 +95,7 @@ def compete(name: str, file: Path, month: str) -> tuple[Cost, Totals]:
 
 
 def totals(lake: Path, month: str) -> Totals:
-    """Return for every table the number of its rows and a total of each column, which no order of rows changes."""
+    """Return the number of rows and a total of each column of every table, independent of the order of rows."""
     found = {}
     with duckdb.connect() as connection:
         for table, path in PATHS.items():
@@ -110,7 +110,7 @@ def totals(lake: Path, month: str) -> Totals:
 
 
 def disagreements(one: Totals, other: Totals) -> list[str]:
-    """Return the tables that are not the same in both."""
+    """Return the tables that differ."""
     return [
         table
         for table in PATHS

@@ -1,4 +1,4 @@
-"""Does a month cost more when many are there already?"""
+"""Whether a month costs more when the lake holds many already."""
 
 import shutil
 from pathlib import Path
@@ -17,12 +17,12 @@ ROUNDS = 7
 def second_and_last() -> tuple[float, float, float]:
     """Send 24 months of equal size through the programs on Sail.
 
-    The 2nd month enters a lake of one month, the 24th a lake of 23. Both are made several times, in turns, so that
-    whatever else the machine does falls on both alike.
+    The 2nd month enters a lake of one month, the 24th a lake of 23. Both are made several times, alternately, so that
+    other load on the machine affects both alike.
 
     Returns:
-        Seconds of all of a month's programs, the median of the 2nd month and of the 24th; and the median over the turns
-        of the 24th's share of the 2nd.
+        The median seconds of all of a month's programs, for the 2nd month and for the 24th; and the median over the
+        rounds of the ratio of the 24th to the 2nd.
     """
     folder = BENCH / "growth"
     shutil.rmtree(folder, ignore_errors=True)
@@ -31,7 +31,7 @@ def second_and_last() -> tuple[float, float, float]:
     submitter = Submitter("sail", folder / "steps")
 
     def add(lake: Path, number: int) -> float:
-        """Add, or make anew, the month of a number from 1; the pipeline gives it the up to three months before it."""
+        """Add the month with a number from 1, or make it again; its baseline is up to three months before it."""
         month, present = MONTHS[number - 1], MONTHS[max(0, number - 4) : number]
         steps = programs.of_month(package, month, [month_file(ROWS, month)], lake, VERSION)
         steps.append(programs.of_rising_zones(package, [month], present, lake, VERSION))

@@ -1,4 +1,4 @@
-"""Wall time and memory of whole processes, and where figures are kept."""
+"""Wall time and memory of whole processes, and the page that figures are written to."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ _INTERVAL_S = 0.1
 
 @dataclass(frozen=True)
 class Cost:
-    """What a piece of work took."""
+    """Time and memory of a piece of work."""
 
     seconds: float
     peak_bytes: int
@@ -37,12 +37,12 @@ def middle(costs: Sequence[Cost]) -> Cost:
 
 
 def run(launch: Launch) -> Cost:
-    """Run a process to its end, with all that it starts.
+    """Run a process until it ends, and measure it with all its children.
 
     Raises:
-        RuntimeError: it failed; the text has the last of what it wrote.
+        RuntimeError: it failed; the text has the end of its output.
     """
-    os.sync()  # what others have written must not be paid for here
+    os.sync()  # so that earlier writes are not measured here
     with tempfile.TemporaryFile() as output:
         started = time.perf_counter()
         process = subprocess.Popen(
@@ -54,7 +54,7 @@ def run(launch: Launch) -> Cost:
                 peak = max(peak, _resident(process.pid))
                 time.sleep(_INTERVAL_S)
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)  # in a group of its own, it hears no Ctrl-C
+            os.killpg(process.pid, signal.SIGKILL)  # in a group of its own, it does not receive Ctrl-C
             process.wait()
             raise
         seconds = time.perf_counter() - started
@@ -78,7 +78,7 @@ def _resident(group: int) -> int:
 
 
 def machine() -> str:
-    """Return one line on this machine."""
+    """Return one line that describes this machine."""
     cpus = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = psutil.virtual_memory().total / 2**30
     system = next((line.partition("=")[2].strip('"') for line in _lines("/etc/os-release") if "PRETTY" in line), "")
@@ -91,13 +91,13 @@ def _lines(path: str) -> list[str]:
 
 
 def keep(command: str, text: str) -> None:
-    """Put figures into README.md, where the command that measured them has its place.
+    """Write figures to README.md, below the marker of the command that measured them.
 
     Raises:
-        ValueError: it has none.
+        ValueError: there is no such marker.
     """
     begin, end = f"<!-- figures: {command} -->", "<!-- end of figures -->"
     before, found, rest = README.read_text(encoding="utf-8").partition(begin)
     if not found:
-        raise ValueError(f"{README} has no line {begin}")
+        raise ValueError(f"{README} has no line {begin}: add it where the figures belong.")
     README.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}", encoding="utf-8")

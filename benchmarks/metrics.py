@@ -34,14 +34,14 @@ DEFAULTS = {
 }
 OFF = {"statsd_on": "False"}
 OVERLAY = ("helm/airflow/base.yaml", "helm/airflow/kind.yaml")
-# Makes the events of a day, in Airflow's own client: prints lines, or the time of the scheduler's share in a loop.
+# Sends the events of a day through Airflow's own client: prints the lines, or the processor time of a minute.
 EVENTS = Path(__file__).with_name("metrics_events.py")
 REPEAT = 5
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What an exporter held after all events."""
+    """What an exporter holds after all events."""
 
     lines: int
     series: int
@@ -82,10 +82,10 @@ def mappings(values: tuple[str, ...]) -> str:
 
 
 def loop_cost() -> dict[str, float]:
-    """Return the seconds that the scheduler's metrics take for a minute of its rounds, by configuration.
+    """Return the processor seconds of the scheduler's metrics in a minute, by configuration.
 
     A minute: 60 rounds with timers and executors' gauges, pools every 5 s, and tasks by state every 30 s with each of
-    the tasks in one state. The median of several turns, in turns.
+    the tasks in one state. The median of several runs, alternating between the configurations.
     """
     found: dict[str, list[float]] = {"off": [], "ours": [], "the chart's defaults": []}
     for _ in range(REPEAT):
@@ -107,14 +107,12 @@ def _run(metrics: Mapping[str, str], what: str) -> str:
             check=False,
         )
     if result.returncode:
-        raise RuntimeError(
-            f"Airflow's client failed: {(result.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
-        )
+        raise RuntimeError(f"Airflow's client failed: {(result.stderr.strip().splitlines() or ['no message'])[-1]}")
     return result.stdout
 
 
 def report() -> Iterator[str]:
-    """Measure, and yield lines for people."""
+    """Measure, and yield the lines of the report."""
     found = compare()
     yield f"Metrics of {DAGS} DAGs of {TASKS} tasks, each of which ran once, in one exporter each:"
     yield ""
@@ -136,9 +134,9 @@ def report() -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure, print, and keep the figures if asked."""
+    """Measure, print, and write the figures if asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.metrics", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/README.md")
+    parser.add_argument("--write", action="store_true", help="write the figures to benchmarks/README.md")
     arguments = parser.parse_args()
     text = "\n".join([f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}.", "", *report()])
     print(text)

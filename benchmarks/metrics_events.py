@@ -45,7 +45,7 @@ def day(dags: list[str], tasks: list[str]) -> None:
 
 
 def rounds(number: int) -> None:
-    """Rounds of the scheduler with nothing to do but its own metrics."""
+    """Rounds of an idle scheduler, which sends only its own metrics."""
     for _ in range(number):
         stats.incr("scheduler_heartbeat", 1, 1)
         with stats.timer("scheduler.scheduler_loop_duration"):
@@ -76,7 +76,7 @@ def pools() -> None:
 
 
 def minute(dags: list[str], tasks: list[str]) -> None:
-    """What the scheduler sends in a minute with one round a second, each task being in one state."""
+    """What the scheduler sends in a minute, with one round a second and each task in one state."""
     rounds(60)
     for _ in range(12):
         pools()
@@ -90,7 +90,7 @@ def _prints(lines: list[str]) -> type:
     """Return a client that keeps lines instead of sending them."""
     from statsd import StatsClient
 
-    class Kept(StatsClient):
+    class Kept(StatsClient):  # type: ignore[misc]
         def _send(self, data: str) -> None:
             lines.append(data)
 

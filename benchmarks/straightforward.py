@@ -1,7 +1,7 @@
-"""One month by straightforward PySpark: what a competent, unhurried engineer writes first.
+"""One month by straightforward PySpark: what a competent engineer writes first.
 
-One job an analysis, each submitted on its own and reading its input anew; exact percentiles, duplicates and joins by
-the functions that are there for them. Same outputs as the Spark programs of this repository. The synthetic month has
+One job an analysis, each submitted on its own and reading its input again; exact percentiles, duplicates and joins by
+the functions that PySpark has for them. Same outputs as the Spark programs of this repository. The synthetic month has
 the columns of 2023.
 
 spark-submit straightforward.py --month 2023-10 --input month.parquet --lookup zones.csv --lake folder --version V JOB…
@@ -90,7 +90,7 @@ def quarantine(judged: DataFrame) -> DataFrame:
 
 
 def timed(trips: DataFrame) -> DataFrame:
-    """Return the trips whose wait can be a wait."""
+    """Return the trips with a plausible wait."""
     return trips.where(F.col("wait_s").between(0, 3600))
 
 
@@ -155,7 +155,7 @@ def popular_zones(trips: DataFrame, zones: DataFrame) -> DataFrame:
 
 
 def rising_zones(trips: DataFrame) -> DataFrame:
-    """Return the zones' shares of the month; alone, it has nothing to be compared with."""
+    """Return the zones' shares of the month; a single month has no baseline."""
     counts = trips.groupBy(F.col("pickup_zone_id").alias("zone_id")).agg(F.count("*").alias("trips"))
     nothing = F.lit(None)
     return counts.select(
@@ -222,7 +222,7 @@ JOBS = ("trips", *MARTS)
 
 
 def main() -> None:
-    """Write the tables that are named, one after the other."""
+    """Write the named tables, one after the other."""
     parser = argparse.ArgumentParser()
     for name in ("--month", "--input", "--lookup", "--lake", "--version"):
         parser.add_argument(name, required=True)

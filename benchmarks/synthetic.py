@@ -13,7 +13,7 @@ ZONE_LOOKUP = ROOT / "spark_jobs/hvfhv/taxi_zone_lookup.csv"
 
 
 def month_file(rows: int = ROWS, month: str = MONTH) -> Path:
-    """Return the Parquet file of a synthetic month, made if it is not there yet (20 million rows: a minute)."""
+    """Return the Parquet file of a synthetic month; write it first if it is missing (20 million rows: a minute)."""
     size = "" if (rows, month) == (ROWS, MONTH) else f"_{month}_{rows}"
     file = BENCH / f"fhvhv_tripdata_synthetic{size}.parquet"
     if not file.exists():

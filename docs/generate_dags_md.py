@@ -29,7 +29,7 @@ def render(dags: Iterable[Any]) -> str:
 
 
 def _group(dag: Any) -> str:
-    return sorted(dag.tags)[0]
+    return str(sorted(dag.tags)[0])
 
 
 def _section(dag: Any) -> str:

@@ -1,5 +1,6 @@
-"""The benchmark's measure is right: DuckDB's outputs are what the definitions say; others are held against them."""
+"""The benchmark's reference is right: DuckDB's outputs equal the oracle's, and a difference is noticed."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -17,21 +18,21 @@ ROWS = 120_000
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory) -> Path:
-    file = tmp_path_factory.mktemp("raw") / "synthetic.parquet"
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file: Path = tmp_path_factory.mktemp("raw") / "synthetic.parquet"
     write_month(ROWS, MONTH, file)
     return file
 
 
 @pytest.fixture(scope="module")
-def oracle(file: Path):
+def oracle(file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with compute({MONTH: [file]}, programs.ZONE_LOOKUP) as connection:
         yield connection
 
 
 @pytest.fixture(scope="module")
-def duckdb_lake(file: Path, tmp_path_factory) -> Path:
-    lake = tmp_path_factory.mktemp("lake")
+def duckdb_lake(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lake: Path = tmp_path_factory.mktemp("lake")
     duckdb_month.build(MONTH, file, lake, VERSION)
     return lake
 
@@ -45,11 +46,13 @@ def differences(oracle: duckdb.DuckDBPyConnection, lake: Path) -> dict[str, str]
     return {table: difference for table, difference in found.items() if difference}
 
 
-def test_duckdb_program_equals_oracle(oracle, duckdb_lake) -> None:
+def test_duckdb_program_equals_oracle(oracle: duckdb.DuckDBPyConnection, duckdb_lake: Path) -> None:
     assert differences(oracle, duckdb_lake) == {}
 
 
-def test_synthetic_month_is_the_same_every_time_and_needs_every_rule(oracle, file: Path, tmp_path: Path) -> None:
+def test_synthetic_month_is_the_same_every_time_and_needs_every_rule(
+    oracle: duckdb.DuckDBPyConnection, file: Path, tmp_path: Path
+) -> None:
     write_month(ROWS, MONTH, tmp_path / "again.parquet")
     both = f"FROM '{file}'", f"FROM '{tmp_path / 'again.parquet'}'"
     assert not difference(oracle, *both)
@@ -63,8 +66,8 @@ def test_synthetic_month_is_the_same_every_time_and_needs_every_rule(oracle, fil
 
 @pytest.mark.parametrize("table", ["curated", "service_quality"])
 def test_one_changed_value_is_a_disagreement(duckdb_lake: Path, tmp_path: Path, table: str) -> None:
-    honest = totals(duckdb_lake, MONTH)
-    assert disagreements(honest, honest) == []
+    expected = totals(duckdb_lake, MONTH)
+    assert disagreements(expected, expected) == []
     for each in KEYS:
         source, target = (programs.partition(root, PATHS[each], MONTH, VERSION) for root in (duckdb_lake, tmp_path))
         target.mkdir(parents=True)
@@ -73,4 +76,4 @@ def test_one_changed_value_is_a_disagreement(duckdb_lake: Path, tmp_path: Path, 
             change = "* REPLACE (tips + (row_number() OVER () = 1)::INTEGER * 0.01 AS tips)"
         columns = change if each == table else "*"
         duckdb.execute(f"COPY (SELECT {columns} FROM '{source}/*.parquet') TO '{target}/data.parquet'")
-    assert disagreements(honest, totals(tmp_path, MONTH)) == [table]
+    assert disagreements(expected, totals(tmp_path, MONTH)) == [table]

@@ -1,4 +1,4 @@
-"""Figures go where they belong, or are not lost silently."""
+"""Figures are written to their place, or refused."""
 
 from pathlib import Path
 

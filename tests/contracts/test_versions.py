@@ -1,0 +1,96 @@
+"""Which changes of a contract need which version."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.contracts.command import ROOT, contracts
+
+Change = Callable[[dict[str, dict[str, Any]]], object]
+"""Changes the columns (name → definition) of a table, in place."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a copy of the contracts."""
+    return Path(shutil.copytree(ROOT / "contracts", tmp_path / "contracts"))
+
+
+def _change(folder: Path, name: str, change: Change, version: str = "1.0.0") -> None:
+    """Change a released contract of version 1.0.0."""
+    file = folder / "hvfhv" / f"{name}.yaml"
+    contract = yaml.safe_load(file.read_text())
+    contract["version"] = version
+    (table,) = contract["schema"]
+    columns = {column["name"]: column for column in table["properties"]}
+    change(columns)
+    table["properties"] = [*columns.values()]
+    file.write_text(yaml.safe_dump(contract, sort_keys=False))
+
+
+def _add(columns: dict[str, dict[str, Any]]) -> None:
+    columns["surge"] = {"name": "surge", "logicalType": "number", "physicalType": "double", "description": "surge"}
+
+
+# Each in a table of its own, so that one run sees them all.
+BREAKING: dict[str, Change] = {
+    "trips": lambda columns: columns.pop("tips"),
+    "eta_training": lambda columns: columns["trip_time"].update(physicalType="int"),
+    "market_share": lambda columns: columns["trip_share"].pop("required"),
+    "service_quality": lambda columns: columns["request_hour"].pop("primaryKey"),
+    "rising_zones": lambda columns: columns["zone_id"].update(logicalTypeOptions={"minimum": 1, "maximum": 300}),
+    "trend": lambda columns: columns["company"]["enum"].append({"value": "revel"}),
+    "trip_file": lambda columns: columns["pickup_zone_id"].update(physicalName="pickup_location"),
+    "popular_zones": lambda columns: columns["zone_name"].update(name="zone"),
+}
+
+
+def test_what_breaks_readers_needs_a_new_major_version(folder: Path) -> None:
+    for name, change in BREAKING.items():
+        _change(folder, name, change, "1.1.0")
+    quarantine = (folder / "hvfhv/trips_quarantine.yaml").rename(folder / "gone")
+    status, faults = contracts("--contracts", folder, "release")
+    assert status == 1
+    assert "hvfhv_trips_quarantine is gone, which breaks its readers" in faults
+    for name in BREAKING:
+        assert f"hvfhv_{name} breaks its readers (" in faults
+    assert len(faults.splitlines()) == len(BREAKING) + 1
+    assert "set the version to 2.0.0" in faults
+    assert (folder / "released.yaml").read_text() == (ROOT / "contracts/released.yaml").read_text()
+
+    quarantine.rename(folder / "hvfhv/trips_quarantine.yaml")
+    for name in BREAKING:
+        _change(folder, name, lambda columns: None, "2.0.0")
+    assert contracts("--contracts", folder, "release") == (0, "")
+    assert (folder / "released.yaml").read_text().count("version: 2.0.0") == len(BREAKING)
+
+
+def test_what_readers_need_not_notice_needs_a_new_minor_version(folder: Path) -> None:
+    _change(folder, "trips", _add, "1.0.1")
+    _change(folder, "trend", lambda columns: columns["wait_s_mean"].update(required=True))
+    _change(folder, "market_share", lambda columns: columns["trips"].update(description="other words"))
+    _change(folder, "popular_zones", lambda columns: None, "0.9.0")
+    status, faults = contracts("--contracts", folder, "lint")
+    assert status == 1
+    assert "hvfhv_trips was changed (Added property surge), but its version is 1.0.1 and 1.0.0 is released" in faults
+    assert "hvfhv_trend was changed (" in faults
+    assert "hvfhv_popular_zones went back to an earlier version" in faults
+    assert len(faults.splitlines()) == 3
+
+    for name in ("trips", "trend", "popular_zones"):
+        _change(folder, name, lambda columns: None, "1.1.0")
+    status, faults = contracts("--contracts", folder, "lint")
+    assert (status, faults.count("\n")) == (1, 1)
+    assert "does not record the contracts' present versions: run make contracts" in faults
+
+
+def test_invalid_contract_is_named(folder: Path) -> None:
+    _change(folder, "trips", lambda columns: columns["tips"].update(logicalType="money"))
+    status, faults = contracts("--contracts", folder, "lint")
+    assert status == 1
+    assert "trips.yaml: " in faults
+    assert "logicalType" in faults
