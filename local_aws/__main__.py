@@ -15,10 +15,11 @@ import threading
 from pathlib import Path
 from typing import IO
 
+from local_aws.context import REGION, Context
 from local_aws.database import Database
 from local_aws.engines import engine
-from local_aws.machine import Machine
-from local_aws.moto_services import open_moto
+from local_aws.execution import Limits, Runner
+from local_aws.moto_backend import open_moto
 from local_aws.server import Router, Server, listen
 from local_aws.services import SERVICES
 
@@ -58,7 +59,7 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _arguments(words: list[str] | None) -> argparse.Namespace:
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m local_aws",
         description="AWS on this machine: S3, Glue, Secrets Manager and so on by moto, and EMR that runs its steps.",
@@ -71,7 +72,7 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
         help="allow a --host that other machines can reach; whoever reaches it can run programs here",
     )
     parser.add_argument("--port", type=_port, default=4566, help="port to listen on")
-    parser.add_argument("--data", type=Path, default=Path(".local/aws"), help="folder of all that is kept")
+    parser.add_argument("--data", type=Path, default=Path(".local/aws"), help="folder of everything that is stored")
     parser.add_argument("--engine", choices=("sail", "spark"), default="sail", help="runs the Spark programs of steps")
     parser.add_argument("--spark-python", type=Path, help="python of an environment with PySpark, for --engine spark")
     parser.add_argument("--max-steps", type=_count, default=2, help="steps that run at once, over all clusters")
@@ -82,7 +83,7 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--grace-seconds", type=_seconds, default=10.0, help="from SIGTERM to SIGKILL for a step that is cancelled"
     )
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)
 
 
 def _check_host(host: str, beyond_loopback: bool) -> None:
@@ -98,7 +99,7 @@ def _check_host(host: str, beyond_loopback: bool) -> None:
 
 
 def _lock(data: Path) -> IO[str]:
-    """Take the data folder for this process; the lock ends with it."""
+    """Lock the data folder for this process; the lock is released when it ends."""
     try:
         data.mkdir(parents=True, exist_ok=True)
         file = (data / "lock").open("a+")
@@ -111,7 +112,7 @@ def _lock(data: Path) -> IO[str]:
         owner = file.read().strip()
         raise _RefusedError(
             f"The data folder {data} is in use by another local_aws (process {owner}): "
-            "end that one, or give another folder with --data."
+            "stop that one, or choose another folder with --data."
         ) from None
     file.truncate(0)
     file.write(str(os.getpid()))
@@ -132,39 +133,32 @@ def _serve(arguments: argparse.Namespace) -> None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise _RefusedError(
-                f"Port {arguments.port} on {arguments.host} is taken by another program: "
-                "end that one, or choose another port with --port."
+                f"Port {arguments.port} on {arguments.host} is in use by another program: "
+                "stop that one, or choose another port with --port."
             ) from None
         raise _RefusedError(f"Cannot listen on {arguments.host} port {arguments.port}: {error.strerror}.") from None
     port = listener.getsockname()[1]
     here = "127.0.0.1" if arguments.host in ("0.0.0.0", "::", "localhost") else arguments.host  # noqa: S104
     endpoint = f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
-    # A pipe: a signal that comes just before the wait for a lock begins would not end that wait, or hold the lock.
-    ended, end = os.pipe()
-    os.set_blocking(end, False)
-    signal.set_wakeup_fd(end)
+    # A pipe: a signal just before the wait for a lock begins would not end that wait.
+    signal_pipe, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    scratch = data / "tmp"  # of request bodies; /tmp may be small, or memory
+    scratch = data / "tmp"  # for request bodies; /tmp may be small, or in memory
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     tempfile.tempdir = str(scratch)
     database = Database(data / "state.db")
-    machine = Machine(
-        endpoint=endpoint,
-        data=data,
-        database=database,
-        engine=spark,
-        max_steps=arguments.max_steps,
-        step_memory=arguments.step_memory,
-        state_s=arguments.state_seconds,
-        grace_s=arguments.grace_seconds,
-    )
-    services = {name: open_service(machine) for name, open_service in SERVICES.items()}
+    limits = Limits(programs=arguments.max_steps, memory=arguments.step_memory, grace_s=arguments.grace_seconds)
+    runner = Runner(endpoint, REGION, limits)
+    context = Context(data, database, spark, runner, arguments.state_seconds)
+    services = {name: open_service(context) for name, open_service in SERVICES.items()}
     health = {"status": "ok", "endpoint": endpoint, "engine": spark.name, "services": ["moto", *services]}
-    s3, others = open_moto(data, database)
-    server = Server(listener, Router({"s3": s3, "": s3, **services}, others, health))
+    s3, moto = open_moto(data, database)
+    server = Server(listener, Router({"s3": s3, "": s3, **services}, moto, health))
     server.start()
     threading.Thread(target=spark.warm, name="warm", daemon=True).start()
     name = {"sail": "Sail", "spark": "Apache Spark"}[spark.name]
@@ -173,7 +167,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         f"data in {arguments.data}; Ctrl-C ends it.",
         flush=True,
     )
-    os.read(ended, 1)
+    os.read(signal_pipe, 1)
     for service in services.values():
         service.close()
     server.close()
@@ -182,12 +176,12 @@ def _serve(arguments: argparse.Namespace) -> None:
     lock.close()
 
 
-def main(words: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the endpoint until SIGTERM or Ctrl-C; return the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits for a thread
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns about every request that waits for a thread
     try:
-        _serve(_arguments(words))
+        _serve(_arguments(arguments))
     except _RefusedError as error:
         print(f"local_aws: {error}", file=sys.stderr)  # noqa: T201
         return 1

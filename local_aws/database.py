@@ -1,4 +1,4 @@
-"""The one SQLite file in which the endpoint keeps what must survive it, objects' bytes excepted."""
+"""The SQLite file in which the endpoint stores what must survive a restart, except the content of objects."""
 
 import sqlite3
 import threading
@@ -11,7 +11,7 @@ class Database:
     """A SQLite file that several threads write to, one transaction at a time.
 
     Write-ahead logging without a sync for each commit: what is committed survives the end of the process, `kill -9`
-    included; after a power cut the last moments may be missing, but never half a transaction.
+    included; after a power cut the last seconds may be missing, but never half a transaction.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The endpoint: one HTTP server, and who answers a request."""
+"""The HTTP server of the endpoint, and the choice of the service that answers a request."""
 
 import json
 import re
@@ -16,7 +16,8 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 
-from local_aws.wsgi import Application, Environ, StartResponse, answer, disk_message, s3_error, signed_for
+from local_aws.protocols.rest_xml import insufficient_storage
+from local_aws.protocols.wsgi import Application, Environ, StartResponse, response, signing_scope
 
 HEALTH_PATH = "/_local_aws/health"
 _THREADS = 16
@@ -26,43 +27,43 @@ _AMZ_HEADER = re.compile(rb"(?m)^X-Amz-[^:]*")
 class Router:
     """The WSGI application of the endpoint: hands each request to the service that its signature names."""
 
-    def __init__(self, services: Mapping[str, Application], others: Application, health: Mapping[str, Any]) -> None:
+    def __init__(self, services: Mapping[str, Application], default: Application, health: Mapping[str, Any]) -> None:
         """Route requests.
 
         Args:
-            services: applications by the name that stands in a request's signature; "" answers unsigned requests.
-            others: answers what none of them does.
-            health: what the health URL says.
+            services: applications by the service name in a request's signature; "" answers unsigned requests.
+            default: answers the requests for all other services.
+            health: the document that the health URL returns.
         """
         self._services = services
-        self._others = others
+        self._default = default
         self._health = json.dumps(health).encode()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         path = environ["PATH_INFO"]
         if path == HEALTH_PATH:
-            return answer("200 OK", "application/json", self._health).send(start_response)
-        if path.startswith("/moto-api"):  # moto's own controls, one of which forgets everything
-            return answer("404 Not Found", "text/plain", b"not offered").send(start_response)
+            return response("200 OK", "application/json", self._health).send(start_response)
+        if path.startswith("/moto-api"):  # moto's own controls, one of which deletes everything
+            return response("404 Not Found", "text/plain", b"not offered").send(start_response)
         environ["RAW_URI"] = environ["REQUEST_URI"]  # where moto looks for the path as it was sent
-        service, _ = signed_for(environ)
-        return self._services.get(service, self._others)(environ, start_response)
+        service, _ = signing_scope(environ)
+        return self._services.get(service, self._default)(environ, start_response)
 
 
-class _Task(WSGITask):
-    """Leaves the names of AWS's headers as they are: SDKs take x-amz-meta-… for the spelling of a metadata key."""
+class _Task(WSGITask):  # type: ignore[misc]
+    """Keeps the case of AWS's headers: SDKs take the spelling of x-amz-meta-… for that of the metadata key."""
 
     def build_response_header(self) -> bytes:
         header: bytes = super().build_response_header()
         return _AMZ_HEADER.sub(lambda match: match[0].lower(), header)
 
 
-class _Nowhere:
-    """Takes the rest of a body for which there is no room."""
+class _DiscardBuffer:
+    """Discards the rest of a request body for which there is no disk space."""
 
     def append(self, data: bytes) -> None:
-        """Forget it."""
+        """Discard it."""
 
     def __len__(self) -> int:
         return 0
@@ -71,37 +72,34 @@ class _Nowhere:
         """Nothing to close."""
 
 
-class _NoRoom(waitress.utilities.Error):
-    code = 507
-    reason = "Insufficient Storage"
-
+class _InsufficientStorage(waitress.utilities.Error):  # type: ignore[misc]
     def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:  # noqa: ARG002
-        body = s3_error("InternalError", self.body)
-        return f"{self.code} {self.reason}", [("Content-Type", "application/xml")], body
+        full = insufficient_storage(self.body, Path(tempfile.gettempdir()))  # the body is the OSError
+        return full.status, full.headers, full.body
 
 
-class _Parser(HTTPRequestParser):
-    """Answers where waitress would not: when the disk does not take a body, and when `Expect` comes without a body."""
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Handles two cases in which waitress gives no answer: a disk that is full, and `Expect` without a body."""
 
-    _refused: OSError | None = None
+    _disk_error: OSError | None = None
 
     def received(self, data: bytes) -> int:
         try:
-            taken: int = super().received(data)
+            consumed: int = super().received(data)
         except OSError as error:
-            self._refused = error
-            with suppress(OSError):  # it still wants to write
+            self._disk_error = error
+            with suppress(OSError):  # it flushes what it has
                 self.body_rcv.buf.close()
-            self.body_rcv.buf = _Nowhere()  # a client listens when it has said everything
-            taken = super().received(data)
+            self.body_rcv.buf = _DiscardBuffer()  # a client reads the response only when it has sent everything
+            consumed = super().received(data)
         if self.completed:
             self.expect_continue = False  # waitress would ask for the body of a request that has none, and wait for it
-            if self._refused:
-                self.error = _NoRoom(disk_message(self._refused, Path(tempfile.gettempdir())))
-        return taken
+            if self._disk_error:
+                self.error = _InsufficientStorage(self._disk_error)
+        return consumed
 
 
-class _Channel(HTTPChannel):
+class _Channel(HTTPChannel):  # type: ignore[misc]
     task_class = _Task
     parser_class = _Parser
 
@@ -115,11 +113,11 @@ class Server:
             sockets=[listener],
             threads=_THREADS,
             connection_limit=1000,
-            asyncore_use_poll=True,  # select() ends at 1024 files
+            asyncore_use_poll=True,  # select() is limited to 1024 files
             max_request_body_size=5 * 1024**4,  # S3's own limits are lower
             recv_bytes=256 * 1024,
             channel_timeout=300,
-            outbuf_high_watermark=2 * 1024**2,  # an answer waits for its reader; each connection may hold that much
+            outbuf_high_watermark=2 * 1024**2,  # bytes that a response may hold until its client reads them
             ident="local_aws",
         )
         self._server.channel_class = _Channel
@@ -130,7 +128,7 @@ class Server:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop answering; requests that are being answered are given a moment."""
+        """Stop answering; requests that are being answered get 0.3 s."""
         self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=0.3)
 
 
@@ -138,7 +136,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket.
 
     Raises:
-        OSError: the port is taken, or the host is not one of this machine.
+        OSError: the port is in use, or the host is not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=1024)

@@ -1,11 +1,11 @@
-"""The services that are ours. Everything else is moto's."""
+"""The services that this package implements; moto answers for all others."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from local_aws import emr
-from local_aws.machine import Machine
-from local_aws.wsgi import Environ, StartResponse
+from local_aws.context import Context
+from local_aws.protocols.wsgi import Environ, StartResponse
 
 
 class Service(Protocol):
@@ -21,7 +21,7 @@ class Service(Protocol):
 
 
 # By the name in the credential scope of a request's signature (Credential=…/<region>/<name>/aws4_request).
-# A further service is a module with such a function, and a line here.
-SERVICES: dict[str, Callable[[Machine], Service]] = {
+# A further service is a package with such a function, and a line here.
+SERVICES: dict[str, Callable[[Context], Service]] = {
     "elasticmapreduce": emr.open_service,
 }

@@ -1,4 +1,4 @@
-"""The life of clusters and their steps: EMR's states and the rules by which they change."""
+"""Clusters and their steps over time: EMR's states and the rules by which they change."""
 
 import logging
 import sqlite3
@@ -7,21 +7,23 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from local_aws.emr.model import ENDED_STATES, Cluster, Step
-from local_aws.emr.process import Stop
-from local_aws.emr.runner import Outcome
+from local_aws.emr.model import ENDED_STATES, Cluster, Document, Step
 from local_aws.emr.store import History
+from local_aws.execution import Failure, Result, Run, State
 
 log = logging.getLogger(__name__)
 
-_PULSE_S = 0.1  # between two looks at the clock while a cluster lives
+_TICK_S = 0.1  # between two checks of the clock while a cluster is not terminated
 
 
-class Runner(Protocol):
-    """Runs one step to its end."""
+class StepStarter(Protocol):
+    """Starts steps."""
 
-    def run(self, cluster: Cluster, step: Step, stop: Stop) -> Outcome:
-        """Run the step; end it early when `stop` is asked."""
+    def start(self, cluster: Cluster, step: Step, on_end: Callable[[Result], None]) -> Run | None:
+        """Start a step; return None if the machine runs as many programs as it may.
+
+        `on_end` is called with the result, from another thread and after this method.
+        """
         ...
 
 
@@ -31,52 +33,49 @@ class Clusters:
     def __init__(
         self,
         history: History,
-        runner: Runner,
+        starter: StepStarter,
         *,
-        max_steps: int,
         state_s: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take over the history; what was under way when the last process ended, ended with it.
+        """Read the history; what was running when the last process ended is recorded as interrupted.
 
         Args:
-            history: where clusters and steps are kept.
-            runner: runs the steps.
-            max_steps: steps that run at once, over all clusters.
+            history: where clusters and steps are stored.
+            starter: starts the steps.
             state_s: seconds that STARTING, BOOTSTRAPPING and TERMINATING take each.
             clock: the time, in epoch seconds.
         """
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
         self._history = history
-        self._runner = runner
-        self._max_steps = max_steps
+        self._starter = starter
         self._state_s = state_s
         self._clock = clock
-        self._running: dict[str, tuple[Stop, threading.Thread]] = {}
+        self._running: dict[str, Run] = {}
         self._closed = False
-        clusters, steps = history.load()
-        self.clusters = {cluster.id: cluster for cluster in clusters}
-        self.steps: dict[str, list[Step]] = {cluster.id: [] for cluster in clusters}
-        for step in steps:
+        saved_clusters, saved_steps = history.load()
+        self.clusters = {cluster.id: cluster for cluster in saved_clusters}
+        self.steps: dict[str, list[Step]] = {cluster.id: [] for cluster in saved_clusters}
+        for step in saved_steps:
             self.steps[step.cluster_id].append(step)
         self._end_interrupted()
-        self._thread = threading.Thread(target=self._live, name="emr", daemon=True)
+        self._thread = threading.Thread(target=self._advance_until_closed, name="emr", daemon=True)
 
     def start(self) -> None:
-        """Let the clusters live."""
+        """Begin to move clusters through their states."""
         self._thread.start()
 
     def close(self) -> None:
-        """End all steps and clusters, as a machine that is switched off would; wait for the processes' end."""
+        """End all steps and clusters, as a machine that is switched off would; wait until their processes are gone."""
         with self.lock:
             self._closed = True
-            threads = [thread for _, thread in self._running.values()]
-            for stop, _ in self._running.values():
-                stop.ask(at_once=True)
+            runs = list(self._running.values())
+            for run in runs:
+                run.cancel(grace_s=0)
             self._changed.notify_all()
-        for thread in threads:
-            thread.join()
+        for run in runs:
+            run.wait()
         with self.lock:
             self._end_interrupted()
 
@@ -87,19 +86,19 @@ class Clusters:
                 for step in self.steps[cluster.id]:
                     if step.active:
                         step.end("CANCELLED" if step.state == "PENDING" else "INTERRUPTED", now, message)
-                        self._keep(step)
+                        self._save_or_log(step)
                 cluster.ended = now
                 cluster.enter("TERMINATED_WITH_ERRORS", now, message, "INTERNAL_ERROR")
-                self._keep(cluster)
+                self._save_or_log(cluster)
 
-    # What the API asks for.
+    # Requests of the API
 
     def now(self) -> float:
-        """Return the time by the clusters' clock."""
+        """Return the time of the clusters' clock, in epoch seconds."""
         return self._clock()
 
     def add(self, cluster: Cluster, steps: list[Step]) -> None:
-        """Take in a new cluster with its first steps."""
+        """Add a new cluster with its first steps."""
         with self.lock:
             cluster.since = self._clock()
             self.clusters[cluster.id] = cluster
@@ -115,20 +114,20 @@ class Clusters:
             self._changed.notify_all()
 
     def save(self, cluster: Cluster) -> None:
-        """Keep a change of a cluster's settings, and act on it."""
+        """Store a change of a cluster's settings, and act on it."""
         with self.lock:
             self._history.save(cluster)
             self._changed.notify_all()
 
     def terminate(self, cluster: Cluster) -> None:
-        """End a cluster on its user's wish."""
+        """Terminate a cluster at its user's request."""
         with self.lock:
             if cluster.live:
                 self._terminate(cluster, "USER_REQUEST", "Terminated by user request")
             self._changed.notify_all()
 
-    def cancel(self, step: Step, *, at_once: bool) -> bool:
-        """Cancel a step that has not ended; return False if it has."""
+    def cancel(self, step: Step, *, kill: bool) -> bool:
+        """Cancel a step that has not ended, without a grace if `kill`; return False if it has ended."""
         with self.lock:
             if not step.active:
                 return False
@@ -136,22 +135,22 @@ class Clusters:
                 step.end("CANCELLED", self._clock(), "Cancelled by user request")
             else:
                 step.state = "CANCEL_PENDING"
-                self._running[step.id][0].ask(at_once=at_once)
-            self._keep(step)
+                self._running[step.id].cancel(grace_s=0 if kill else None)
+            self._save_or_log(step)
             self._changed.notify_all()
             return True
 
-    # How time passes.
+    # Changes with time
 
-    def _live(self) -> None:
+    def _advance_until_closed(self) -> None:
         with self.lock:
             while not self._closed:
                 try:
                     self.advance()
                 except Exception:
-                    log.exception("EMR's clusters could not be moved on; trying again")
-                alive = any(cluster.state not in ENDED_STATES for cluster in self.clusters.values())
-                self._changed.wait(_PULSE_S if alive else None)
+                    log.exception("the states of EMR's clusters could not be advanced; trying again")
+                active = any(cluster.state not in ENDED_STATES for cluster in self.clusters.values())
+                self._changed.wait(_TICK_S if active else None)
 
     def advance(self) -> None:
         """Move every cluster as far as the time and its steps allow."""
@@ -168,7 +167,7 @@ class Clusters:
             cluster.ready = now
             cluster.enter("WAITING", now, "Cluster ready to run steps.")
         if cluster.state in ("RUNNING", "WAITING"):
-            self._work(cluster, now)
+            self._start_steps(cluster, now)
         elif cluster.state == "TERMINATING" and elapsed >= self._state_s and not self._active(cluster):
             cluster.ended = now
             failed = cluster.reason.get("Code") == "STEP_FAILURE"
@@ -179,25 +178,24 @@ class Clusters:
                 cluster.reason.get("Code"),
             )
         if cluster.state != before:
-            self._keep(cluster)
+            self._save_or_log(cluster)
 
-    def _work(self, cluster: Cluster, now: float) -> None:
-        """Start the steps that may run; notice that there is nothing to do."""
+    def _start_steps(self, cluster: Cluster, now: float) -> None:
+        """Start the steps that may run; where there are none, see whether the cluster is to end."""
         active = self._active(cluster)
-        under_way = sum(step.state != "PENDING" for step in active)
+        running = sum(step.state != "PENDING" for step in active)
         for step in [step for step in active if step.state == "PENDING"]:
-            if under_way >= cluster.step_concurrency or len(self._running) >= self._max_steps:
+            if running >= cluster.step_concurrency or not self._start(cluster, step, now):
                 break
-            self._start(cluster, step, now)
-            under_way += 1
+            running += 1
         if active:
-            if under_way and cluster.state == "WAITING":
+            if running and cluster.state == "WAITING":
                 cluster.enter("RUNNING", now, "Running step")
             return
         if cluster.state == "RUNNING":
             cluster.enter("WAITING", now, "Cluster ready after last step completed.")
         if cluster.protected:
-            return  # protection goes before both ways in which a cluster ends by itself
+            return  # protection overrides both ways in which a cluster ends by itself
         idle = cluster.auto_termination and cluster.auto_termination.get("IdleTimeout")
         if not cluster.keep_alive:
             failed = any(step.state == "FAILED" for step in self.steps[cluster.id])
@@ -209,12 +207,12 @@ class Clusters:
                 cluster, "ALL_STEPS_COMPLETED", f"Terminated by the auto-termination policy after {idle} idle seconds"
             )
 
-    def _keep(self, record: Cluster | Step) -> None:
-        """Save what has changed by itself; a full disk must not stop the clusters' lives."""
+    def _save_or_log(self, record: Cluster | Step) -> None:
+        """Save a change that no request made; a full disk must not stop the clusters."""
         try:
             self._history.save(record)
         except sqlite3.Error as error:
-            log.error("%s cannot be kept: %s", record.id, error)
+            log.error("%s cannot be saved: %s", record.id, error)
 
     def _active(self, cluster: Cluster) -> list[Step]:
         return [step for step in self.steps[cluster.id] if step.active]
@@ -225,40 +223,38 @@ class Clusters:
         for step in self._active(cluster):
             if step.state == "PENDING":
                 step.end("CANCELLED", now, "The cluster was terminated before the step began.")
-                self._keep(step)
+                self._save_or_log(step)
             else:
-                self._running[step.id][0].ask()
-        self._keep(cluster)
+                self._running[step.id].cancel()
+        self._save_or_log(cluster)
 
-    def _start(self, cluster: Cluster, step: Step, now: float) -> None:
+    def _start(self, cluster: Cluster, step: Step, now: float) -> bool:
+        run = self._starter.start(cluster, step, lambda result: self._finish(cluster, step, result))
+        if run is None:
+            return False
+        self._running[step.id] = run
         step.state, step.started = "RUNNING", now
-        self._keep(step)
-        stop = Stop()
-        thread = threading.Thread(target=self._run, args=(cluster, step, stop), name=step.id)
-        self._running[step.id] = (stop, thread)
-        thread.start()
+        self._save_or_log(step)
+        return True
 
-    def _run(self, cluster: Cluster, step: Step, stop: Stop) -> None:
-        try:
-            outcome = self._runner.run(cluster, step, stop)
-        except Exception as error:
-            log.exception("step %s failed in the endpoint itself", step.id)
-            outcome = Outcome("FAILED", {"Reason": "Internal error.", "Message": repr(error)})
+    def _finish(self, cluster: Cluster, step: Step, result: Result) -> None:
         with self.lock:
             del self._running[step.id]
-            self._finish(cluster, step, outcome)
+            self._end(cluster, step, result)
             self._changed.notify_all()
 
-    def _finish(self, cluster: Cluster, step: Step, outcome: Outcome) -> None:
+    def _end(self, cluster: Cluster, step: Step, result: Result) -> None:
         now = self._clock()
-        if outcome.state != "CANCELLED":
-            step.end(outcome.state, now, None, outcome.failure)
+        if result.state is State.SUCCEEDED:
+            step.end("COMPLETED", now)
+        elif result.failure:
+            step.end("FAILED", now, None, _failure_details(result.failure))
         elif step.state == "CANCEL_PENDING":
             step.end("CANCELLED", now, "Cancelled by user request")
         else:
             step.end("INTERRUPTED", now, "The cluster was terminated while the step was running.")
-        self._keep(step)
-        # With several steps at once EMR lets a failed step neither cancel nor end anything.
+        self._save_or_log(step)
+        # On EMR a failed step has no effect on others or on the cluster where several may run at once.
         if step.state == "FAILED" and cluster.live and cluster.step_concurrency == 1:
             self._act_on_failure(cluster, step, now)
 
@@ -270,4 +266,8 @@ class Clusters:
             return
         for other in self._active(cluster):
             other.end("CANCELLED", now, f"Cancelled because step {step.id} failed")
-            self._keep(other)
+            self._save_or_log(other)
+
+
+def _failure_details(failure: Failure) -> Document:
+    return {"Reason": failure.reason, "Message": failure.message, "LogFile": failure.log or None}

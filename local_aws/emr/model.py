@@ -1,6 +1,6 @@
-"""Clusters and steps as EMR knows them: their states, what is kept of them, and their form in the API.
+"""Clusters and steps of EMR: their states, what is stored of them, and their form in the API.
 
-Times are epoch seconds: that is what EMR's protocol carries, and what a JSON file keeps.
+Times are epoch seconds, as in EMR's protocol and in the stored JSON.
 """
 
 import secrets
@@ -14,7 +14,7 @@ LIVE_STATES = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
 ENDED_STATES = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 ACTIVE_STEP_STATES = ("PENDING", "CANCEL_PENDING", "RUNNING")
 
-# Newest minor release of each series that the project knows of; patches 0 to 2 exist of some.
+# Newest known minor release of each series; some have patches 1 and 2.
 _SERIES = {"emr-spark-8": 0, "emr-7": 14, "emr-6": 15, "emr-5": 36}
 _SPARK_VERSIONS = {"emr-spark-8.0.0": "4.0.2", "emr-7.13.0": "3.5.6"}
 
@@ -31,12 +31,12 @@ def is_release_label(label: str) -> bool:
 
 
 def spark_version(label: str) -> str | None:
-    """Return the Spark version of a release, None where it is not on record here."""
+    """Return the Spark version of a release, None where it is not known here."""
     return _SPARK_VERSIONS.get(label)
 
 
 def new_id(prefix: str) -> str:
-    """Return an identifier as EMR makes them, e.g. `j-2AXXXXXXGAPLF`."""
+    """Return a new identifier in EMR's form, e.g. `j-2AXXXXXXGAPLF`."""
     return f"{prefix}-{''.join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(13))}"
 
 
@@ -62,11 +62,11 @@ class Step:
 
     @property
     def active(self) -> bool:
-        """Whether the step has not come to its end."""
+        """Whether the step has not ended."""
         return self.state in ACTIVE_STEP_STATES
 
     def end(self, state: str, now: float, message: str | None = None, failure: Document | None = None) -> None:
-        """Move the step to one of its last states."""
+        """Move the step to one of its final states."""
         self.state, self.ended, self.failure = state, now, failure
         self.reason = {"Message": message} if message else {}
 
@@ -97,11 +97,11 @@ class Step:
 
 @dataclass
 class Cluster:
-    """One cluster (job flow): the request that made it, and what became of it."""
+    """One cluster (job flow): the request that created it, and its state."""
 
     id: str
     region: str
-    request: Document  # RunJobFlow's, without its steps
+    request: Document  # of RunJobFlow, without its steps
     created: float
     step_concurrency: int
     keep_alive: bool
@@ -123,7 +123,7 @@ class Cluster:
 
     @property
     def log_uri(self) -> str | None:
-        """The S3 folder of its logs, without a slash at the end."""
+        """The S3 folder of its logs without a slash at the end, None if it has none."""
         uri = self.request.get("LogUri")
         return uri.rstrip("/") if uri else None
 

@@ -13,10 +13,11 @@ from local_aws.emr.model import (
     release_labels,
     spark_version,
 )
-from local_aws.json_service import AwsError, JsonService
+from local_aws.protocols.errors import AwsError
+from local_aws.protocols.json11 import JsonService
 
-_PAGE = 50  # entries of a list per answer, as EMR gives
-_MAX_STEPS = 256  # of a request, and active ones of a cluster
+_PAGE = 50  # entries of a list in one response, as in EMR
+_MAX_STEPS = 256  # in one request, and active ones of a cluster
 _SCALING_UNITS = {"INSTANCE_FLEET": {"InstanceFleetUnits"}, "INSTANCE_GROUP": {"Instances", "VCPU"}}
 
 Record = TypeVar("Record")
@@ -33,7 +34,7 @@ def _bad_request(message: str) -> AwsError:
 class Emr(JsonService):
     """EMR on EC2, for clusters of this machine.
 
-    Operations that only say something about instances answer from the cluster's request: there are no instances.
+    Operations about instances answer from the cluster's request: there are no instances.
     """
 
     service = "emr"
@@ -122,15 +123,15 @@ class Emr(JsonService):
             return {"StepConcurrencyLevel": cluster.step_concurrency}
 
     def set_termination_protection(self, request: Document) -> Document:
-        """Set or lift termination protection."""
+        """Set or remove termination protection."""
         return self._set(request, "protected", "TerminationProtected")
 
     def set_visible_to_all_users(self, request: Document) -> Document:
-        """Keep the flag; here everybody sees everything."""
+        """Store the flag; it has no effect here."""
         return self._set(request, "visible", "VisibleToAllUsers")
 
     def set_keep_job_flow_alive_when_no_steps(self, request: Document) -> Document:
-        """Say whether the cluster ends with its steps."""
+        """Set whether the cluster goes on when its steps have ended."""
         return self._set(request, "keep_alive", "KeepJobFlowAliveWhenNoSteps")
 
     def _set(self, request: Document, attribute: str, member: str) -> Document:
@@ -143,7 +144,7 @@ class Emr(JsonService):
     # Policies and tags
 
     def put_auto_termination_policy(self, request: Document) -> Document:
-        """Set after how many idle seconds the cluster ends."""
+        """Set the auto-termination policy."""
         return self._put_policy(
             request["ClusterId"], auto_termination=_checked_auto_termination(request.get("AutoTerminationPolicy"))
         )
@@ -157,7 +158,7 @@ class Emr(JsonService):
         return self._put_policy(request["ClusterId"], auto_termination=None)
 
     def put_managed_scaling_policy(self, request: Document) -> Document:
-        """Keep a managed scaling policy; there is nothing here to scale."""
+        """Store a managed scaling policy; it has no effect here."""
         policy = _checked_scaling(self._cluster(request["ClusterId"]), request["ManagedScalingPolicy"])
         return self._put_policy(request["ClusterId"], managed_scaling=policy)
 
@@ -227,13 +228,13 @@ class Emr(JsonService):
 
     def cancel_steps(self, request: Document) -> Document:
         """Cancel steps that have not ended."""
-        at_once = request.get("StepCancellationOption") == "TERMINATE_PROCESS"
+        kill = request.get("StepCancellationOption") == "TERMINATE_PROCESS"
         with self._clusters.lock:
             cluster = self._cluster(request["ClusterId"])
             answers = []
             for step in [self._step(cluster, step_id) for step_id in request["StepIds"]]:
                 state = step.state
-                accepted = self._clusters.cancel(step, at_once=at_once)
+                accepted = self._clusters.cancel(step, kill=kill)
                 reason = None if accepted else f"Step is in {state} state and cannot be cancelled."
                 status = "SUBMITTED" if accepted else "FAILED"
                 answers.append({"StepId": step.id, "Status": status, "Reason": reason})
@@ -274,10 +275,10 @@ class Emr(JsonService):
             )
         return steps
 
-    # Instances, bootstrap actions, releases: what the request said
+    # Instances, bootstrap actions (as requested), releases
 
     def list_bootstrap_actions(self, request: Document) -> Document:
-        """List the bootstrap actions; they are kept and not run."""
+        """List the bootstrap actions, which were not run."""
         actions = self._cluster(request["ClusterId"]).request.get("BootstrapActions", [])
         return {
             "BootstrapActions": [
@@ -299,7 +300,7 @@ class Emr(JsonService):
         return {"InstanceFleets": _instance_fleets(self._cluster(request["ClusterId"]))}
 
     def list_instances(self, request: Document) -> Document:
-        """List one instance a wanted one; their addresses are this machine's."""
+        """List the instances that were requested; their addresses are this machine's."""
         cluster = self._cluster(request["ClusterId"])
         kinds = [request["InstanceFleetType"]] if "InstanceFleetType" in request else request.get("InstanceGroupTypes")
         found = [
@@ -320,14 +321,14 @@ class Emr(JsonService):
         return {"ReleaseLabels": page, "NextToken": token}
 
     def describe_release_label(self, request: Document) -> Document:
-        """Describe a release: its Spark, where that is on record."""
+        """Describe a release: its Spark version, where that is known here."""
         label = request.get("ReleaseLabel", release_labels()[0])
         if not is_release_label(label):
             raise _invalid(f"The supplied release label is invalid: {label}.")
         spark = spark_version(label)
         return {"ReleaseLabel": label, "Applications": [{"Name": "Spark", "Version": spark}] if spark else []}
 
-    # Look-ups
+    # Lookups
 
     def _cluster(self, cluster_id: str) -> Cluster:
         try:
@@ -336,7 +337,7 @@ class Emr(JsonService):
             raise _bad_request(f"Cluster id '{cluster_id}' is not valid.") from None
 
     def _job_flow(self, job_flow_id: str) -> Cluster:
-        """Look a cluster up for the older operations, whose error has another name."""
+        """Look up a cluster for the older operations, which have another error for an unknown one."""
         try:
             return self._clusters.clusters[job_flow_id]
         except KeyError:
@@ -358,7 +359,7 @@ class Emr(JsonService):
 def _page(
     records: Sequence[Record], marker: str | None, name: Callable[[Record], str]
 ) -> tuple[list[Record], str | None]:
-    """Return the page that begins after the record named `marker`, and the marker of the next."""
+    """Return the page after the record with the name `marker`, and the marker of the next page."""
     start = 0
     if marker:
         try:
@@ -468,7 +469,7 @@ def _part_status(cluster: Cluster) -> Document:
 
 
 def _instances(cluster: Cluster) -> Iterable[tuple[Document, str, str]]:
-    """Yield each instance that was wanted, its group's or fleet's type, and the group's or fleet's id."""
+    """Yield each requested instance, with the type and the id of its group or fleet."""
     parts: list[tuple[Document, str, str, int, str]] = [
         (group, group["InstanceGroupType"], group["InstanceType"], group["RequestedInstanceCount"], "InstanceGroupId")
         for group in _instance_groups(cluster)

@@ -8,7 +8,7 @@ from local_aws.emr.model import Cluster, Step
 
 
 class History:
-    """Keeps each cluster and step as it is now; what is saved survives the process."""
+    """Stores the current state of each cluster and step; what is saved survives the process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -26,7 +26,7 @@ class History:
         return [Cluster(**json.loads(row[0])) for row in clusters], [Step(**json.loads(row[0])) for row in steps]
 
     def save(self, *changed: Cluster | Step) -> None:
-        """Save these as they are now, all or none."""
+        """Save the current state of these, all or none."""
         if not changed:
             return
         with self._database.transaction() as connection:

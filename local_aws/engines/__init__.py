@@ -1,10 +1,11 @@
-"""The two engines that run a step's program on one machine: Sail, and Apache Spark itself."""
+"""The two engines that run Spark programs on one machine: Sail, and Apache Spark itself."""
 
 from pathlib import Path
 
-from local_aws.engines.interface import Engine, Launch, SubmitError
+from local_aws.engines.interface import Engine
+from local_aws.execution import Launch
 
-__all__ = ["Engine", "Launch", "SubmitError", "engine"]
+__all__ = ["Engine", "Launch", "engine"]
 
 
 def engine(name: str, *, spark_python: Path | None = None) -> Engine:
@@ -15,7 +16,7 @@ def engine(name: str, *, spark_python: Path | None = None) -> Engine:
         spark_python: the python of an environment with PySpark 4.0.2, for "spark"; this process's own by default.
 
     Raises:
-        ValueError: the name is unknown, or what the engine needs is not there; the text is one clear sentence.
+        ValueError: the name is unknown, or what the engine needs is not installed; the text is one clear sentence.
     """
     if name == "sail":
         from local_aws.engines.sail import SailEngine
@@ -25,4 +26,4 @@ def engine(name: str, *, spark_python: Path | None = None) -> Engine:
         from local_aws.engines.spark import SparkEngine
 
         return SparkEngine(spark_python)
-    raise ValueError(f"Engine {name!r} is not known: choose sail or spark.")
+    raise ValueError(f"Engine {name!r} is unknown: choose sail or spark.")

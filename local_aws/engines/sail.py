@@ -6,14 +6,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from local_aws.engines.interface import Launch, SubmitError, step_memory
-from local_aws.engines.submit import Storage, parse, stage
+from local_aws.engines.interface import step_memory
+from local_aws.engines.submit import parse, stage
+from local_aws.execution import Launch, LaunchError
+from local_aws.execution.storage import Storage
 
 _PROGRAM = Path(__file__).with_name("sail_program.py")
 
 
 class SailEngine:
-    """Runs each program in a process with a Sail server of its own."""
+    """Runs each program in a process of its own with a Sail server."""
 
     name = "sail"
 
@@ -25,11 +27,11 @@ class SailEngine:
         storage = Storage(environment, folder)
         submission = parse(submit_args, storage)
         if submission.jars or "spark.jars.packages" in submission.conf:
-            raise SubmitError("--jars and --packages need Java, which Sail does without: choose the engine spark.")
+            raise LaunchError("--jars and --packages need Java, which Sail does not use: choose the engine spark.")
         staged = stage(submission, storage)
         path = [str(folder), *(str(file.parent if file.suffix == ".py" else file) for file in staged.py_files)]
-        job = folder / "job.json"
-        job.write_text(
+        specification = folder / "specification.json"
+        specification.write_text(
             json.dumps(
                 {
                     "program": str(staged.program),
@@ -40,17 +42,17 @@ class SailEngine:
             ),
             encoding="utf-8",
         )
-        # Isolated: neither the caller's folder nor PYTHONPATH may lend a program what it should bring itself.
-        argv = [sys.executable, "-Iu", str(_PROGRAM), str(job)]
+        # Isolated: a program must not find modules in the caller's folder or PYTHONPATH that it should bring itself.
+        argv = [sys.executable, "-Iu", str(_PROGRAM), str(specification)]
         return Launch(argv, dict(environment) | _settings(environment, folder), folder)
 
     def warm(self) -> None:
-        """Import once what programs import, so that it is compiled, and read from the disk."""
+        """Import once what programs import, so that it is compiled and in the disk cache."""
         self._warming = subprocess.Popen([sys.executable, "-Ic", "import pysail.spark, pyspark.sql.connect.session"])
         self._warming.wait()
 
     def close(self) -> None:
-        """End the import of :meth:`warm`, if it goes on."""
+        """End the import of :meth:`warm`, if it still runs."""
         if self._warming:
             self._warming.kill()
             self._warming.wait()
@@ -62,8 +64,8 @@ def _settings(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     spill.mkdir()
     settings = {
         "RUST_LOG": "error",
-        # Operators that can spill do so before the step's limit is reached; the rest is for Python and buffers
-        # that Sail does not count. Fair: first come, first served lets sorts of two partitions fail each other.
+        # Operators that can spill do so before the program's limit is reached; the rest is for Python and buffers
+        # that Sail does not count. Fair: first come, first served makes the sorts of two partitions fail each other.
         "SAIL_RUNTIME__MEMORY_POOL__TYPE": "fair",
         "SAIL_RUNTIME__MEMORY_POOL__FAIR__MAX_SIZE": str(int(step_memory(environment) * 0.7)),
         "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([str(spill)]),

@@ -1,6 +1,6 @@
-"""Runs one Spark program on a Sail server in this process: `sail_program.py JOB`.
+"""Runs one Spark program on a Sail server in this process: `sail_program.py SPECIFICATION`, a JSON file.
 
-It is started by its path, so that the program sees nothing of this repository but what it brings itself.
+It is started by its path, so that the program can import nothing of this repository but what it brings itself.
 """
 
 import json
@@ -14,26 +14,27 @@ from types import TracebackType
 from pysail.spark import SparkConnectServer
 
 
-def run(job_file: Path) -> int:
-    """Run a job's program as __main__ and return its exit status.
+def run(file: Path) -> int:
+    """Run the program as __main__ and return its exit status.
 
-    The job is JSON: program (path), arguments, path (goes before sys.path), conf (Spark properties).
+    Args:
+        file: JSON with program (path), arguments, path (put before sys.path) and conf (Spark properties).
     """
-    job = json.loads(job_file.read_text(encoding="utf-8"))
+    specification = json.loads(file.read_text(encoding="utf-8"))
     server = SparkConnectServer(ip="127.0.0.1", port=0)
     server.start(background=True)
     os.environ["SPARK_REMOTE"] = f"sc://127.0.0.1:{server.listening_address[1]}"
-    # PySpark sets these when it makes the session, before what the program itself sets.
+    # PySpark applies these when it makes the session, before the settings of the program itself.
     os.environ["PYSPARK_REMOTE_INIT_CONF_LEN"] = "1"
-    os.environ["PYSPARK_REMOTE_INIT_CONF_0"] = json.dumps(job["conf"])
-    sys.argv = [job["program"], *job["arguments"]]
-    sys.path[:0] = job["path"]
+    os.environ["PYSPARK_REMOTE_INIT_CONF_0"] = json.dumps(specification["conf"])
+    sys.argv = [specification["program"], *specification["arguments"]]
+    sys.path[:0] = specification["path"]
     try:
-        runpy.run_path(job["program"], run_name="__main__")
+        runpy.run_path(specification["program"], run_name="__main__")
     except SystemExit as end:
         return _status(end.code)
     except BaseException as error:  # as Python does at the end of a program
-        traceback.print_exception(error.with_traceback(_of_program(error.__traceback__, job["program"])))
+        traceback.print_exception(error.with_traceback(_of_program(error.__traceback__, specification["program"])))
         return 1
     return 0
 
@@ -52,12 +53,12 @@ def _of_program(trace: TracebackType | None, program: str) -> TracebackType | No
     frame = trace
     while frame and frame.tb_frame.f_code.co_filename != program:
         frame = frame.tb_next
-    return frame  # none for a program that does not compile
+    return frame  # None for a program that does not compile
 
 
 if __name__ == "__main__":
     status = run(Path(sys.argv[1]))
-    # The server's threads and gRPC take 0.2 s to end in order, and no data hangs on them.
+    # The server's threads and gRPC take 0.2 s to end in order, and no data depends on them.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

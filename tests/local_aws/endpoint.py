@@ -7,34 +7,44 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import psutil
+import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 ROOT = Path(__file__).parents[2]
 
+Value = TypeVar("Value")
+
 
 class Endpoint:
-    """One `python -m local_aws` with its data folder; it can be ended and started again."""
+    """One `python -m local_aws` with its data folder; it can be stopped and started again."""
 
     def __init__(self, data: Path, *options: str) -> None:
         self.data = data
         self.options = options
-        self.process: subprocess.Popen[str] | None = None
         self.url = ""
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process is not None, "the endpoint was not started"
+        return self._process
 
     def start(self, port: int = 0, environment: dict[str, str] | None = None) -> "Endpoint":
         words = ["--port", str(port), "--data", str(self.data), "--state-seconds", "0.1", "--grace-seconds", "2"]
-        self.process = subprocess.Popen(
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "local_aws", *words, *self.options],
             cwd=ROOT,
             env=os.environ | (environment or {}),
             stdout=subprocess.PIPE,
             text=True,
         )
-        line = self.process.stdout.readline()
+        assert self._process.stdout
+        line = self._process.stdout.readline()
         assert line.startswith("AWS on this machine: http://127.0.0.1:"), line
         self.url = line.split()[4]
         return self
@@ -50,7 +60,7 @@ class Endpoint:
         )
 
     def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        return list(psutil.Process(self.process.pid).children(recursive=True))
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -61,14 +71,21 @@ class Endpoint:
         self.process.wait(timeout=10)
 
     def close(self) -> None:
-        if self.process is not None and self.process.poll() is None:
+        if self._process is not None and self._process.poll() is None:
             self.kill()
 
 
-def eventually(said: Callable[[], Any], within: float = 15) -> Any:
-    """Return what `said` returns as soon as it is true; fail after `within` seconds."""
-    deadline = time.monotonic() + within
-    while not (answer := said()):
-        assert time.monotonic() < deadline, f"still {answer!r} after {within} s"
+def eventually(condition: Callable[[], Value], within_s: float = 15) -> Value:
+    """Return what `condition` returns as soon as it is true; fail after `within_s` seconds."""
+    deadline = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"still {value!r} after {within_s} s"
         time.sleep(0.05)
-    return answer
+    return value
+
+
+def error_of(operation: Callable[..., Any], **arguments: Any) -> Any:
+    """Call an operation that must fail; return the response, which has Error and ResponseMetadata."""
+    with pytest.raises(ClientError) as raised:
+        operation(**arguments)
+    return raised.value.response

@@ -6,13 +6,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.local_aws.endpoint import ROOT
+from tests.local_aws.endpoint import ROOT, Endpoint
 
 
-def refused(*words):
+def refused(*words: object) -> tuple[int, list[str]]:
     done = subprocess.run(
         [sys.executable, "-m", "local_aws", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=30
     )
@@ -21,7 +23,7 @@ def refused(*words):
     return done.returncode, done.stderr.splitlines()
 
 
-def test_it_says_where_it_is_and_how_it_is(endpoint):
+def test_health(endpoint: Endpoint) -> None:
     with urllib.request.urlopen(f"{endpoint.url}/_local_aws/health") as answer:
         health = json.load(answer)
     assert health["status"] == "ok"
@@ -30,9 +32,9 @@ def test_it_says_where_it_is_and_how_it_is(endpoint):
     assert "elasticmapreduce" in health["services"]
 
 
-def test_it_listens_on_loopback_only(endpoint, tmp_path):
+def test_it_listens_on_loopback_only(endpoint: Endpoint, tmp_path: Path) -> None:
     port = int(endpoint.url.rpartition(":")[2])
-    others = [address[4][0] for address in socket.getaddrinfo(socket.gethostname(), port, socket.AF_INET)]
+    others = [str(address[4][0]) for address in socket.getaddrinfo(socket.gethostname(), port, socket.AF_INET)]
     for address in others:
         if not address.startswith("127."):
             with pytest.raises(OSError, match="refused"):
@@ -47,19 +49,19 @@ def test_it_listens_on_loopback_only(endpoint, tmp_path):
     ]
 
 
-def test_a_port_that_is_taken(endpoint, tmp_path):
+def test_a_port_that_is_in_use(endpoint: Endpoint, tmp_path: Path) -> None:
     port = endpoint.url.rpartition(":")[2]
     code, lines = refused("--port", port, "--data", tmp_path)
     assert code == 1
     assert lines == [
         (
-            f"local_aws: Port {port} on 127.0.0.1 is taken by another program: "
-            "end that one, or choose another port with --port."
+            f"local_aws: Port {port} on 127.0.0.1 is in use by another program: "
+            "stop that one, or choose another port with --port."
         )
     ]
 
 
-def test_a_data_folder_that_is_in_use(endpoint):
+def test_a_data_folder_that_is_in_use(endpoint: Endpoint) -> None:
     code, lines = refused("--port", "0", "--data", endpoint.data)
     assert code == 1
     (line,) = lines
@@ -77,18 +79,18 @@ def test_a_data_folder_that_is_in_use(endpoint):
         (("--data", "/proc/none"), "The data folder /proc/none cannot be used"),
     ],
 )
-def test_wrong_words(words, text):
+def test_wrong_arguments(words: tuple[str, ...], text: str) -> None:
     code, lines = refused(*words)
     assert code in (1, 2)
     assert text in lines[-1]
 
 
-def test_moto_cannot_be_told_to_forget(endpoint):
+def test_moto_cannot_be_reset(endpoint: Endpoint) -> None:
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(urllib.request.Request(f"{endpoint.url}/moto-api/reset", data=b""))
 
 
-def test_control_c_ends_it(new_endpoint):
+def test_control_c_ends_it(new_endpoint: Callable[..., Endpoint]) -> None:
     endpoint = new_endpoint().start()
     started = time.monotonic()
     endpoint.process.send_signal(signal.SIGINT)

@@ -1,13 +1,13 @@
-"""The Glue catalogue as rows: databases, tables with their versions, partitions.
+"""The Glue catalogue in the database: databases, tables with their versions, partitions.
 
-It changes with every month that is published, for years; so what is there is kept, and not the requests that made it.
+It changes with every month that is published, for years; so its state is stored, and not the requests that made it.
 """
 
 import json
 from datetime import UTC, datetime
 from typing import Any
 
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.glue import models
 
 from local_aws.database import Database
@@ -16,7 +16,7 @@ _KINDS = ("Database", "Table", "Partition")
 
 
 class GlueCatalogue:
-    """Keeps the catalogue of moto's Glue in the database."""
+    """Stores the catalogue of moto's Glue."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -28,7 +28,7 @@ class GlueCatalogue:
             )
 
     def load(self) -> None:
-        """Bring the catalogue back."""
+        """Restore the catalogue."""
         with self._database.transaction() as connection:
             rows = connection.execute("SELECT * FROM glue_catalogue ORDER BY rowid").fetchall()
         self._written = {(region, database, table): text for region, database, table, text in rows}
@@ -43,7 +43,7 @@ class GlueCatalogue:
                 databases[database].created_time = document["created"]
 
     def save(self, region: str, operation: str, request: dict[str, Any]) -> bool:
-        """Write what an operation has changed; return False if it is none of the catalogue's."""
+        """Write what an operation has changed; return False if it is not an operation on the catalogue."""
         if not operation.removesuffix("s").endswith((*_KINDS, "TableVersion")):
             return False
         database = request.get("DatabaseName") or request.get("DatabaseInput", {}).get("Name") or request["Name"]

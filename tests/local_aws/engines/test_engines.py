@@ -1,4 +1,4 @@
-"""Both engines, really: programs on local files and on S3, what they are given, how they fail and how they end."""
+"""Both engines run programs on local files and on S3: their arguments, their failures, their end."""
 
 import io
 import json
@@ -17,12 +17,15 @@ import psutil
 import pytest
 from moto.server import ThreadedMotoServer
 
-from local_aws.engines import Engine, Launch, SubmitError, engine
+from local_aws.engines import Engine, engine
 from local_aws.engines.sail import SailEngine
 from local_aws.engines.spark import SparkEngine
-from local_aws.engines.submit import Storage, parse, s3_client
+from local_aws.engines.submit import parse
+from local_aws.execution import Launch, LaunchError
+from local_aws.execution.storage import Storage, s3_client
+from tests.local_aws.endpoint import ROOT
 
-# What a step's program is: the DataFrame API, a module from --py-files, a file from --files, arguments.
+# It uses the DataFrame API, a module from --py-files, a file from --files, and arguments.
 PROGRAM = """
 import json, os, sys
 from pathlib import Path
@@ -73,7 +76,7 @@ def zipped(files: dict[str, str]) -> bytes:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
-    """An S3 with programs and rows in the bucket "jobs"; yields the environment of programs that use it."""
+    """Provide an S3 with programs and rows in the bucket "jobs"; yield the environment of programs that use it."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
@@ -196,7 +199,7 @@ def test_a_program_that_raises_ends_with_its_traceback(any_engine: Engine, s3: d
 
 
 @pytest.mark.parametrize(("how", "expected"), [("status", (7, "")), ("text", (1, "a text for standard error\n"))])
-def test_sys_exit_means_what_it_means_in_python(
+def test_sys_exit_works_as_in_python(
     how: str, expected: tuple[int, str], sail: Engine, s3: dict[str, str], tmp_path: Path
 ) -> None:
     status, _, stderr = run(sail.command(["s3://jobs/failing.py", how], tmp_path, s3))
@@ -204,7 +207,7 @@ def test_sys_exit_means_what_it_means_in_python(
     assert (status, stderr) == expected
 
 
-def test_a_program_that_does_not_compile_says_so(sail: Engine, s3: dict[str, str], tmp_path: Path) -> None:
+def test_a_program_that_does_not_compile_fails(sail: Engine, s3: dict[str, str], tmp_path: Path) -> None:
     s3_client(s3).put_object(Bucket="jobs", Key="broken.py", Body="def f(:\n")
 
     status, _, stderr = run(sail.command(["s3://jobs/broken.py"], tmp_path, s3))
@@ -213,9 +216,7 @@ def test_a_program_that_does_not_compile_says_so(sail: Engine, s3: dict[str, str
     assert stderr.splitlines()[-1].startswith("SyntaxError")
 
 
-def test_a_program_that_is_told_to_end_leaves_no_process(
-    any_engine: Engine, s3: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_terminated_program_leaves_no_process(any_engine: Engine, s3: dict[str, str], tmp_path: Path) -> None:
     process = start(any_engine.command(["s3://jobs/waiting.py"], tmp_path, s3))
     assert process.stdout
     python = psutil.Process(int(process.stdout.readline()))
@@ -254,7 +255,7 @@ def test_a_program_sees_nothing_of_this_repository(any_engine: Engine, s3: dict[
     assert (status, stdout) == (0, "[]\n"), stderr
 
 
-def test_sail_spills_to_the_steps_folder_before_it_uses_more_memory_than_it_may(
+def test_sail_spills_to_the_working_folder_before_it_exceeds_its_memory(
     sail: Engine, s3: dict[str, str], tmp_path: Path
 ) -> None:
     program = """
@@ -295,12 +296,12 @@ print(spark.sql("select max(n) from (select row_number() over (order by text) as
         (["--files", "s3://jobs/rates-2023.txt#../x", "s3://jobs/totals.py"], "'../x', given as --files, is not the"),
         (["ftp://jobs/totals.py"], "cannot be fetched: give an s3:// address or a local path"),
         (["--properties-file", "s3://jobs/none.conf", "s3://jobs/totals.py"], "given as --properties-file, does not"),
-        (["--jars", "s3://jobs/x.jar", "s3://jobs/totals.py"], "need Java, which Sail does without"),
-        (["--packages", "a:b:1", "s3://jobs/totals.py"], "need Java, which Sail does without"),
+        (["--jars", "s3://jobs/x.jar", "s3://jobs/totals.py"], "need Java, which Sail does not use"),
+        (["--packages", "a:b:1", "s3://jobs/totals.py"], "need Java, which Sail does not use"),
     ],
 )
-def test_what_cannot_be_run_gets_one_sentence(words: list[str], fault: str, s3: dict[str, str], tmp_path: Path) -> None:
-    with pytest.raises(SubmitError) as refused:
+def test_wrong_arguments_give_one_sentence(words: list[str], fault: str, s3: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(LaunchError) as refused:
         SailEngine().command(words, tmp_path, s3)
 
     assert fault in str(refused.value)
@@ -308,12 +309,12 @@ def test_what_cannot_be_run_gets_one_sentence(words: list[str], fault: str, s3: 
     assert "\n" not in str(refused.value)
 
 
-def test_an_s3_that_does_not_answer_gets_one_sentence(s3: dict[str, str], tmp_path: Path) -> None:
-    with pytest.raises(SubmitError, match=r"^s3://jobs/totals\.py, given as the program, cannot be read: "):
+def test_an_unreachable_s3_gives_one_sentence(s3: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match=r"^s3://jobs/totals\.py, given as the program, cannot be read: "):
         SailEngine().command(["s3://jobs/totals.py"], tmp_path, s3 | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
 
 
-def test_options_win_over_conf_and_conf_over_properties(tmp_path: Path) -> None:
+def test_options_override_conf_and_conf_overrides_properties(tmp_path: Path) -> None:
     properties = tmp_path / "spark.conf"
     properties.write_text("spark.app.name  from properties\n\n# a comment\nspark.a=1=2\nspark.b : x\nspark.c 3\n")
     words = ["--conf", "spark.app.name=from conf", "--name=from option", "-c", "spark.c=4", "--executor-memory", "9g"]
@@ -327,8 +328,8 @@ def test_options_win_over_conf_and_conf_over_properties(tmp_path: Path) -> None:
     assert submission.conf == {"spark.app.name": "from option", "spark.a": "1=2", "spark.b": "x", "spark.c": "4"}
 
 
-def test_an_engine_that_is_not_there_gets_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^Engine 'flink' is not known: choose sail or spark\.$"):
+def test_an_engine_that_is_not_installed_gives_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^Engine 'flink' is unknown: choose sail or spark\.$"):
         engine("flink")
     with pytest.raises(ValueError, match="cannot be run as the python of Apache Spark"):
         engine("spark", spark_python=tmp_path / "python")
@@ -366,7 +367,7 @@ print(system.getProperty("java.home"), system.getProperty("rate"))
 
 
 @pytest.mark.spark
-def test_spark_without_java_gets_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spark_without_java_gives_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     java = tmp_path / "java"
     java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
     java.chmod(0o755)
@@ -379,13 +380,13 @@ def test_spark_without_java_gets_one_sentence(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.spark
-def test_jars_that_cannot_be_downloaded_get_one_sentence(tmp_path: Path) -> None:
-    """By way of a proxy that does not answer, into an empty cache; nothing half-made stays there."""
+def test_jars_that_cannot_be_downloaded_give_one_sentence(tmp_path: Path) -> None:
+    """Through a proxy that does not answer, into an empty cache; nothing incomplete stays there."""
     nowhere = "-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9"
 
     ended = subprocess.run(
         [sys.executable, "-m", "local_aws.engines.spark_jars"],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         env=os.environ | {"TAXIWAY_LOCAL": str(tmp_path), "JAVA_TOOL_OPTIONS": nowhere},
         capture_output=True,
         text=True,

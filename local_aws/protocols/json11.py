@@ -1,4 +1,4 @@
-"""What the services of our own share: the AWS JSON 1.1 protocol over WSGI, checked against botocore's model."""
+"""The AWS JSON 1.1 protocol: requests are checked against botocore's service model."""
 
 import json
 import logging
@@ -12,29 +12,20 @@ from botocore import xform_name
 from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
-from local_aws.wsgi import Environ, StartResponse
+from local_aws.protocols.errors import AwsError
+from local_aws.protocols.wsgi import Environ, StartResponse, response
 
 log = logging.getLogger(__name__)
-
-
-class AwsError(Exception):
-    """An error that the caller gets: AWS's code, and one sentence."""
-
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.status = status
 
 
 class JsonService:
     """A WSGI application whose methods are a service's operations: `RunJobFlow` is answered by `run_job_flow`.
 
     An operation takes the parsed request and returns the response, both as in the service's API; times are epoch
-    seconds, which is their form on the wire. `None` in a response stands for a member that is not set.
+    seconds, as this protocol sends them. Members of a response that are `None` are left out.
     """
 
-    service: str  # botocore's name of it
+    service: str  # its name in botocore
 
     @cached_property
     def _model(self) -> ServiceModel:
@@ -43,22 +34,21 @@ class JsonService:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         try:
-            status, answer = 200, _without_none(self._answer(environ))
+            status, document = 200, _without_none(self._call_operation(environ))
         except AwsError as error:
-            status, answer = error.status, {"__type": error.code, "message": error.message}
+            status, document = error.status, {"__type": error.code, "message": error.message}
         except Exception as error:
             log.exception("%s failed", environ.get("HTTP_X_AMZ_TARGET"))
-            status, answer = 500, {"__type": "InternalFailure", "message": f"The local endpoint failed: {error!r}"}
-        body = json.dumps(answer).encode()
-        headers = [
-            ("Content-Type", "application/x-amz-json-1.1"),
-            ("Content-Length", str(len(body))),
-            ("x-amzn-RequestId", str(uuid.uuid4())),
-        ]
-        start_response(f"{status} {'OK' if status == 200 else 'Error'}", headers)
-        return [body]
+            status, document = 500, {"__type": "InternalFailure", "message": f"The local endpoint failed: {error!r}"}
+        answer = response(
+            f"{status} {'OK' if status == 200 else 'Error'}",
+            "application/x-amz-json-1.1",
+            json.dumps(document).encode(),
+        )
+        answer.headers.append(("x-amzn-RequestId", str(uuid.uuid4())))
+        return answer.send(start_response)
 
-    def _answer(self, environ: Environ) -> dict[str, Any]:
+    def _call_operation(self, environ: Environ) -> dict[str, Any]:
         name = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         if name not in self._model.operation_names:
             raise AwsError("UnknownOperationException", f"{self.service} has no operation {name!r}.")

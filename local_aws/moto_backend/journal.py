@@ -1,7 +1,8 @@
-"""What survives a restart of the services that moto keeps in memory: the requests that made it, which are made again.
+"""A journal of requests: moto keeps these services in memory, and at the next start the requests are repeated.
 
-A request is written down when moto has carried it out and before it is answered; at the next start the requests are
-handed to moto in the same order. moto's random numbers are seeded for each, so that ARNs and the like are the same.
+A request is written to the journal when moto has carried it out and before it is answered; at the next start the
+requests are replayed in the same order. moto's random numbers are seeded for each, so that ARNs and the like are the
+same.
 """
 
 import io
@@ -17,8 +18,8 @@ from urllib.parse import parse_qs
 from moto.moto_api._internal import mock_random
 
 from local_aws.database import Database
-from local_aws.glue_catalogue import GlueCatalogue
-from local_aws.wsgi import Answer, Application, Environ, StartResponse, call, signed_for
+from local_aws.moto_backend.glue_catalogue import GlueCatalogue
+from local_aws.protocols.wsgi import Application, Environ, Response, StartResponse, call, signing_scope
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ _VERBS = (
 
 
 class Journal:
-    """The requests that are made again at the next start."""
+    """The requests to repeat at the next start."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -43,34 +44,34 @@ class Journal:
     def write(
         self, service: str, subject: str, operation: str, environ: Environ, body: bytes, *, seed: int = 0
     ) -> None:
-        """Write down a request that was carried out.
+        """Add a request that was carried out.
 
         Args:
             service: its service.
-            subject: what it changes, "" if nobody needs to know.
-            operation: what it does.
+            subject: what it changes, e.g. a bucket; "" where nothing looks for it.
+            operation: its operation.
             environ: its WSGI environment.
             body: its body.
             seed: of moto's random numbers while it was carried out.
         """
-        if self._is_known(service, subject, operation, body):
+        if self._is_repeated(service, subject, operation, body):
             return
-        texts = json.dumps({name: value for name, value in environ.items() if isinstance(value, str)})
+        strings = json.dumps({name: value for name, value in environ.items() if isinstance(value, str)})
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO journal (service, subject, operation, time, seed, environ, body) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (service, subject, operation, time.time(), seed, texts, body),
+                (service, subject, operation, time.time(), seed, strings, body),
             )
 
     def first_time(self, service: str, subject: str) -> float:
-        """Return when a subject was first changed, in seconds since 1970; it must have been."""
+        """Return when a subject was first changed, in epoch seconds; the journal must have a request for it."""
         with self._database.transaction() as connection:
             query = "SELECT min(time) FROM journal WHERE service = ? AND subject = ?"
             return float(connection.execute(query, (service, subject)).fetchone()[0])
 
-    def _is_known(self, service: str, subject: str, operation: str, body: bytes) -> bool:
-        """Say whether it creates once more what is there, as start-up scripts do: nothing to write down."""
+    def _is_repeated(self, service: str, subject: str, operation: str, body: bytes) -> bool:
+        """Return whether it creates again what exists, as start-up scripts do: the journal has it already."""
         if not operation.startswith("Create"):
             return False
         with self._database.transaction() as connection:
@@ -84,7 +85,7 @@ class Journal:
         return created is not None and created > (deleted or 0)
 
     def forget(self, service: str, subject: str, operation: str | None = None) -> None:
-        """Strike out what was written of a subject, or of one operation on it."""
+        """Delete the requests for a subject, or those of one operation on it."""
         with self._database.transaction() as connection:
             connection.execute(
                 "DELETE FROM journal WHERE service = ? AND subject = ? AND operation = coalesce(?, operation)",
@@ -92,32 +93,32 @@ class Journal:
             )
 
     def replay(self, application: Application) -> list[tuple[str, str, float]]:
-        """Make all requests again; return (service, subject, time) of each."""
+        """Repeat all requests; return (service, subject, time) of each."""
         with self._database.transaction() as connection:
             rows = connection.execute("SELECT * FROM journal ORDER BY place").fetchall()
-        for _, service, subject, operation, _, seed, texts, body in rows:
+        for _, service, subject, operation, _, seed, strings, body in rows:
             mock_random.seed(seed)
-            again = call(
-                application, json.loads(texts) | {"wsgi.input": io.BytesIO(body), "wsgi.errors": io.StringIO()}
+            response = call(
+                application, json.loads(strings) | {"wsgi.input": io.BytesIO(body), "wsgi.errors": io.StringIO()}
             )
-            if not again.good:
-                log.warning("%s %s %s could not be brought back: %s", service, operation, subject, again.body[:300])
+            if not response.ok:
+                log.warning("%s %s %s could not be replayed: %s", service, operation, subject, response.body[:300])
         mock_random.seed()
-        return [(service, subject, moment) for _, service, subject, _, moment, *_ in rows]
+        return [(service, subject, timestamp) for _, service, subject, _, timestamp, *_ in rows]
 
 
-class Remembered:
+class JournaledServices:
     """The WSGI application in front of moto's services other than S3."""
 
     def __init__(self, application: Application, journal: Journal, glue: GlueCatalogue) -> None:
         self._moto = application
         self._journal = journal
         self._glue = glue
-        self._lock = threading.Lock()  # moto's random numbers are everybody's
+        self._lock = threading.Lock()  # the state of moto's random numbers is global
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        service, region = signed_for(environ)
+        service, region = signing_scope(environ)
         if service not in _SERVICES:
             return self._moto(environ, start_response)
         body = environ["wsgi.input"].read()
@@ -128,22 +129,22 @@ class Remembered:
         with self._lock:
             return self._change(service, region, operation, environ, body).send(start_response)
 
-    def _change(self, service: str, region: str, operation: str, environ: Environ, body: bytes) -> Answer:
+    def _change(self, service: str, region: str, operation: str, environ: Environ, body: bytes) -> Response:
         seed = int.from_bytes(os.urandom(7))
         mock_random.seed(seed)
         try:
-            done = call(self._moto, environ)
+            response = call(self._moto, environ)
         finally:
             mock_random.seed()
-        if done.good and not (service == "glue" and self._glue.save(region, operation, _json(body))):
+        if response.ok and not (service == "glue" and self._glue.save(region, operation, _json(body))):
             self._journal.write(service, "", operation, environ, body, seed=seed)
-        return done
+        return response
 
 
 def _operation(environ: Environ, body: bytes) -> str:
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return str(target).rpartition(".")[2]
-    return parse_qs(body.decode("latin-1")).get("Action", [""])[0]  # the query protocol, of SNS
+    return parse_qs(body.decode("latin-1")).get("Action", [""])[0]  # the query protocol, which SNS uses
 
 
 def _json(body: bytes) -> dict[str, Any]:

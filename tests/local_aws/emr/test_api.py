@@ -1,16 +1,23 @@
+"""EMR's API on the endpoint, by boto3."""
+
 import gzip
 import itertools
+import json
 import sys
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
-from botocore.exceptions import ClientError
 
-from tests.local_aws.endpoint import eventually
+from tests.local_aws.endpoint import Endpoint, error_of, eventually
 
-INSTANCES = {
+StartCluster = Callable[..., str]
+
+INSTANCES: dict[str, Any] = {
     "InstanceGroups": [
         {"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1},
         {"InstanceRole": "CORE", "InstanceType": "m5.2xlarge", "InstanceCount": 2, "Market": "SPOT"},
@@ -20,24 +27,24 @@ INSTANCES = {
 
 
 @pytest.fixture(scope="module")
-def s3(endpoint):
+def s3(endpoint: Endpoint) -> Any:
     client = endpoint.client("s3")
     client.create_bucket(Bucket="logs")
     return client
 
 
 @pytest.fixture(scope="module")
-def emr(endpoint, s3):
+def emr(endpoint: Endpoint, s3: Any) -> Any:
     return endpoint.client("emr")
 
 
 @pytest.fixture
-def cluster(emr):
-    """Start a cluster; all of the test's are terminated after it."""
-    made = []
+def cluster(emr: Any) -> Iterator[StartCluster]:
+    """Start clusters, which are terminated after the test."""
+    made: list[str] = []
 
-    def start(**request) -> str:
-        request = {"Name": "test", "ReleaseLabel": "emr-spark-8.0.0", "LogUri": "s3://logs/emr/"} | request
+    def start(**options: Any) -> str:
+        request = {"Name": "test", "ReleaseLabel": "emr-spark-8.0.0", "LogUri": "s3://logs/emr/"} | options
         request["Instances"] = INSTANCES | request.get("Instances", {})
         made.append(emr.run_job_flow(**request)["JobFlowId"])
         return made[-1]
@@ -48,74 +55,70 @@ def cluster(emr):
         emr.terminate_job_flows(JobFlowIds=made)
 
 
-def live(emr, ids):
-    return [one for one in ids if not state(emr, one).startswith("TERMINAT")]
+def live(emr: Any, ids: list[str]) -> list[str]:
+    return [cluster_id for cluster_id in ids if not state(emr, cluster_id).startswith("TERMINAT")]
 
 
-def step(*words, action="CONTINUE", name="step", jar="command-runner.jar"):
+def step(*words: str, action: str = "CONTINUE", name: str = "step", jar: str = "command-runner.jar") -> dict[str, Any]:
     return {"Name": name, "ActionOnFailure": action, "HadoopJarStep": {"Jar": jar, "Args": list(words)}}
 
 
-def bash(text, **options):
+def bash(text: str, **options: str) -> dict[str, Any]:
     return step("bash", "-c", text, **options)
 
 
-def status(emr, cluster_id):
+def status(emr: Any, cluster_id: str) -> Any:
     return emr.describe_cluster(ClusterId=cluster_id)["Cluster"]["Status"]
 
 
-def state(emr, cluster_id):
-    return status(emr, cluster_id)["State"]
+def state(emr: Any, cluster_id: str) -> str:
+    return str(status(emr, cluster_id)["State"])
 
 
-def states(emr, cluster_id):
+def states(emr: Any, cluster_id: str) -> list[str]:
     """The states of the steps, in the order in which they were added."""
     return [one["Status"]["State"] for one in reversed(emr.list_steps(ClusterId=cluster_id)["Steps"])]
 
 
-def wait_for(emr, cluster_id, *wanted):
-    return eventually(lambda: (now := state(emr, cluster_id)) in wanted and now)
+def wait_for(emr: Any, cluster_id: str, *expected: str) -> None:
+    eventually(lambda: state(emr, cluster_id) in expected)
 
 
-def wait_for_steps(emr, cluster_id, *wanted):
-    eventually(lambda: states(emr, cluster_id) == list(wanted))
+def wait_for_steps(emr: Any, cluster_id: str, *expected: str) -> None:
+    eventually(lambda: states(emr, cluster_id) == list(expected))
 
 
-def ended_step(emr, cluster_id, step_id):
-    def ended():
+def ended_step(emr: Any, cluster_id: str, step_id: str) -> Any:
+    def ended() -> Any:
         now = emr.describe_step(ClusterId=cluster_id, StepId=step_id)["Step"]["Status"]
         return now if now["State"] not in ("PENDING", "RUNNING", "CANCEL_PENDING") else None
 
-    return eventually(ended, within=120)  # Apache Spark takes its time on a busy machine
+    return eventually(ended, within_s=120)  # Apache Spark is slow to start on a busy machine
 
 
-def run_step(emr, cluster_id, config):
+def run_step(emr: Any, cluster_id: str, config: dict[str, Any]) -> tuple[str, Any]:
     (step_id,) = emr.add_job_flow_steps(JobFlowId=cluster_id, Steps=[config])["StepIds"]
     return step_id, ended_step(emr, cluster_id, step_id)
 
 
-def error_of(call, **arguments):
-    with pytest.raises(ClientError) as raised:
-        call(**arguments)
-    return raised.value.response["Error"]
-
-
-def log(s3, cluster_id, step_id, name):
+def log(s3: Any, cluster_id: str, step_id: str, name: str) -> str:
     key = f"emr/{cluster_id}/steps/{step_id}/{name}.gz"
     return gzip.decompress(s3.get_object(Bucket="logs", Key=key)["Body"].read()).decode()
 
 
-def test_a_cluster_goes_through_its_states(emr, cluster):
+def test_a_cluster_goes_through_its_states(emr: Any, cluster: StartCluster) -> None:
     started = time.time()
     job_flow = cluster(Tags=[{"Key": "team", "Value": "data"}], StepConcurrencyLevel=2)
-    seen = []
+    seen: list[str] = []
 
-    def ready():
+    def ready() -> bool:
         seen.append(state(emr, job_flow))
         return seen[-1] == "WAITING"
 
     eventually(ready)
-    assert list(dict.fromkeys(seen)) in (["STARTING", "BOOTSTRAPPING", "WAITING"], ["BOOTSTRAPPING", "WAITING"])
+    expected = ["STARTING", "BOOTSTRAPPING", "WAITING"]
+    # On a busy machine a state may pass between two requests; test_clusters.py checks that none is left out.
+    assert list(dict.fromkeys(seen)) == [state for state in expected if state in seen]
     described = emr.describe_cluster(ClusterId=job_flow)["Cluster"]
     assert described["Tags"] == [{"Key": "team", "Value": "data"}]
     assert described["StepConcurrencyLevel"] == 2
@@ -124,7 +127,7 @@ def test_a_cluster_goes_through_its_states(emr, cluster):
     timeline = described["Status"]["Timeline"]
     assert started - 1 < timeline["CreationDateTime"].timestamp() < timeline["ReadyDateTime"].timestamp()
     emr.terminate_job_flows(JobFlowIds=[job_flow])
-    assert wait_for(emr, job_flow, "TERMINATED")
+    wait_for(emr, job_flow, "TERMINATED")
     assert status(emr, job_flow)["StateChangeReason"] == {
         "Code": "USER_REQUEST",
         "Message": "Terminated by user request",
@@ -132,7 +135,7 @@ def test_a_cluster_goes_through_its_states(emr, cluster):
     assert status(emr, job_flow)["Timeline"]["EndDateTime"]
 
 
-def test_a_spark_step_runs_and_its_logs_are_on_s3(emr, s3, cluster):
+def test_a_spark_step_runs_and_its_logs_are_on_s3(emr: Any, s3: Any, cluster: StartCluster) -> None:
     s3.put_object(
         Bucket="logs",
         Key="jobs/count.py",
@@ -177,7 +180,7 @@ print("rows", spark.read.parquet("s3://logs/out/").count())
             "KeyError: 1",
         ),
         (step("no-such-program"), "command-runner.jar: there is no program 'no-such-program' on this machine."),
-        (step("Main", jar="s3://logs/own.jar"), "s3://logs/own.jar needs Hadoop, which is not here"),
+        (step("Main", jar="s3://logs/own.jar"), "s3://logs/own.jar needs Hadoop, which is not available here"),
         (step(), "command-runner.jar needs a command"),
         (
             step("s3://logs/none.sh", jar="s3://us-east-1.elasticmapreduce/libs/script-runner/script-runner.jar"),
@@ -186,7 +189,7 @@ print("rows", spark.read.parquet("s3://logs/out/").count())
         (bash("kill -9 $$"), "killed (signal 9)"),
     ],
 )
-def test_a_failure_says_why(emr, s3, cluster, config, message):
+def test_a_failure_says_why(emr: Any, s3: Any, cluster: StartCluster, config: Any, message: str) -> None:
     job_flow = cluster()
     step_id, end = run_step(emr, job_flow, config)
     assert end["State"] == "FAILED"
@@ -195,26 +198,26 @@ def test_a_failure_says_why(emr, s3, cluster, config, message):
     assert log(s3, job_flow, step_id, "stderr")
 
 
-def test_script_runner(emr, s3, cluster):
-    s3.put_object(Bucket="logs", Key="script.sh", Body=b"echo hello $1 from $EMR_STEP_ID")
+def test_script_runner(emr: Any, s3: Any, cluster: StartCluster) -> None:
+    s3.put_object(Bucket="logs", Key="script.sh", Body=b"echo hello $1 from $EMR_STEP_ID with $STEP_MEMORY_BYTES")
     job_flow = cluster()
     step_id, end = run_step(emr, job_flow, step("s3://logs/script.sh", "you", jar="s3://x/script-runner.jar"))
     assert end["State"] == "COMPLETED"
-    assert log(s3, job_flow, step_id, "stdout") == f"hello you from {step_id}\n"
+    assert log(s3, job_flow, step_id, "stdout") == f"hello you from {step_id} with {3 * 1024**3}\n"  # conftest.py
 
 
-def test_a_step_runs_where_no_logs_can_be_written(emr, cluster):
+def test_a_step_runs_where_no_logs_can_be_written(emr: Any, cluster: StartCluster) -> None:
     job_flow = cluster(LogUri="s3://no-such-bucket/emr/")
     assert run_step(emr, job_flow, bash("true"))[1]["State"] == "COMPLETED"
     _, end = run_step(emr, job_flow, bash("echo why >&2; false"))
     assert Path(end["FailureDetails"]["LogFile"]).read_text() == "why\n"
 
 
-def test_steps_run_one_after_the_other_or_as_many_at_once_as_asked(emr, cluster):
+def test_steps_run_one_after_the_other_or_as_many_at_once_as_asked(emr: Any, cluster: StartCluster) -> None:
     one = cluster(Steps=[bash("sleep 0.3"), bash("true"), bash("true")])
-    seen = []
+    seen: list[list[str]] = []
 
-    def done():
+    def done() -> bool:
         seen.append(states(emr, one))
         return set(seen[-1]) == {"COMPLETED"}
 
@@ -233,20 +236,17 @@ def test_steps_run_one_after_the_other_or_as_many_at_once_as_asked(emr, cluster)
     wait_for_steps(emr, two, "INTERRUPTED", "INTERRUPTED", "INTERRUPTED")
 
 
-def test_max_steps_holds_over_all_clusters(new_endpoint):
-    endpoint = new_endpoint("--max-steps", "1").start()
-    emr = endpoint.client("emr")
-    ids = [
-        emr.run_job_flow(Name=name, ReleaseLabel="emr-7.13.0", Instances=INSTANCES, Steps=[bash("sleep 0.5")])[
-            "JobFlowId"
-        ]
-        for name in ("a", "b")
-    ]
-    for one in ids:
-        wait_for_steps(emr, one, "COMPLETED")
-    spans = [emr.list_steps(ClusterId=one)["Steps"][0]["Status"]["Timeline"] for one in ids]
-    first, second = sorted(spans, key=lambda span: span["StartDateTime"])
-    assert first["EndDateTime"] <= second["StartDateTime"]
+def test_max_steps_applies_to_all_clusters_together(emr: Any, cluster: StartCluster) -> None:
+    both = [cluster(StepConcurrencyLevel=3, Steps=[bash("sleep 30")] * 3) for _ in range(2)]
+
+    def running() -> int:
+        return sum(states(emr, cluster_id).count("RUNNING") for cluster_id in both)
+
+    eventually(lambda: running() == 4)  # conftest.py
+    time.sleep(0.3)
+    assert running() == 4
+    emr.terminate_job_flows(JobFlowIds=both[:1])
+    wait_for_steps(emr, both[1], "RUNNING", "RUNNING", "RUNNING")
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,9 @@ def test_max_steps_holds_over_all_clusters(new_endpoint):
         ("TERMINATE_CLUSTER", True, ["FAILED", "CANCELLED"], ["WAITING"]),
     ],
 )
-def test_action_on_failure(emr, cluster, action, protected, steps, ends):
+def test_action_on_failure(
+    emr: Any, cluster: StartCluster, action: str, protected: bool, steps: list[str], ends: list[str]
+) -> None:
     job_flow = cluster(
         Steps=[bash("exit 1", action=action), bash("true")], Instances={"TerminationProtected": protected}
     )
@@ -272,24 +274,26 @@ def test_action_on_failure(emr, cluster, action, protected, steps, ends):
         }
 
 
-def test_with_several_steps_at_once_a_failure_can_only_continue(emr, cluster):
+def test_with_several_steps_at_once_a_failure_can_only_continue(emr: Any, cluster: StartCluster) -> None:
     job_flow = cluster(StepConcurrencyLevel=2)
-    error = error_of(emr.add_job_flow_steps, JobFlowId=job_flow, Steps=[bash("true", action="TERMINATE_CLUSTER")])
+    error = error_of(emr.add_job_flow_steps, JobFlowId=job_flow, Steps=[bash("true", action="TERMINATE_CLUSTER")])[
+        "Error"
+    ]
     assert error["Code"] == "ValidationException"
     assert "ActionOnFailure TERMINATE_CLUSTER is not valid" in error["Message"]
     assert states(emr, job_flow) == []
 
 
-def test_a_cluster_that_is_not_kept_alive_ends_with_its_steps(emr, cluster):
+def test_a_cluster_that_is_not_kept_alive_ends_with_its_steps(emr: Any, cluster: StartCluster) -> None:
     job_flow = cluster(Instances={"KeepJobFlowAliveWhenNoSteps": False}, Steps=[bash("true")])
     wait_for(emr, job_flow, "TERMINATED")
     assert status(emr, job_flow)["StateChangeReason"] == {"Code": "ALL_STEPS_COMPLETED", "Message": "Steps completed"}
     assert states(emr, job_flow) == ["COMPLETED"]
 
 
-def test_termination_protection(emr, cluster):
+def test_termination_protection(emr: Any, cluster: StartCluster) -> None:
     job_flow, other = cluster(Instances={"TerminationProtected": True}), cluster()
-    error = error_of(emr.terminate_job_flows, JobFlowIds=[job_flow, other])
+    error = error_of(emr.terminate_job_flows, JobFlowIds=[job_flow, other])["Error"]
     assert error["Code"] == "ValidationException"
     assert "termination protected" in error["Message"]
     wait_for(emr, other, "TERMINATED")
@@ -300,7 +304,9 @@ def test_termination_protection(emr, cluster):
 
 
 @pytest.mark.parametrize("option", ["SEND_INTERRUPT", "TERMINATE_PROCESS"])
-def test_cancelled_steps_leave_no_process(emr, endpoint, cluster, option, tmp_path):
+def test_cancelled_steps_leave_no_process(
+    emr: Any, endpoint: Endpoint, cluster: StartCluster, option: str, tmp_path: Path
+) -> None:
     job_flow = cluster()
     trap = f"trap 'echo asked > {tmp_path}/asked; exit 0' TERM; sleep 300 & setsid sleep 300 & sleep 300 & wait"
     ids = emr.add_job_flow_steps(JobFlowId=job_flow, Steps=[bash(trap), bash("true"), bash("true")])["StepIds"]
@@ -317,7 +323,7 @@ def test_cancelled_steps_leave_no_process(emr, endpoint, cluster, option, tmp_pa
     assert "COMPLETED" in answer["Reason"]
 
 
-def test_a_step_that_ignores_the_interrupt_is_killed_after_the_grace(emr, cluster):
+def test_a_step_that_ignores_the_interrupt_is_killed_after_the_grace(emr: Any, cluster: StartCluster) -> None:
     job_flow = cluster()
     (step_id,) = emr.add_job_flow_steps(
         JobFlowId=job_flow, Steps=[bash("trap '' TERM; while true; do sleep 0.1; done")]
@@ -330,7 +336,7 @@ def test_a_step_that_ignores_the_interrupt_is_killed_after_the_grace(emr, cluste
 
 
 @pytest.mark.spark
-def test_steps_on_apache_spark(new_endpoint):
+def test_steps_on_apache_spark(new_endpoint: Callable[..., Endpoint]) -> None:
     """The same requests on the other engine; what a program says of its failure is what AWS users read."""
     endpoint = new_endpoint("--engine", "spark", "--spark-python", sys.executable).start()
     s3, emr = endpoint.client("s3"), endpoint.client("emr")
@@ -352,20 +358,7 @@ if spark.read.parquet("s3://logs/out/").count() != int(sys.argv[1]):
     assert wrong["FailureDetails"]["Message"] == "The count is wrong: look at s3://logs/out."
 
 
-def test_a_step_that_uses_too_much_memory_is_killed(new_endpoint):
-    endpoint = new_endpoint("--step-memory", "200m").start()
-    emr = endpoint.client("emr")
-    job_flow = emr.run_job_flow(Name="m", ReleaseLabel="emr-7.13.0", Instances=INSTANCES)["JobFlowId"]
-    hungry = "import time, os; b = os.urandom(1) * 150_000_000; os.fork(); b += b'x' * 50_000_000; time.sleep(60)"
-    _, end = run_step(emr, job_flow, step("python3", "-c", hungry))
-    assert end["State"] == "FAILED"
-    assert end["FailureDetails"]["Message"] == (
-        "The step used more than 0.2 GiB of memory (--step-memory) and was killed."
-    )
-    assert [child for child in endpoint.children() if "random" in " ".join(child.cmdline())] == []
-
-
-def test_pages_and_filters(emr, cluster):
+def test_pages_and_filters(emr: Any, cluster: StartCluster) -> None:
     job_flow = cluster()
     wait_for(emr, job_flow, "WAITING")
     configs = [bash("sleep 30", name=f"s{number}") for number in range(120)]
@@ -378,8 +371,8 @@ def test_pages_and_filters(emr, cluster):
     assert len(emr.list_steps(ClusterId=job_flow, StepStates=["RUNNING", "COMPLETED"])["Steps"]) <= 1
     listed = emr.list_steps(ClusterId=job_flow, StepIds=ids[3:5])["Steps"]
     assert [one["Name"] for one in listed] == ["s4", "s3"]
-    assert error_of(emr.list_steps, ClusterId=job_flow, Marker="x")["Code"] == "InvalidRequestException"
-    error = error_of(emr.add_job_flow_steps, JobFlowId=job_flow, Steps=[bash("true")] * 137)
+    assert error_of(emr.list_steps, ClusterId=job_flow, Marker="x")["Error"]["Code"] == "InvalidRequestException"
+    error = error_of(emr.add_job_flow_steps, JobFlowId=job_flow, Steps=[bash("true")] * 137)["Error"]
     assert error["Code"] == "ValidationException"
     assert "Maximum number of active steps" in error["Message"]
     emr.terminate_job_flows(JobFlowIds=[job_flow])
@@ -392,20 +385,22 @@ def test_pages_and_filters(emr, cluster):
     assert set(all_states) == {"CANCELLED", "INTERRUPTED"}
 
 
-def test_clusters_are_listed(new_endpoint):
-    emr = new_endpoint().start().client("emr")
-    ids = [
-        emr.run_job_flow(Name=f"c{number}", ReleaseLabel="emr-7.13.0", Instances=INSTANCES)["JobFlowId"]
-        for number in range(53)
-    ]
+def test_clusters_are_listed(emr: Any, cluster: StartCluster) -> None:
+    ids = [cluster(Name=f"c{number}") for number in range(53)]
     pages = [page["Clusters"] for page in emr.get_paginator("list_clusters").paginate()]
-    assert [[one["Id"] for one in page] for page in pages] == [ids[:2:-1], ids[2::-1]]
+    assert {len(page) for page in pages[:-1]} == {50}
+    assert [each["Id"] for page in pages for each in page][:53] == ids[::-1]  # those of other tests are older
     emr.terminate_job_flows(JobFlowIds=ids[:2])
-    eventually(lambda: len(emr.list_clusters(ClusterStates=["TERMINATED"])["Clusters"]) == 2)
+
+    def terminated() -> set[str]:
+        pages = emr.get_paginator("list_clusters").paginate(ClusterStates=["TERMINATED"])
+        return {each["Id"] for page in pages for each in page["Clusters"]}.intersection(ids)
+
+    eventually(lambda: terminated() == set(ids[:2]))
     third = emr.describe_cluster(ClusterId=ids[2])["Cluster"]["Status"]["Timeline"]["CreationDateTime"]
-    before = emr.list_clusters(CreatedBefore=third)["Clusters"]
-    assert {one["Id"] for one in before} >= set(ids[:2])
-    assert len(before) < 53
+    before = emr.get_paginator("list_clusters").paginate(CreatedBefore=third)
+    listed = {each["Id"] for page in before for each in page["Clusters"]}.intersection(ids)
+    assert set(ids[:2]) <= listed < set(ids)
 
 
 @pytest.mark.parametrize(
@@ -476,21 +471,17 @@ def test_clusters_are_listed(new_endpoint):
         ("create_studio", None, "UnknownOperationException", "CreateStudio is not offered"),
     ],
 )
-def test_errors_are_those_of_aws(emr, operation, arguments, code, message):
+def test_errors_are_those_of_aws(emr: Any, operation: str, arguments: Any, code: str, message: str) -> None:
     if arguments is None:
         names = ("Name", "AuthMode", "VpcId", "ServiceRole", "WorkspaceSecurityGroupId", "EngineSecurityGroupId")
         arguments = dict.fromkeys(names, "IAM") | {"SubnetIds": ["s"], "DefaultS3Location": "s3://x"}
-    error = error_of(getattr(emr, operation), **arguments)
+    error = error_of(getattr(emr, operation), **arguments)["Error"]
     assert error["Code"] == code
     assert message in error["Message"]
 
 
-def test_input_is_checked_against_the_service_model(endpoint):
-    import json
-    import urllib.error
-    import urllib.request
-
-    def post(target, body):
+def test_input_is_checked_against_the_service_model(endpoint: Endpoint) -> None:
+    def post(target: str, body: bytes) -> Any:
         headers = {
             "X-Amz-Target": f"ElasticMapReduce.{target}",
             "Content-Type": "application/x-amz-json-1.1",
@@ -508,18 +499,18 @@ def test_input_is_checked_against_the_service_model(endpoint):
     assert post("NoSuchThing", b"{}")["__type"] == "UnknownOperationException"
 
 
-def test_a_terminated_cluster_takes_no_steps(emr, cluster):
+def test_a_terminated_cluster_takes_no_steps(emr: Any, cluster: StartCluster) -> None:
     job_flow = cluster()
     emr.terminate_job_flows(JobFlowIds=[job_flow])
     for wanted in ("TERMINATING", "TERMINATED"):
         wait_for(emr, job_flow, wanted, "TERMINATED")
-        error = error_of(emr.add_job_flow_steps, JobFlowId=job_flow, Steps=[bash("true")])
+        error = error_of(emr.add_job_flow_steps, JobFlowId=job_flow, Steps=[bash("true")])["Error"]
         assert error["Code"] == "ValidationException"
         assert error["Message"] == "A job flow that is shutting down, terminated, or finished may not be modified."
     emr.terminate_job_flows(JobFlowIds=[job_flow])
 
 
-def test_what_the_request_said_comes_back(emr, cluster):
+def test_settings_of_the_request_are_returned(emr: Any, cluster: StartCluster) -> None:
     limits = {"UnitType": "InstanceFleetUnits", "MinimumCapacityUnits": 2, "MaximumCapacityUnits": 8}
     fleets = [
         {
@@ -565,7 +556,7 @@ def test_what_the_request_said_comes_back(emr, cluster):
     assert emr.describe_cluster(ClusterId=job_flow)["Cluster"]["Tags"] == [{"Key": "b", "Value": "2"}]
 
 
-def test_instance_groups_and_releases(emr, cluster):
+def test_instance_groups_and_releases(emr: Any, cluster: StartCluster) -> None:
     job_flow = cluster()
     groups = emr.list_instance_groups(ClusterId=job_flow)["InstanceGroups"]
     assert [(group["InstanceGroupType"], group["Market"], group["RequestedInstanceCount"]) for group in groups] == [
@@ -575,27 +566,3 @@ def test_instance_groups_and_releases(emr, cluster):
     labels = emr.list_release_labels(Filters={"Prefix": "emr-7"})["ReleaseLabels"]
     assert labels[-1] == "emr-7.0.0"
     assert emr.describe_release_label(ReleaseLabel="emr-spark-8.0.0")["Applications"][0]["Version"] == "4.0.2"
-
-
-@pytest.mark.parametrize("end", ["stop", "kill"])
-def test_steps_end_with_the_endpoint_and_history_survives(new_endpoint, end):
-    endpoint = new_endpoint("--max-steps", "1").start()
-    emr = endpoint.client("emr")
-    done = emr.run_job_flow(Name="done", ReleaseLabel="emr-7.13.0", Instances=INSTANCES, Steps=[bash("true")])
-    wait_for_steps(emr, done["JobFlowId"], "COMPLETED")
-    steps = [bash("trap '' TERM; (trap '' TERM; sleep 300) & sleep 300 & wait"), bash("true")]
-    cut = emr.run_job_flow(Name="cut", ReleaseLabel="emr-7.13.0", Instances=INSTANCES, Steps=steps)["JobFlowId"]
-    eventually(lambda: sum(child.name() == "sleep" for child in endpoint.children()) == 2)
-    processes = endpoint.children()
-    started = time.monotonic()
-    getattr(endpoint, end)()
-    assert time.monotonic() - started < (2 if end == "stop" else 1)
-    eventually(lambda: not [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE])
-
-    emr = endpoint.start().client("emr")
-    assert [one["Name"] for one in emr.list_clusters()["Clusters"]] == ["cut", "done"]
-    assert states(emr, done["JobFlowId"]) == ["COMPLETED"]
-    assert states(emr, cut) == ["INTERRUPTED", "CANCELLED"]
-    ended = status(emr, cut)
-    assert ended["State"] == "TERMINATED_WITH_ERRORS"
-    assert ended["StateChangeReason"]["Message"] == "The local endpoint ended while the cluster was running."

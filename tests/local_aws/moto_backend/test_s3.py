@@ -7,35 +7,32 @@ import subprocess
 import sys
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import boto3.s3.transfer
 import psutil
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+
+from tests.local_aws.endpoint import Endpoint, error_of, eventually
 
 MIB = 1024**2
 
 
 @pytest.fixture(scope="module")
-def s3(endpoint):
+def s3(endpoint: Endpoint) -> Any:
     client = endpoint.client("s3")
     client.create_bucket(Bucket="lake")
     return client
 
 
-def error_of(call, **arguments):
-    with pytest.raises(ClientError) as raised:
-        call(**arguments)
-    return raised.value.response
-
-
-def blobs(endpoint) -> list[Path]:
+def blobs(endpoint: Endpoint) -> list[Path]:
     return [path for path in (endpoint.data / "s3").rglob("*") if path.is_file()]
 
 
-def test_an_object_comes_back_with_all_that_belongs_to_it(s3):
+def test_an_object_is_returned_with_its_metadata(s3: Any) -> None:
     body = os.urandom(3 * MIB)
     put = s3.put_object(
         Bucket="lake", Key="a/ü ä+b.bin", Body=body, ContentType="application/x-a", Metadata={"origin": "test"}
@@ -54,7 +51,7 @@ def test_an_object_comes_back_with_all_that_belongs_to_it(s3):
     ("wanted", "span"),
     [("bytes=0-9", (0, 10)), ("bytes=90-", (90, None)), ("bytes=-7", (-7, None)), ("bytes=50-99999999", (50, None))],
 )
-def test_ranges(s3, size, wanted, span):
+def test_ranges(s3: Any, size: int, wanted: str, span: tuple[int, int | None]) -> None:
     body = bytes(range(256)) * (size // 256 + 1)
     body = body[:size]
     s3.put_object(Bucket="lake", Key="ranges", Body=body)
@@ -66,12 +63,12 @@ def test_ranges(s3, size, wanted, span):
     assert got["ContentLength"] == len(data)
 
 
-def test_a_range_outside_the_object_is_refused(s3):
+def test_a_range_outside_the_object_is_refused(s3: Any) -> None:
     s3.put_object(Bucket="lake", Key="short", Body=b"abc")
     assert error_of(s3.get_object, Bucket="lake", Key="short", Range="bytes=3-9")["Error"]["Code"] == "InvalidRange"
 
 
-def test_conditions(s3):
+def test_conditions(s3: Any) -> None:
     etag = s3.put_object(Bucket="lake", Key="condition", Body=b"x" * 2 * MIB)["ETag"]
     get = {"Bucket": "lake", "Key": "condition"}
     assert s3.get_object(**get, IfMatch=etag)["Body"].read() == b"x" * 2 * MIB
@@ -83,7 +80,7 @@ def test_conditions(s3):
     assert s3.get_object(**get)["ContentLength"] == 2 * MIB
 
 
-def test_what_is_not_there(s3):
+def test_what_does_not_exist(s3: Any) -> None:
     assert error_of(s3.get_object, Bucket="lake", Key="none")["Error"]["Code"] == "NoSuchKey"
     assert error_of(s3.get_object, Bucket="nowhere", Key="none")["Error"]["Code"] == "NoSuchBucket"
     assert error_of(s3.put_object, Bucket="nowhere", Key="k", Body=b"x")["Error"]["Code"] == "NoSuchBucket"
@@ -91,7 +88,7 @@ def test_what_is_not_there(s3):
     assert answer["Error"]["Code"] == "NoSuchUpload"
 
 
-def test_a_body_that_is_not_what_its_sender_says_is_refused(s3):
+def test_a_body_with_a_wrong_checksum_is_refused(s3: Any) -> None:
     wrong = base64.b64encode(hashlib.md5(b"other").digest()).decode()
     assert (
         error_of(s3.put_object, Bucket="lake", Key="bad", Body=b"x", ContentMD5=wrong)["Error"]["Code"] == "BadDigest"
@@ -103,14 +100,14 @@ def test_a_body_that_is_not_what_its_sender_says_is_refused(s3):
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
-def test_checksums_are_kept(s3, algorithm):
+def test_checksums_are_kept(s3: Any, algorithm: str) -> None:
     s3.put_object(Bucket="lake", Key="sum", Body=io.BytesIO(b"content" * 100), ChecksumAlgorithm=algorithm)
     got = s3.get_object(Bucket="lake", Key="sum", ChecksumMode="ENABLED")
     assert got["Body"].read() == b"content" * 100  # botocore compares it with the checksum
     assert got[f"Checksum{algorithm}"]
 
 
-def test_parts_are_joined(s3, endpoint):
+def test_parts_are_joined(s3: Any, endpoint: Endpoint) -> None:
     parts = [os.urandom(6 * MIB), os.urandom(5 * MIB), b"end"]
     upload = s3.create_multipart_upload(Bucket="lake", Key="joined", Metadata={"kind": "parts"})["UploadId"]
     etags = [
@@ -132,7 +129,7 @@ def test_parts_are_joined(s3, endpoint):
     assert all(path.stat().st_size < 5 * MIB for path in blobs(endpoint))
 
 
-def test_parts_that_are_too_small_or_unknown_are_refused(s3, endpoint):
+def test_parts_that_are_too_small_or_unknown_are_refused(s3: Any, endpoint: Endpoint) -> None:
     upload = s3.create_multipart_upload(Bucket="lake", Key="refused")["UploadId"]
     etags = [
         s3.upload_part(Bucket="lake", Key="refused", UploadId=upload, PartNumber=n, Body=b"tiny")["ETag"]
@@ -143,17 +140,17 @@ def test_parts_that_are_too_small_or_unknown_are_refused(s3, endpoint):
     assert error_of(s3.complete_multipart_upload, **end, MultipartUpload={"Parts": both})["Error"]["Code"] == (
         "EntityTooSmall"
     )
+    assert [path.read_bytes() for path in blobs(endpoint) if path.stat().st_size == 4].count(b"tiny") == 2
     other = [{"PartNumber": 7, "ETag": etags[0]}]
     assert error_of(s3.complete_multipart_upload, **end, MultipartUpload={"Parts": other})["Error"]["Code"] == (
         "InvalidPart"
     )
-    before = len(blobs(endpoint))
     s3.abort_multipart_upload(Bucket="lake", Key="refused", UploadId=upload)
-    assert len(blobs(endpoint)) == before - 2
+    assert b"tiny" not in [path.read_bytes() for path in blobs(endpoint) if path.stat().st_size == 4]
 
 
 @pytest.mark.parametrize("size", [10, 3 * MIB])
-def test_copies(s3, size):
+def test_copies(s3: Any, size: int) -> None:
     body = os.urandom(size)
     s3.put_object(Bucket="lake", Key="from", Body=body, Metadata={"m": "1"})
     s3.copy_object(Bucket="lake", Key="to", CopySource="lake/from")
@@ -171,7 +168,7 @@ def test_copies(s3, size):
     assert s3.get_object(Bucket="lake", Key="part")["Body"].read() == body[2:7]
 
 
-def test_versions(s3):
+def test_versions(s3: Any) -> None:
     s3.create_bucket(Bucket="versions")
     s3.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
     first = s3.put_object(Bucket="versions", Key="k", Body=b"1" * 2 * MIB)["VersionId"]
@@ -183,7 +180,7 @@ def test_versions(s3):
     assert (len(listed["Versions"]), len(listed["DeleteMarkers"])) == (2, 1)
 
 
-def test_presigned_urls(s3):
+def test_presigned_urls(s3: Any) -> None:
     import urllib.request
 
     put = s3.generate_presigned_url("put_object", Params={"Bucket": "lake", "Key": "signed"})
@@ -192,7 +189,7 @@ def test_presigned_urls(s3):
     assert urllib.request.urlopen(get).read() == b"by hand"
 
 
-def test_many_writers_at_once(s3):
+def test_many_writers_at_once(s3: Any) -> None:
     def write(number: int) -> None:
         for turn in range(10):
             s3.put_object(Bucket="lake", Key=f"many/{number}-{turn}", Body=f"{number}-{turn}".encode())
@@ -209,57 +206,7 @@ def test_many_writers_at_once(s3):
         assert len(s3.get_object(Bucket="lake", Key=entry["Key"])["Body"].read()) == entry["Size"]
 
 
-def test_everything_survives_a_restart_and_a_kill(new_endpoint):
-    endpoint = new_endpoint().start()
-    s3 = endpoint.client("s3")
-    s3.create_bucket(Bucket="kept")
-    s3.create_bucket(Bucket="gone")
-    s3.delete_bucket(Bucket="gone")
-    s3.put_bucket_versioning(Bucket="kept", VersioningConfiguration={"Status": "Enabled"})
-    s3.put_bucket_tagging(Bucket="kept", Tagging={"TagSet": [{"Key": "team", "Value": "data"}]})
-    large = os.urandom(2 * MIB)
-    first = s3.put_object(
-        Bucket="kept", Key="k", Body=large, ContentType="text/x", Metadata={"a": "b"}, Tagging="t=1", ACL="public-read"
-    )["VersionId"]
-    s3.put_object(Bucket="kept", Key="k", Body=b"second")
-    s3.put_object(Bucket="kept", Key="deleted", Body=b"x")
-    s3.delete_object(Bucket="kept", Key="deleted")
-    for key in ("m1", "m2", "m3"):
-        s3.put_object(Bucket="kept", Key=key, Body=b"x")
-    versions = {v["Key"]: v["VersionId"] for v in s3.list_object_versions(Bucket="kept", Prefix="m")["Versions"]}
-    s3.delete_objects(
-        Bucket="kept", Delete={"Objects": [{"Key": key, "VersionId": versions[key]} for key in ("m1", "m2")]}
-    )
-    boto3.s3.transfer.S3Transfer(s3)  # the class that Airflow's hooks use
-    s3.upload_fileobj(io.BytesIO(os.urandom(17 * MIB)), "kept", "in-parts")
-
-    def look(client):
-        bucket = client.list_buckets()["Buckets"]
-        listed = client.list_object_versions(Bucket="kept")
-        versions = [(v["Key"], v["VersionId"], v["ETag"], v["LastModified"], v["Size"]) for v in listed["Versions"]]
-        markers = [(m["Key"], m["VersionId"], m["LastModified"]) for m in listed["DeleteMarkers"]]
-        old = client.get_object(Bucket="kept", Key="k", VersionId=first)
-        rest = (old["ContentType"], old["Metadata"], old["TagCount"], hashlib.md5(old["Body"].read()).hexdigest())
-        grants = client.get_object_acl(Bucket="kept", Key="m3")["Grants"]
-        return bucket, versions, markers, rest, grants, client.get_bucket_tagging(Bucket="kept")["TagSet"]
-
-    before = look(s3)
-    assert len(before[0]) == 1
-    assert len(before[1]) == 5
-    names = {path.name for path in blobs(endpoint)}
-    for end in (endpoint.kill, endpoint.stop):
-        end()
-        (endpoint.data / "s3" / "00" / "00left").write_bytes(b"of a request that was cut off")
-        s3 = endpoint.start().client("s3")
-        after = look(s3)
-        for was, came in zip(before, after, strict=True):
-            # S3 lists whole seconds of a bucket's creation
-            assert came == was
-        assert {path.name for path in blobs(endpoint)} == names
-        assert s3.get_object(Bucket="kept", Key="in-parts")["ContentLength"] == 17 * MIB
-
-
-def test_a_kill_in_the_midst_of_writing_loses_nothing_that_was_answered(new_endpoint):
+def test_a_kill_during_writes_loses_nothing_that_was_answered(new_endpoint: Callable[..., Endpoint]) -> None:
     endpoint = new_endpoint().start()
     s3 = endpoint.client("s3")
     s3.create_bucket(Bucket="lake")
@@ -288,7 +235,7 @@ def test_a_kill_in_the_midst_of_writing_loses_nothing_that_was_answered(new_endp
     assert len(blobs(endpoint)) == 50
 
 
-def test_large_objects_take_no_memory(new_endpoint, tmp_path):
+def test_large_objects_need_no_memory(new_endpoint: Callable[..., Endpoint], tmp_path: Path) -> None:
     endpoint = new_endpoint().start()
     s3 = endpoint.client("s3")
     s3.create_bucket(Bucket="lake")
@@ -308,12 +255,13 @@ def test_large_objects_take_no_memory(new_endpoint, tmp_path):
         assert (tmp_path / "back").stat().st_size == size
     condition = s3.get_object(Bucket="lake", Key="whole", IfNoneMatch='"other"')["Body"]
     assert sum(len(piece) for piece in condition.iter_chunks(MIB)) == size
-    # What remains is buffers of connections: ten at once, whatever the size of the objects.
-    assert process.memory_full_info().uss - before < 150 * MIB
+    # What remains is buffers of connections: ten at once, whatever the size of the objects. A file that was mapped for
+    # the last response counts until that is closed.
+    eventually(lambda: process.memory_full_info().uss - before < 150 * MIB)
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="mounts a small disk")
-def test_a_full_disk_is_said_and_harms_nothing(new_endpoint):
+def test_a_full_disk_is_reported_and_harms_nothing(new_endpoint: Callable[..., Endpoint]) -> None:
     endpoint = new_endpoint()
     endpoint.data.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", endpoint.data], check=False)
@@ -340,7 +288,7 @@ def test_a_full_disk_is_said_and_harms_nothing(new_endpoint):
         subprocess.run(["umount", "--lazy", endpoint.data], check=True)
 
 
-def test_moto_keeps_its_other_features(s3, endpoint):
+def test_moto_keeps_its_other_features(s3: Any, endpoint: Endpoint) -> None:
     sqs = endpoint.client("sqs")
     queue = sqs.create_queue(QueueName="events")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -354,7 +302,7 @@ def test_moto_keeps_its_other_features(s3, endpoint):
     assert any('"key": "new"' in body or '"key":"new"' in body for body in bodies)
 
 
-def test_signed_payload_in_chunks(endpoint, s3):
+def test_signed_payload_in_chunks(endpoint: Endpoint, s3: Any) -> None:
     client = boto3.client(
         "s3",
         endpoint_url=endpoint.url,

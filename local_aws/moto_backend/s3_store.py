@@ -1,48 +1,42 @@
-"""S3's objects as files of the disk.
+"""S3 with objects on the disk.
 
-moto is S3 here, with all its features; but it keeps objects in memory and hands them on as `bytes`. So its classes for
-objects, uploads and buckets are replaced by the ones below, whose content is a file ("blob"), and a WSGI application in
-front of moto carries the large bodies: it writes what is uploaded to a blob, gives moto a token in its place, and
-answers the plain GET from the file. moto's version is pinned, because this leans on the insides of moto/s3/models.py.
+moto implements S3 here; but it keeps objects in memory and passes them on as `bytes`. So its classes for objects,
+uploads and buckets are replaced (s3_classes.py), and a WSGI application in front of moto handles the large bodies: it
+writes an upload to a file ("blob"), gives moto a token in its place, and answers a plain GET from the file.
 
-What an object is besides its bytes stands in the database. After each request that may change something, the rows of
-the objects it touched are written in one transaction before the answer goes out; blobs that no row names any more are
-removed after that, and at the next start if the process was killed in between. The reverse cannot happen: a blob is
-complete before a row names it. Uploads in parts that are under way do not survive a restart.
+Everything else about an object is a row in the database. After each request that may change something, the rows of the
+objects it touched are written in one transaction before the response is sent; blobs without a row are removed after
+that, or at the next start if the process was killed in between. The reverse cannot happen: a blob is complete before
+its row is written. Multipart uploads that are not completed do not survive a restart.
 """
 
 import base64
-import hashlib
 import io
 import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs
 
-import moto.s3.models
-from moto.s3.exceptions import EntityTooSmall, InvalidPart, MalformedXML, NoSuchUpload
-from moto.s3.responses import S3Response
 from moto.s3.utils import ARCHIVE_STORAGE_CLASSES
-from moto.settings import S3_UPLOAD_PART_MIN_SIZE
 
-from local_aws.blobs import CHECKSUMS, PIECE, Blob, Blobs, MappedFile
 from local_aws.database import Database
-from local_aws.journal import Journal
-from local_aws.wsgi import Answer, Application, Environ, StartResponse, answer, call, disk_message, s3_error
+from local_aws.moto_backend.blobs import CHECKSUMS, CHUNK, Blob, Blobs
+from local_aws.moto_backend.journal import Journal
+from local_aws.moto_backend.s3_classes import Bucket, Key, Keys, install, s3_models
+from local_aws.protocols.rest_xml import error_response, insufficient_storage
+from local_aws.protocols.wsgi import Application, Environ, Response, StartResponse, call
 
 log = logging.getLogger(__name__)
 
-s3_models: Any = moto.s3.models  # its classes are replaced, which its types do not foresee
-
-# Parts of an object that a PUT can set besides its content.
+# What a PUT can set of an object besides its content.
 _NO_CONTENT = {"acl", "annotation", "encryption", "legal-hold", "renameObject", "retention", "tagging"}
-# The attributes of an object version in moto that JSON can hold as they are.
+# The attributes of an object version in moto that need no conversion to JSON.
 _PLAIN = (
     *("_storage_class", "_etag", "_version_id", "_is_versioned", "encryption", "kms_key_id", "bucket_key_enabled"),
     *("lock_mode", "lock_legal_status", "lock_until", "website_redirect_location"),
@@ -50,154 +44,32 @@ _PLAIN = (
 )
 
 
-class S3Error(Exception):
-    """An error that S3's caller gets as XML."""
+class _RefusedError(Exception):
+    """A request that is answered without moto."""
 
-    def __init__(self, status: str, code: str, message: str) -> None:
-        super().__init__(message)
-        self.answer = answer(status, "application/xml", s3_error(code, message))
-
-
-class _Key(s3_models.FakeKey):
-    """An object version, or a part of an upload, whose content is a blob."""
-
-    blobs: Blobs
-    blob: Blob
-    _etag: str | None
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # moto would keep the parts' contents with the finished object.
-        super().__init__(*args, **kwargs | {"multipart": None})
-
-    @property
-    def value(self) -> bytes | memoryview:
-        """The content."""
-        return self.blob.content()
-
-    @value.setter
-    def value(self, content: bytes | str | memoryview) -> None:
-        blob = self.blobs.take(content)
-        if blob is None:
-            data = content.encode() if isinstance(content, str) else content
-            if isinstance(data, memoryview) and isinstance(data.obj, MappedFile) and len(data) == len(data.obj):
-                md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-                blob = self.blobs.link(data.obj.path, md5)
-            else:
-                blob = self.blobs.write([data])
-        self.blob = blob
-        self.contentsize = blob.size
-        if self._etag is None:
-            self._etag = blob.md5
-
-    def dispose(self, garbage: bool = False) -> None:  # noqa: ARG002
-        """Remove the content of a part; that of an object goes when the database does not name it any more."""
-        if self.bucket_name is None and hasattr(self, "blob"):
-            self.blob.path.unlink(missing_ok=True)
-
-    def __getstate__(self) -> dict[str, Any]:  # moto copies versions to list them
-        return {name: value for name, value in self.__dict__.items() if name not in ("lock", "_value_buffer")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.lock = threading.Lock()
-
-
-class _Upload(s3_models.FakeMultipart):
-    """An upload in parts, whose end joins files."""
-
-    def complete(self, body: Iterator[tuple[int, str]]) -> tuple[bytes, str, tuple[str, str, int] | None]:
-        """Join the parts; the content that is returned is a token."""
-        parts: list[_Key] = []
-        for number, etag in body:
-            part = self.parts.get(number)
-            if part is None or part.etag.strip('"') != etag.strip('"'):
-                raise InvalidPart()
-            if parts and parts[-1].size < S3_UPLOAD_PART_MIN_SIZE:
-                raise EntityTooSmall()
-            parts.append(part)
-        if not parts:
-            raise MalformedXML()
-        md5 = hashlib.md5(b"".join(bytes.fromhex(part.blob.md5) for part in parts), usedforsecurity=False)
-        blob = _Key.blobs.join(part.blob for part in parts)
-        token = _Key.blobs.offer(blob)
-        return token, f"{md5.hexdigest()}-{len(parts)}", self._checksum(parts, blob)
-
-    def _checksum(self, parts: list[_Key], blob: Blob) -> tuple[str, str, int] | None:
-        algorithm = self.metadata.get("x-amz-checksum-algorithm")
-        if algorithm is None:
-            return None
-        kind = self.metadata.get("x-amz-checksum-type") or ("FULL_OBJECT" if algorithm == "CRC64NVME" else "COMPOSITE")
-        if kind == "COMPOSITE":
-            sums = b"".join(s3_models.compute_checksum(part.value, algorithm, False) for part in parts)
-            return kind, s3_models.compute_checksum(sums, algorithm).decode(), len(parts)
-        return kind, s3_models.compute_checksum(blob.content(), algorithm).decode(), 1
-
-
-class _Uploads(s3_models.MultipartDict):
-    def __missing__(self, upload_id: str) -> _Upload:
-        raise NoSuchUpload(upload_id=upload_id)  # moto gives a KeyError, and so a 500
-
-
-class _Keys(s3_models._VersionedKeyStore):
-    """A bucket's objects; knows which were touched since the database was written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.touched: set[str] = set()
-
-    def pop(self, key: str) -> None:
-        super().pop(key)
-        self.touched.add(key)
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(key, value)
-        self.touched.add(key)
-
-    def setlist(self, key: str, list_: Any) -> None:
-        super().setlist(key, list_)
-        self.touched.add(key)
-
-
-class _Bucket(s3_models.FakeBucket):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.keys = _Keys()
-        self.multiparts = _Uploads()
-
-
-def _stream_views(key_response: Callable[..., Any]) -> Callable[..., Any]:
-    """Let Flask send a view of a file in pieces, where it would take it for a list of numbers."""
-
-    def response(self: S3Response, *args: Any) -> Any:
-        status, headers, content = key_response(self, *args)
-        if isinstance(content, memoryview):
-            view = content
-            content = (view[start : start + PIECE].tobytes() for start in range(0, len(view), PIECE))
-        return status, headers, content
-
-    return response
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 class S3Store:
     """The WSGI application in front of moto's S3, and the rows of its objects."""
 
     def __init__(self, application: Application, folder: Path, database: Database, journal: Journal) -> None:
-        """Take moto's place for objects; :meth:`load` then brings back those of the last process.
+        """Replace moto's classes for objects; :meth:`load` then restores the objects of the last process.
 
         Args:
             application: moto.
-            folder: where the blobs are.
-            database: where the objects are described.
-            journal: where the buckets and their settings are.
+            folder: has the blobs.
+            database: has the rows of the objects.
+            journal: has the buckets and their settings.
         """
         self._moto = application
         self._journal = journal
         self._database = database
         self._lock = threading.Lock()
         self._blobs = Blobs(folder)
-        _Key.blobs = self._blobs
-        s3_models.FakeKey, s3_models.FakeMultipart, s3_models.FakeBucket = _Key, _Upload, _Bucket
-        S3Response.key_response = _stream_views(S3Response.key_response)  # type: ignore[method-assign]
+        install(self._blobs)
         with database.transaction() as connection:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS s3_objects (bucket TEXT, key TEXT, place INTEGER, blob TEXT, "
@@ -205,14 +77,14 @@ class S3Store:
             )
 
     def load(self, replayed: Sequence[tuple[str, str, float]]) -> None:
-        """Bring back all objects into the buckets, which are there again.
+        """Restore all objects into their buckets.
 
         Args:
-            replayed: the journal's requests, which have made the buckets: (service, subject, time).
+            replayed: the journal's requests, which have created the buckets: (service, subject, time).
         """
-        for service, name, moment in reversed(replayed):  # the first request of a bucket, which created it, wins
+        for service, name, timestamp in reversed(replayed):  # the first request of a bucket, which created it, counts
             if service == "s3" and (bucket := _bucket(name)):
-                bucket.creation_date = datetime.fromtimestamp(moment, UTC)
+                bucket.creation_date = datetime.fromtimestamp(timestamp, UTC)
         with self._database.transaction() as connection:
             rows = connection.execute("SELECT bucket, key, blob, document FROM s3_objects ORDER BY bucket, key, place")
             versions: dict[tuple[str, str], list[Any]] = {}
@@ -223,7 +95,7 @@ class S3Store:
         for (bucket_name, key), saved in versions.items():
             bucket = _bucket(bucket_name)
             if bucket is None:
-                log.error("the objects of bucket %s are kept, but not the bucket itself", bucket_name)
+                log.error("bucket %s has stored objects but does not exist itself", bucket_name)
                 continue
             dict.__setitem__(bucket.keys, key, self._versions(bucket, key, saved))
         self._blobs.sweep(named)
@@ -233,22 +105,22 @@ class S3Store:
         method = environ["REQUEST_METHOD"]
         bucket_name, _, key = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")[1:].partition("/")
         if method == "GET" and key:
-            sent = self._get(environ, start_response, bucket_name, key)
-            if sent is not None:
-                return sent
+            content = self._get(environ, start_response, bucket_name, key)
+            if content is not None:
+                return content
         if method in ("GET", "HEAD", "OPTIONS"):
             return self._moto(environ, start_response)
         try:
             return self._change(environ, bucket_name, key).send(start_response)
-        except S3Error as error:
-            return error.answer.send(start_response)
+        except _RefusedError as error:
+            return error.response.send(start_response)
 
     # Reading
 
     def _get(
         self, environ: Environ, start_response: StartResponse, bucket_name: str, key_name: str
     ) -> Iterable[bytes] | None:
-        """Answer a plain GET of an object from its file; None leaves it to moto."""
+        """Answer a plain GET of an object from its file; return None if moto is to answer."""
         if environ["QUERY_STRING"] not in ("", "x-id=GetObject") or "HTTP_AUTHORIZATION" not in environ:
             return None
         if any(
@@ -259,9 +131,9 @@ class S3Store:
         bucket = _bucket(bucket_name)
         if bucket is None or bucket.policy or bucket.logging:
             return None
-        for _ in range(3):  # the object may be replaced between the look-up and the opening of its file
+        for _ in range(3):  # the object may be replaced between the lookup and the opening of its file
             key = bucket.keys.get(key_name)
-            if not isinstance(key, _Key) or key.storage_class in ARCHIVE_STORAGE_CLASSES:
+            if not isinstance(key, Key) or key.storage_class in ARCHIVE_STORAGE_CLASSES:
                 return None
             wanted = environ.get("HTTP_IF_MATCH")
             if wanted and wanted.strip('"') != key.etag.strip('"'):
@@ -275,7 +147,7 @@ class S3Store:
 
     # Writing
 
-    def _change(self, environ: Environ, bucket_name: str, key: str) -> Answer:
+    def _change(self, environ: Environ, bucket_name: str, key: str) -> Response:
         token, body = None, b""
         try:
             if environ["REQUEST_METHOD"] == "PUT" and key:
@@ -283,44 +155,42 @@ class S3Store:
             elif not key:
                 body = environ["wsgi.input"].read()
                 environ["wsgi.input"] = io.BytesIO(body)
-            done = call(self._moto, environ)
-            if done.good and bucket_name and not key:
+            response = call(self._moto, environ)
+            if response.ok and bucket_name and not key:
                 self._write_bucket(environ, bucket_name, body)
             self._save(bucket_name, key)
         except (OSError, sqlite3.Error) as error:
-            # Not 500 or 503, at which SDKs try the same again for a while.
-            message = disk_message(error, self._blobs.folder)
-            raise S3Error("507 Insufficient Storage", "InternalError", message) from None
+            raise _RefusedError(insufficient_storage(error, self._blobs.folder)) from None
         finally:
             if token:
                 self._blobs.withdraw(token)
-        return done
+        return response
 
     def _write_bucket(self, environ: Environ, name: str, body: bytes) -> None:
-        """Write down a change of a bucket or of one of its settings."""
+        """Write a change of a bucket or of one of its settings to the journal."""
         method, setting = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
         if method == "DELETE" and not setting:
             self._journal.forget("s3", name)
         elif method == "PUT" and not setting:
             self._journal.write("s3", name, "CreateBucket", environ, body)
             if bucket := _bucket(name):
-                # The date that was told is the one that a restart brings back.
+                # The date that is returned is the one that a restart restores.
                 bucket.creation_date = datetime.fromtimestamp(self._journal.first_time("s3", name), UTC)
         elif method in ("PUT", "DELETE"):
             self._journal.forget("s3", name, setting)
             self._journal.write("s3", name, setting, environ, body)
 
     def _receive(self, environ: Environ) -> bytes | None:
-        """Write the content that a PutObject or UploadPart carries to a blob, and put a token in its place."""
+        """Write the content of a PutObject or UploadPart to a blob, and put a token in its place."""
         query = parse_qs(environ["QUERY_STRING"], keep_blank_values=True)
         if "HTTP_X_AMZ_COPY_SOURCE" in environ or not _NO_CONTENT.isdisjoint(query):
             return None
         trailers: dict[str, str] = {}
-        pieces = _pieces(environ, trailers)
-        asked = environ.get("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", "").lower()
+        requested = environ.get("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", "").lower()
         given = [name for name in CHECKSUMS if f"HTTP_X_AMZ_CHECKSUM_{name.upper()}" in environ]
         given += [environ.get("HTTP_X_AMZ_TRAILER", "").lower().removeprefix("x-amz-checksum-")]
-        blob = self._blobs.write(pieces, {name for name in (asked, *given) if name in CHECKSUMS})
+        algorithms = {name for name in (requested, *given) if name in CHECKSUMS}
+        blob = self._blobs.write(_chunks(environ, trailers), algorithms)
         sent = {name: environ.get(f"HTTP_X_AMZ_CHECKSUM_{name.upper()}") for name in CHECKSUMS}
         sent |= {name.removeprefix("x-amz-checksum-"): value for name, value in trailers.items()}
         md5 = environ.get("HTTP_CONTENT_MD5")
@@ -329,11 +199,10 @@ class S3Store:
             wrong.append("Content-MD5")
         if wrong:
             blob.path.unlink()
-            raise S3Error(
-                "400 Bad Request", "BadDigest", f"The {wrong[0]} you specified did not match what was received."
-            )
+            message = f"The {wrong[0]} you specified did not match what was received."
+            raise _RefusedError(error_response("400 Bad Request", "BadDigest", message))
         # moto would compute the checksum of the token.
-        algorithm = asked or next(iter(blob.checksums), "") or next((name for name in sent if sent[name]), "")
+        algorithm = requested or next(iter(blob.checksums), "") or next((name for name in sent if sent[name]), "")
         value = blob.checksums.get(algorithm) or sent.get(algorithm)
         if value:
             environ["HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM"] = algorithm.upper()
@@ -341,8 +210,8 @@ class S3Store:
         else:
             environ.pop("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", None)
         token = self._blobs.offer(blob)
-        environ.pop("HTTP_X_AMZ_CONTENT_SHA256", None)  # the frame is off
-        if "form" in environ.get("CONTENT_TYPE", ""):  # curl's default; moto would take the token for a form
+        environ.pop("HTTP_X_AMZ_CONTENT_SHA256", None)  # the content is decoded
+        if "form" in environ.get("CONTENT_TYPE", ""):  # curl's default; moto would parse the token as a form
             environ["CONTENT_TYPE"] = "binary/octet-stream"
         environ["CONTENT_LENGTH"] = str(len(token))
         environ["wsgi.input"] = io.BytesIO(token)
@@ -351,12 +220,12 @@ class S3Store:
     # The rows
 
     def _save(self, bucket_name: str, key: str) -> None:
-        """Write the rows of an object, and of all others that were touched; then remove what they held before."""
+        """Write the rows of an object and of all that were touched; then remove the blobs that they no longer have."""
         with self._lock:
             touched = {(bucket_name, key)} if key else set()
             for bucket in list(s3_models.s3_backends.bucket_accounts):
                 keys = getattr(_bucket(bucket), "keys", None)
-                if isinstance(keys, _Keys) and keys.touched:
+                if isinstance(keys, Keys) and keys.touched:
                     names, keys.touched = keys.touched, set()
                     touched |= {(bucket, name) for name in names}
             if not touched:
@@ -373,7 +242,7 @@ class S3Store:
                 self._blobs.path(name).unlink(missing_ok=True)
 
     def _write_rows(self, connection: sqlite3.Connection, bucket_name: str, key: str) -> set[str]:
-        """Write an object's versions; return the blobs that they do not hold any more."""
+        """Write an object's versions; return the blobs that they no longer have."""
         bucket = _bucket(bucket_name)
         versions = bucket.keys.getlist(key, []) if bucket is not None else []
         where = "FROM s3_objects WHERE bucket = ? AND key = ?"
@@ -382,14 +251,14 @@ class S3Store:
         connection.executemany(
             "INSERT INTO s3_objects VALUES (?, ?, ?, ?, ?)",
             (
-                (bucket_name, key, place, version.blob.name if isinstance(version, _Key) else None, _document(version))
+                (bucket_name, key, place, version.blob.name if isinstance(version, Key) else None, _document(version))
                 for place, version in enumerate(versions)
             ),
         )
-        return before - {version.blob.name for version in versions if isinstance(version, _Key)}
+        return before - {version.blob.name for version in versions if isinstance(version, Key)}
 
     def _restore(self, touched: set[tuple[str, str]]) -> None:
-        """Bring objects back to what their rows say, after the disk has refused their new ones."""
+        """Restore objects from their rows, after their new rows could not be stored."""
         for bucket_name, key in touched:
             bucket = _bucket(bucket_name)
             if bucket is None:
@@ -399,16 +268,16 @@ class S3Store:
                     "SELECT blob, document FROM s3_objects WHERE bucket = ? AND key = ? ORDER BY place",
                     (bucket_name, key),
                 ).fetchall()
-            kept = {blob for blob, _ in saved}
+            named = {blob for blob, _ in saved}
             for version in bucket.keys.getlist(key, []):
-                if isinstance(version, _Key) and version.blob.name not in kept:
+                if isinstance(version, Key) and version.blob.name not in named:
                     version.blob.path.unlink(missing_ok=True)
             if saved:
                 dict.__setitem__(bucket.keys, key, self._versions(bucket, key, saved))
             else:
                 dict.pop(bucket.keys, key, None)
 
-    def _versions(self, bucket: _Bucket, key: str, saved: list[tuple[str | None, str]]) -> list[Any]:
+    def _versions(self, bucket: Bucket, key: str, saved: list[tuple[str | None, str]]) -> list[Any]:
         versions: list[Any] = []
         for blob, text in saved:
             document = json.loads(text)
@@ -422,8 +291,8 @@ class S3Store:
             versions.append(version)
         return versions
 
-    def _version(self, bucket: _Bucket, name: str, blob: Blob, document: dict[str, Any]) -> _Key:
-        key = _Key(
+    def _version(self, bucket: Bucket, name: str, blob: Blob, document: dict[str, Any]) -> Key:
+        key = Key(
             name=name,
             value=self._blobs.offer(blob),
             account_id=bucket.account_id,
@@ -447,24 +316,24 @@ class S3Store:
 
 @dataclass
 class _Named:
-    """Stands for the object under a delete marker whose versions are all gone."""
+    """The object of a delete marker, where it has no version any more."""
 
     name: str
 
 
-def _bucket(name: str) -> _Bucket | None:
+def _bucket(name: str) -> Bucket | None:
     place = s3_models.s3_backends.bucket_accounts.get(name)
     return s3_models.s3_backends[place[1]][place[0]].buckets.get(name) if place else None
 
 
-def _backend(bucket: _Bucket) -> Any:
+def _backend(bucket: Bucket) -> Any:
     return s3_models.s3_backends[bucket.account_id][bucket.partition]
 
 
 def _document(version: Any) -> str:
-    """Return an object version, or a delete marker, as the database keeps it."""
+    """Return an object version, or a delete marker, as it is stored in the database."""
     modified = version.last_modified.isoformat()
-    if not isinstance(version, _Key):
+    if not isinstance(version, Key):
         return json.dumps({"last_modified": modified, "version_id": version.version_id})
     document = {name: getattr(version, name) for name in _PLAIN if getattr(version, name) is not None}
     return json.dumps(
@@ -484,11 +353,11 @@ def _document(version: Any) -> str:
     )
 
 
-def _send(environ: Environ, start_response: StartResponse, key: _Key, file: BinaryIO) -> Iterable[bytes] | None:
-    """Send an object or the range of it that is asked for; None if the range is for moto to judge."""
+def _send(environ: Environ, start_response: StartResponse, key: Key, file: BinaryIO) -> Iterable[bytes] | None:
+    """Send an object or the requested range of it; return None if moto is to answer."""
     first, last = 0, key.size - 1
-    if asked := environ.get("HTTP_RANGE"):
-        bounds = _range(asked, key.size)
+    if requested := environ.get("HTTP_RANGE"):
+        bounds = _range(requested, key.size)
         if bounds is None:
             file.close()
             return None
@@ -501,17 +370,18 @@ def _send(environ: Environ, start_response: StartResponse, key: _Key, file: Bina
         headers[f"x-amz-checksum-{key.checksum_algorithm.lower()}"] = f"{key.checksum_value}{parts}"
         if key.checksum_type:
             headers["x-amz-checksum-type"] = key.checksum_type
-    if asked:
+    if requested:
         headers["content-range"] = f"bytes {first}-{last}/{key.size}"
     start_response(
-        "206 Partial Content" if asked else "200 OK", [(name, str(value)) for name, value in headers.items()]
+        "206 Partial Content" if requested else "200 OK", [(name, str(value)) for name, value in headers.items()]
     )
     file.seek(first)
-    return environ["wsgi.file_wrapper"](file, 256 * 1024)
+    content: Iterable[bytes] = environ["wsgi.file_wrapper"](file, 256 * 1024)
+    return content
 
 
 def _range(text: str, size: int) -> tuple[int, int] | None:
-    """Return the first and last byte of a Range header, None if it is not one plain range inside the object."""
+    """Return the first and last byte of a Range header, None if it is not a single range inside the object."""
     unit, _, span = text.partition("=")
     first, dash, last = span.strip().partition("-")
     if unit != "bytes" or not dash or not (first + last).isdecimal() or not size:
@@ -523,17 +393,17 @@ def _range(text: str, size: int) -> tuple[int, int] | None:
     return (int(first), end) if int(first) <= end else None
 
 
-def _pieces(environ: Environ, trailers: dict[str, str]) -> Iterator[bytes]:
-    """Yield the content of a request; of the aws-chunked coding take off the frame, and keep the trailers."""
+def _chunks(environ: Environ, trailers: dict[str, str]) -> Iterator[bytes]:
+    """Yield the content of a request; decode the aws-chunked encoding, and add its trailers to `trailers`."""
     stream = environ["wsgi.input"]
     if not environ.get("HTTP_X_AMZ_CONTENT_SHA256", "").startswith("STREAMING-"):
-        while piece := stream.read(PIECE):
-            yield piece
+        while chunk := stream.read(CHUNK):
+            yield chunk
         return
     while size := int(stream.readline().partition(b";")[0].strip() or b"0", 16):
-        while size > 0 and (piece := stream.read(min(size, PIECE))):
-            size -= len(piece)
-            yield piece
+        while size > 0 and (chunk := stream.read(min(size, CHUNK))):
+            size -= len(chunk)
+            yield chunk
         stream.readline()
     while line := stream.readline().strip():
         name, _, value = line.decode("latin-1").partition(":")

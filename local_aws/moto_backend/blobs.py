@@ -1,4 +1,4 @@
-"""Files with the bytes of S3's objects and of the parts of uploads."""
+"""Files with the content of S3's objects and of the parts of multipart uploads."""
 
 import base64
 import binascii
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PIECE = 1024 * 1024
-_IN_MEMORY = 1024 * 1024  # objects up to this size are handed to moto as bytes
+CHUNK = 1024 * 1024
+_IN_MEMORY = 1024 * 1024  # objects up to this size are given to moto as bytes
 
 
 class _Crc32:
@@ -35,14 +35,14 @@ CHECKSUMS: dict[str, Callable[[], Any]] = {
 
 
 class MappedFile(mmap.mmap):
-    """A blob in the address space of this process."""
+    """A blob that is mapped into memory."""
 
     path: Path
 
 
 @dataclass
 class Blob:
-    """A file with the bytes of an object or of a part of an upload."""
+    """A file with the content of an object or of a part of an upload."""
 
     path: Path
     size: int
@@ -51,11 +51,11 @@ class Blob:
 
     @property
     def name(self) -> str:
-        """The name under which the database knows it."""
+        """Its name in the database."""
         return self.path.name
 
     def content(self) -> bytes | memoryview:
-        """Return the bytes: of a large blob a view of the file, which takes no memory of this process."""
+        """Return the content: of a large blob a view of the mapped file, which needs no memory of this process."""
         if self.size <= _IN_MEMORY:
             return self.path.read_bytes()
         with self.path.open("rb") as file:
@@ -78,28 +78,28 @@ class Blobs:
         return self.folder / name[:2] / name
 
     def new_path(self) -> Path:
-        """Return a path that no blob has."""
+        """Return an unused path."""
         return self.path(uuid.uuid4().hex)
 
-    def write(self, pieces: Iterable[bytes | memoryview], checksums: Iterable[str] = ()) -> Blob:
+    def write(self, chunks: Iterable[bytes | memoryview], checksums: Iterable[str] = ()) -> Blob:
         """Write a blob.
 
         Args:
-            pieces: its bytes.
-            checksums: algorithms, of those in `CHECKSUMS`, to compute on the way.
+            chunks: its content.
+            checksums: algorithms, of those in `CHECKSUMS`, whose values are computed on the way.
 
         Raises:
-            OSError: the disk does not take it; nothing is left of it.
+            OSError: it cannot be stored; nothing is left of it.
         """
         path, size = self.new_path(), 0
         md5, sums = hashlib.md5(usedforsecurity=False), {name: CHECKSUMS[name]() for name in checksums}
         try:
             with path.open("xb") as file:
-                for piece in pieces:
-                    file.write(piece)
-                    size += len(piece)
+                for chunk in chunks:
+                    file.write(chunk)
+                    size += len(chunk)
                     for digest in (md5, *sums.values()):
-                        digest.update(piece)
+                        digest.update(chunk)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -107,13 +107,13 @@ class Blobs:
         return Blob(path, size, md5.hexdigest(), encoded)
 
     def join(self, blobs: Iterable[Blob]) -> Blob:
-        """Write a blob of the bytes of others, one after the other; its MD5 is left empty."""
+        """Write the concatenation of blobs as a new one; its MD5 is left empty."""
         path, size = self.new_path(), 0
         try:
             with path.open("xb") as file:
                 for blob in blobs:
                     with blob.path.open("rb") as part:
-                        shutil.copyfileobj(part, file, PIECE)
+                        shutil.copyfileobj(part, file, CHUNK)
                     size += blob.size
         except BaseException:
             path.unlink(missing_ok=True)
@@ -121,19 +121,19 @@ class Blobs:
         return Blob(path, size, "")
 
     def link(self, path: Path, md5: str) -> Blob:
-        """Return another blob with the bytes of `path`, which need no second place on the disk."""
+        """Return another blob with the content of `path`, which needs no further disk space."""
         other = self.new_path()
         os.link(path, other)
         return Blob(other, path.stat().st_size, md5)
 
     def offer(self, blob: Blob) -> bytes:
-        """Return a token that stands for the blob where moto expects content."""
+        """Return a token that represents the blob where moto expects content."""
         token = b"local-aws-blob:" + uuid.uuid4().hex.encode()
         self._offered[token] = blob
         return token
 
     def take(self, token: object) -> Blob | None:
-        """Return the blob that a token stands for, once."""
+        """Return the blob that a token represents, once."""
         return self._offered.pop(token, None) if isinstance(token, bytes) else None
 
     def withdraw(self, token: bytes) -> None:

@@ -1,0 +1,29 @@
+"""What the endpoint gives to each of its services."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_aws.database import Database
+from local_aws.engines import Engine
+from local_aws.execution import Runner
+
+REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the services share.
+
+    Attributes:
+        data: folder of everything that is stored.
+        database: what must survive the process.
+        engine: prepares Spark programs.
+        runner: runs programs.
+        state_s: seconds that a transitional state (STARTING, …) takes.
+    """
+
+    data: Path
+    database: Database
+    engine: Engine
+    runner: Runner
+    state_s: float
