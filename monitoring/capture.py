@@ -19,8 +19,8 @@ from pathlib import Path
 
 import yaml
 
-from monitoring.catalogue import ROOT
 from monitoring.exporter import free_port
+from monitoring.metrics import ROOT
 
 OVERLAY = ROOT / "helm/airflow/base.yaml"
 # What the chart sets besides.

@@ -3,29 +3,29 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from monitoring.catalogue import ROOT, Catalogue, Use, read, uses
+from monitoring.metrics import AIRFLOW, PLATFORM, ROOT, MetricTable, Use, read, uses
 
 PAGE = ROOT / "docs" / "metrics.md"
 HEAD = """# Metrics
 
-Written by `python -m monitoring.docs` from `helm/monitoring/metrics.yaml`, the dashboards and the rules; do not edit.
+Written by `make docs` from `helm/monitoring/metrics/*.yaml`, the dashboards and the rules; do not edit.
 
 Airflow's processes and our tasks send them by StatsD to the exporter beside Airflow; Prometheus scrapes that. The names
-and labels hold for the settings and mappings of `helm/airflow/base.yaml`, where `tests/monitoring` tries every line. A
+and labels apply with the settings and mappings of `helm/airflow`, with which `tests/monitoring` tries every line. A
 histogram's series are `…_bucket`, `…_sum` and `…_count`. *Used by* names dashboards (with the panel), alerts and rules.
 """
-SECTIONS = {"airflow_": "Airflow's", "taxiway_": "Ours"}
 
 
-def render(catalogue: Catalogue, found: Iterable[Use]) -> str:
-    """Return the page."""
+def render(table: MetricTable, found: Iterable[Use]) -> str:
+    """Return the page: Airflow's metrics, the platform's, and those of each pipeline that has its own."""
     places: dict[str, list[str]] = defaultdict(list)
     for use in found:
-        metric = catalogue.of(use.series)
+        metric = table.of(use.series)
         if metric and use.place not in places[metric.name]:
             places[metric.name].append(use.place)
     lines = [HEAD]
-    for prefix, title in SECTIONS.items():
+    titles = {metric.part: f"Pipeline {metric.part}" for metric in table.metrics}
+    for part, title in (titles | {AIRFLOW: "Airflow", PLATFORM: "The platform"}).items():
         lines += [
             f"## {title}",
             "",
@@ -35,13 +35,13 @@ def render(catalogue: Catalogue, found: Iterable[Use]) -> str:
         lines += [
             f"| `{metric.name}` | {metric.type} | {', '.join(metric.labels)} | {metric.unit} | {metric.meaning} | "
             f"{'; '.join(places[metric.name]) or (f'never sent. {metric.silent}' if metric.silent else '')} |"
-            for metric in catalogue.metrics
-            if metric.name.startswith(prefix)
+            for metric in table.metrics
+            if metric.part == part
         ]
         lines.append("")
     lines += ["## As they are sent", "", "| metric | a line |", "|---|---|"]
     # A bar would end the cell, even in code.
-    lines += [f"| `{metric.name}` | `{metric.example.replace('|', chr(92) + '|')}` |" for metric in catalogue.metrics]
+    lines += [f"| `{metric.name}` | `{metric.example.replace('|', chr(92) + '|')}` |" for metric in table.metrics]
     return "\n".join([*lines, ""])
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitoring.catalogue import ROOT
+from monitoring.metrics import ROOT
 
 # Of one line of the text format; label values escape \\, " and line ends.
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")

@@ -226,6 +226,7 @@ def files(environment: str, features: tuple[str, ...] = ()) -> list[Path]:
     """Return the values files of a combination, in Helm's order."""
     return [
         OVERLAY / "base.yaml",
+        OVERLAY / "mappings.yaml",
         OVERLAY / f"{environment}.yaml",
         *(OVERLAY / f"features/{feature}.yaml" for feature in features),
     ]

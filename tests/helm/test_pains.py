@@ -69,7 +69,13 @@ CASES = [
     Case(
         4, "the chart's repository", "dags_by_git_only", {"dags.gitSync.repo": "https://github.com/apache/airflow.git"}
     ),
-    Case(5, "the chart's mappings alone", "metrics", {"statsd.extraMappings": []}),
+    Case(5, "the chart's mappings alone", REFUSED, {"statsd.extraMappings": []}),
+    Case(
+        5,
+        "a mapping of one's own in place of ours",
+        "metrics",
+        {"statsd.extraMappings": [{"match": "a.b", "name": "c"}]},
+    ),
     Case(6, "series for ever", "metrics", {"statsd.cache.ttl": "0s"}),
     Case(6, "run ids as labels", "metrics", {"config.metrics.statsd_disabled_tags": "job_id"}),
     Case(7, "an API secret of the chart's", "no_secret_value", {"apiSecretKeySecretName": None}),

@@ -16,12 +16,12 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from monitoring import draw
 from monitoring.capture import Packet
 from monitoring.capture import read as read_recording
-from monitoring.catalogue import ROOT
-from monitoring.catalogue import read as read_table
 from monitoring.dashboards import FOLDER, PAGES, texts
 from monitoring.dashboards.build import Query
 from monitoring.exporter import ProgramError, exporter, program
 from monitoring.mappings import rendered
+from monitoring.metrics import ROOT
+from monitoring.metrics import read as read_table
 from monitoring.prometheus import running
 from monitoring.replay import Replay, replay
 
