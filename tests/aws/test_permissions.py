@@ -205,7 +205,8 @@ def test_spark_reads_the_lake_and_writes_its_tables_only(role: str) -> None:
         for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"):
             assert allowed(policies, action, f"{LAKE}/{place}/x.parquet")
     for action in ("s3:PutObject", "s3:DeleteObject"):
-        assert not allowed(policies, action, f"{LAKE}/raw/x.parquet")
+        for place in ("raw", "curated/hvfhv_trips2", "curated/other", "marts/other", "reports/hvfhv"):
+            assert not allowed(policies, action, f"{LAKE}/{place}/x.parquet")
         assert not allowed(policies, action, f"{ARTIFACTS}/spark_jobs/c0ffee/spark_jobs.zip")
         assert not allowed(policies, action, "arn:aws:s3:::acme-payroll/x")
     assert allowed(policies, "s3:GetObject", f"{LAKE}/raw/x.parquet")
@@ -315,6 +316,19 @@ def test_no_role_has_a_wildcard_among_its_actions_or_a_resource_without_reason(r
             named = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
             assert not [action for action in named if "*" in action]
             assert statement["Resource"] != "*" or set(named) <= star
+
+
+def test_policies_are_within_iams_limits() -> None:
+    def length(document: dict[str, Any]) -> int:
+        return len(json.dumps(document, separators=(",", ":")))
+
+    for name, policy in STACK.of_type("AWS::IAM::ManagedPolicy").items():
+        assert length(policy["PolicyDocument"]) <= 6_144, name
+    for role in ROLES:
+        managed = [each["PolicyDocument"] for each in STACK.of_type("AWS::IAM::ManagedPolicy").values()]
+        own = [each for each in STACK.policies(role) if each not in managed]
+        assert sum(map(length, own)) <= 10_240, f"{role}: all policies of its own together"
+        assert len(STACK.properties(role).get("ManagedPolicyArns", [])) <= 10, role
 
 
 def test_every_action_exists() -> None:
