@@ -157,9 +157,11 @@ format: $(call STAMP,dev) ## format the code and mend what ruff can mend
 .PHONY: docs
 docs: $(call STAMP,dev) ## write docs/DAGs.md, docs/metrics.md, the dashboards and the objectives' rules anew from their sources
 	@$(DEV)/python -m docs.generate_dags_md
+	@$(DEV)/python -m monitoring.mappings
 	@$(DEV)/python -m monitoring.dashboards
 	@$(DEV)/python -m monitoring.slo
 	@$(DEV)/python -m monitoring.docs
+	@$(DEV)/python -m aws.template
 
 .PHONY: bench
 bench: $(RUNTIME) $(call STAMP,dev) ## measure the claims about speed and write benchmarks/README.md (BENCH_ARGS=… for a part)

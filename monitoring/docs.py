@@ -1,9 +1,12 @@
-"""Writes ``docs/metrics.md`` from the table of metrics: ``python -m monitoring.docs``."""
+"""Writes ``docs/metrics.md`` and the list of ``docs/runbooks/README.md``: ``python -m monitoring.docs``."""
 
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
-from monitoring.metrics import AIRFLOW, PLATFORM, ROOT, MetricTable, Use, read, uses
+import yaml
+
+from monitoring.metrics import AIRFLOW, FOLDER, PLATFORM, ROOT, MetricTable, Use, read, uses
 
 PAGE = ROOT / "docs" / "metrics.md"
 HEAD = """# Metrics
@@ -14,6 +17,19 @@ Airflow's processes and our tasks send them by StatsD to the exporter beside Air
 and labels apply with the settings and mappings of `helm/airflow`, with which `tests/monitoring` tries every line. A
 histogram's series are `…_bucket`, `…_sum` and `…_count`. *Used by* names dashboards (with the panel), alerts and rules.
 """
+RUNBOOKS = ROOT / "docs" / "runbooks" / "README.md"
+RUNBOOKS_HEAD = """# Runbooks
+
+Written by `make docs` from `helm/monitoring/rules/*.yaml`; do not edit.
+
+One page for each alert: symptom, check, fix, prevention. Commands are for the namespace `taxiway` and the names of a
+standard installation; on EKS choose your context first (`kubectl config use-context …`). `make status ENV=eks` gives
+an overview, `make ui` opens Airflow's page. The sections are the files of
+[helm/monitoring/rules](../../helm/monitoring/rules). Who is notified is defined in
+[alertmanager.yaml](../../helm/monitoring/alertmanager.yaml): *page* wakes somebody, *ticket* waits for working hours,
+*info* is only shown.
+
+If several alerts fire, begin with *Exporters* and *Storage*, then *Airflow*; the others mostly follow from them."""
 
 
 def render(table: MetricTable, found: Iterable[Use]) -> str:
@@ -45,9 +61,25 @@ def render(table: MetricTable, found: Iterable[Use]) -> str:
     return "\n".join([*lines, ""])
 
 
+def runbooks(folder: Path = FOLDER / "rules") -> str:
+    """Return the page that lists the runbooks: a section for each file of rules that has alerts."""
+    lines = [RUNBOOKS_HEAD]
+    for path in sorted(folder.glob("*.yaml")):
+        severities: dict[str, set[str]] = defaultdict(set)
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+            for rule in group["rules"]:
+                if "alert" in rule:
+                    severities[rule["alert"]].add(rule["labels"]["severity"])
+        if severities:
+            lines += ["", f"## {'Objectives' if path.stem == 'slo' else path.stem.replace('_', ' ').capitalize()}", ""]
+            lines += [f"- [{name}]({name}.md) ({' or '.join(sorted(each))})" for name, each in severities.items()]
+    return "\n".join([*lines, ""])
+
+
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(render(read(), uses()))
+    """Write both pages."""
+    PAGE.write_text(render(read(), uses()), encoding="utf-8")
+    RUNBOOKS.write_text(runbooks(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -187,7 +187,7 @@ def _over_time(panel: Mapping[str, Any], seen: Replay, width: float, height: flo
         row["value"] /= factor
     names = list(dict.fromkeys(names))
     hues = [HUES.get(COLOURS.get(name, ""), OTHERS[place % len(OTHERS)]) for place, name in enumerate(names)]
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("at:T", title=None, axis=alt.Axis(grid=False, format="%H:%M:%S", tickCount=4)),
         y=alt.Y(
             "value:Q",

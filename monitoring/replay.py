@@ -3,6 +3,7 @@
 It is told ``speed`` times as fast, so that minutes of a run take seconds; Prometheus scrapes twice a second meanwhile.
 """
 
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -33,9 +34,7 @@ class Replay:
             ("$__range", f"{self.end - self.start:.0f}s"),
         ):
             expr = expr.replace(name, _duration(value))
-        for name in ("dag", "task", "pool", "dataset", "table", "namespace"):
-            expr = expr.replace(f'"${name}"', '".+"')
-        return expr
+        return re.sub(r'"\$\w+"', '".+"', expr)
 
     @property
     def step(self) -> float:

@@ -86,7 +86,8 @@ class Pod:
 
     @property
     def spec(self) -> dict[str, Any]:
-        return self.template["spec"]
+        spec: dict[str, Any] = self.template["spec"]
+        return spec
 
     @property
     def labels(self) -> dict[str, str]:

@@ -233,11 +233,11 @@ def connections(rendered: Rendered) -> int:
     for component, number in processes.items():
         pod = rendered.pod(component)
         assert pod is not None
-        total += number * each * pod.workload["spec"].get("replicas", 1)
+        total += number * each * int(pod.workload["spec"].get("replicas", 1))
     worker = rendered.pod("worker")
     assert worker is not None
     # Celery's results: one connection a process of the pool. Tasks themselves have none: they ask the API server.
-    return total + int(config["celery"]["worker_concurrency"]) * worker.workload["spec"]["replicas"]
+    return total + int(config["celery"]["worker_concurrency"]) * int(worker.workload["spec"]["replicas"])
 
 
 def test_each_rule_says_what_it_is_for() -> None:

@@ -251,7 +251,7 @@ def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
         assert expression["operator"] == "In"
         if labels.get(expression["key"]) not in expression["values"]:
             return False
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    return bool(selector.get("matchLabels", {}).items() <= labels.items())
 
 
 def permits(
@@ -383,7 +383,8 @@ def test_every_pod_may_ask_for_names(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_port_and_pod_that_a_policy_names_exists(case: str) -> None:
-    there = [*pods(platform(case)), *render("kind", (), nested("createUserJob.enabled", True)).pods]
+    # Pods of both charts, which have the same attributes.
+    there: list[Any] = [*pods(platform(case)), *render("kind", (), nested("createUserJob.enabled", True)).pods]
 
     def check(name: str, selector: dict[str, Any], ports: list[dict[str, Any]]) -> None:
         chosen = [pod for pod in there if selects(selector, pod.labels)]

@@ -368,7 +368,7 @@ def test_kube_state_metrics_sees_its_namespace_alone_and_no_secrets() -> None:
 
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    return bool(selector.get("matchLabels", {}).items() <= labels.items())
 
 
 def reaches(name: str, source: dict[str, str], target: dict[str, str], port: int) -> tuple[bool, bool]:
