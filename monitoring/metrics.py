@@ -74,7 +74,7 @@ class MetricTable:
         return self._by_series().get(name)
 
     def has_origin(self, name: str) -> bool:
-        """Tell whether one of Airflow's names is in the table, dropped, or of a part that is not used."""
+        """Return whether one of Airflow's names is in the table, dropped, or belongs to a part that is not used."""
         return (
             name in self.dropped_origins
             or name.startswith(self.unused)

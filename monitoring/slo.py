@@ -23,7 +23,7 @@ OBJECTIVES = ROOT / "helm/monitoring/slo"
 CONTRACTS = ROOT / "contracts"
 RULES = ROOT / "helm/monitoring/rules/slo.yaml"
 HEAD = """# Written by `python -m monitoring.slo` from helm/monitoring/slo/*.yaml; do not edit.
-# An alert ends as soon as its shorter window is good again, those on runs also when a later run of the DAG ends well.
+# An alert ends as soon as its shorter window is good again, those on runs also when a later run of the DAG succeeds.
 """
 
 UNITS = {"m": 60, "h": 3600, "d": 86400}
@@ -39,7 +39,7 @@ class SloError(ValueError):
 
 def _known_duration(text: str) -> str:
     if not re.fullmatch(r"[1-9]\d*[mhd]", text):
-        raise ValueError(f"{text!r} is no duration such as 30m, 6h or 90d")
+        raise ValueError(f"{text!r} is not a duration such as 30m, 6h or 90d")
     return text
 
 
@@ -52,7 +52,7 @@ class _Part(BaseModel):
 
 
 class Success(_Part):
-    """Which share of the runs that end in ``window`` end well; ``every``: how often the DAG runs at least."""
+    """Which share of the runs that end in ``window`` succeed; ``every``: how often the DAG runs at least."""
 
     target: Target
     window: Duration
@@ -77,7 +77,7 @@ class Slo(_Part):
     """The objectives of a DAG. With ``page``, somebody is woken when a budget burns fast; else it is a ticket.
 
     Attributes:
-        owner: the team that is told; of a pipeline's DAG, the one of the pipeline's contracts.
+        owner: the team that is notified; of a pipeline's DAG, the one of the pipeline's contracts.
         pipeline: folder of ``contracts/``; empty for a DAG of the platform itself.
         max_ages: of the pipeline's tables that have a service level on freshness: how old their data may be.
     """

@@ -49,7 +49,7 @@ def load() -> dict[str, Any]:
 
 
 class Stack:
-    """The template under given parameters: what would be created, as far as that can be said beforehand.
+    """The template under given parameters: what would be created, as far as that is known beforehand.
 
     ``attribute`` answers what only a created resource can (Fn::GetAtt, Ref): (logical name, attribute or None) → value.
     """
@@ -183,7 +183,7 @@ class Stack:
         return value.split(",") if parameter["Type"].startswith("List<") else value
 
     def _default_attribute(self, name: str, attribute: str | None) -> str:
-        """Return what identifies a resource in AWS, where its properties tell."""
+        """Return what identifies a resource in AWS, where its properties determine it."""
         resource = self.template["Resources"][name]
         own = {
             "AWS::S3::Bucket": "BucketName",

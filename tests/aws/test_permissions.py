@@ -80,7 +80,7 @@ def _called_by_dags() -> dict[str, set[str]]:
         for node in imports:
             if (node.module or "").startswith("airflow.providers.amazon"):
                 for name in (alias.name for alias in node.names):
-                    assert name in OPERATORS, f"{path.name} uses {name}: say in OPERATORS what it calls"
+                    assert name in OPERATORS, f"{path.name} uses {name}: list in OPERATORS what it calls"
                     found["emr"] |= set(OPERATORS[name])
         for name in texts | {node.attr for node in nodes if isinstance(node, ast.Attribute)}:
             services = {service for service, names in known.items() if name in names}
@@ -112,7 +112,7 @@ def test_the_calls_of_the_dags_are_found() -> None:
 
 @pytest.mark.parametrize("operation", sorted(CALLED["s3"]))
 def test_tasks_may_use_the_lake(operation: str) -> None:
-    assert operation in S3_CALLS, f"the DAGs call S3's {operation}: say in S3_CALLS which permission that needs"
+    assert operation in S3_CALLS, f"the DAGs call S3's {operation}: list in S3_CALLS which permission that needs"
     action, resource = S3_CALLS[operation]
     assert allowed(STACK.policies("WorkerRole"), action, resource)
     assert not allowed(STACK.policies("WorkerRole"), action, resource.replace("acme-taxi-lake", "acme-payroll"))
@@ -191,7 +191,7 @@ TASK_LOG = f"{LOGS}/airflow/dag_id=hvfhv_analysis/run_id=x/task_id=plan/attempt=
 def test_task_logs(role: str, read: bool, write: bool) -> None:
     policies = STACK.policies(role)
     assert allowed(policies, "s3:GetObject", TASK_LOG) is read
-    # Without it S3 says 403 of a log that is not there yet, which Airflow takes for a failure.
+    # Without it S3 answers 403 for a log that does not exist yet, which Airflow takes for a failure.
     assert allowed(policies, "s3:ListBucket", LOGS) is read
     assert allowed(policies, "s3:PutObject", TASK_LOG) is write
     assert not allowed(policies, "s3:DeleteObject", TASK_LOG)

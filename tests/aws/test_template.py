@@ -47,7 +47,7 @@ def test_it_is_what_its_parts_make() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             "Resources:\n  LakeBucket:\n    Type: AWS::S3::Bucket\n",
@@ -59,11 +59,11 @@ def test_it_is_what_its_parts_make() -> None:
         ),
     ],
 )
-def test_a_pipelines_part_that_does_not_fit_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_pipelines_part_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
     shutil.copy(template.FOLDER / "template.yaml", tmp_path)
     (tmp_path / "pipelines").mkdir()
     (tmp_path / "pipelines/rides.yaml").write_text(text)
-    with pytest.raises(template.TemplateError, match=said):
+    with pytest.raises(template.TemplateError, match=message):
         template.compose(tmp_path)
 
 

@@ -453,7 +453,7 @@ KIND = ("--values", str(CHART / "kind.yaml"))
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "message"),
     [
         ("postgress.enabled=true", "postgress"),
         ("postgres.enable=true", "enable"),
@@ -475,11 +475,11 @@ KIND = ("--values", str(CHART / "kind.yaml"))
         ("teams[0].name=analysts", "subjects"),
     ],
 )
-def test_wrong_values_are_refused_by_the_schema(setting: str, said: str) -> None:
+def test_wrong_values_are_refused_by_the_schema(setting: str, message: str) -> None:
     done = run_helm("template", "platform", str(CHART), *KIND, "--set", setting)
     assert done.returncode != 0
     assert "don't meet the specifications of the schema" in done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_an_image_of_ours_without_a_tag_is_refused_in_one_sentence() -> None:
@@ -506,7 +506,7 @@ NOT_FOR_US = {
     "container-image-pull-policy": "tags are never moved, and images are loaded where there is no registry",
     "container-ephemeral-storage-request-and-limit": "all that is written is a volume, each with a limit",
     "container-security-context-user-group-id": "999 is the user that the official database images are made for",
-    "pod-probes-identical": "the liveness probes are the same question with far more patience",
+    "pod-probes-identical": "the liveness probes are the same request with far longer limits",
     "statefulset-has-servicename": "one replica each, found by a stable address that outlives the pod",
 }
 

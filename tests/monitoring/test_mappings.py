@@ -117,17 +117,17 @@ def test_every_name_in_airflows_own_code_is_in_the_table() -> None:
     lines = [metric.example for metric in TABLE.metrics] + list(TABLE.dropped)
     names = {line.split(":")[0].split(",")[0].removeprefix("airflow.") for line in lines}
     names |= {each["name"] for each in template()}
-    said = named_in_airflow()
-    assert len(said) > 50
-    assert {each for each in said if not any(re.fullmatch(each, name) for name in names)} == set()
+    found = named_in_airflow()
+    assert len(found) > 50
+    assert {each for each in found if not any(re.fullmatch(each, name) for name in names)} == set()
 
 
 def test_what_airflow_never_sends_is_sent_by_no_call() -> None:
     """Else it could be used; that of the queue is sent by code that no executor runs."""
-    said = named_in_airflow()
+    found = named_in_airflow()
     silent = {metric.origin for metric in TABLE.metrics if metric.silent and metric.origin} - {"task.queued_duration"}
     assert silent
-    assert {name for name in silent if any(re.fullmatch(each, name) for each in said)} == set()
+    assert {name for name in silent if any(re.fullmatch(each, name) for each in found)} == set()
 
 
 def test_each_example_becomes_its_metric_once_in_its_unit(examples: Page) -> None:
@@ -247,8 +247,8 @@ def test_the_page_of_metrics_is_up_to_date() -> None:
 
 def test_a_new_name_of_airflows_is_noticed() -> None:
     new = {"name": "scheduler.moon_phase", "type": "gauge", "legacy_name": "-", "name_variables": []}
-    (said,) = mapping_checks.of_names([*template(), new], TABLE)
-    assert said.startswith(
+    (found,) = mapping_checks.of_names([*template(), new], TABLE)
+    assert found.startswith(
         "Airflow's metric scheduler.moon_phase is new: add it to helm/monitoring/metrics/airflow.yaml"
     )
 
@@ -269,8 +269,8 @@ def test_a_variable_in_a_name_is_noticed(page_of: PageOf) -> None:
 
 def test_an_id_in_a_name_is_noticed(page_of: PageOf, rules: Any) -> None:
     text = changed(rules, without("first_task_scheduling_delay.$"))
-    said = mapping_checks.of_page(page_of(EXAMPLES, text), TABLE)
-    assert any("airflow_dagrun_hvfhv_analysis_first_task_scheduling_delay_sum is in no table" in each for each in said)
+    found = mapping_checks.of_page(page_of(EXAMPLES, text), TABLE)
+    assert any("airflow_dagrun_hvfhv_analysis_first_task_scheduling_delay_sum is in no table" in each for each in found)
 
 
 def test_an_id_in_a_label_is_noticed(page_of: PageOf) -> None:
@@ -281,8 +281,8 @@ def test_an_id_in_a_label_is_noticed(page_of: PageOf) -> None:
 
 
 def test_two_sets_of_labels_are_noticed(page_of: PageOf) -> None:
-    said = mapping_checks.of_page(page_of([*EXAMPLES, "airflow.ti_failures:1|c"]), TABLE)
-    assert "airflow_ti_failures has 2 sets of labels." in said
+    found = mapping_checks.of_page(page_of([*EXAMPLES, "airflow.ti_failures:1|c"]), TABLE)
+    assert "airflow_ti_failures has 2 sets of labels." in found
 
 
 def test_counting_twice_is_noticed(page_of: PageOf) -> None:
@@ -302,16 +302,16 @@ def test_a_wrong_unit_is_noticed(page_of: PageOf, rules: Any) -> None:
         (rule,) = (each for each in mappings if "scale" in each)
         del rule["scale"]
 
-    said = mapping_checks.of_examples(page_of(EXAMPLES, changed(rules, change)), TABLE)
-    assert said == ["airflow_dag_processing_last_duration shows 0.00042 after its example, not 0.42."]
+    found = mapping_checks.of_examples(page_of(EXAMPLES, changed(rules, change)), TABLE)
+    assert found == ["airflow_dag_processing_last_duration shows 0.00042 after its example, not 0.42."]
 
 
 def test_a_lost_label_is_noticed(page_of: PageOf, rules: Any) -> None:
     def change(mappings: Mappings) -> None:
         next(each for each in mappings if each["name"] == "taxiway_rows_total")["labels"].pop("reason")
 
-    said = mapping_checks.of_page(page_of(EXAMPLES, changed(rules, change)), TABLE)
-    assert any(each.startswith("taxiway_rows_total has the labels") for each in said)
+    found = mapping_checks.of_page(page_of(EXAMPLES, changed(rules, change)), TABLE)
+    assert any(each.startswith("taxiway_rows_total has the labels") for each in found)
 
 
 def test_a_refused_event_is_noticed(page_of: PageOf, rules: Any) -> None:
@@ -353,9 +353,9 @@ def test_a_wrong_use_in_a_rule_is_noticed(tmp_path: Path, expression: str, wante
     (tmp_path / "rules").mkdir()
     rule = {"groups": [{"name": "g", "rules": [{"alert": "Late", "expr": expression}]}]}
     (tmp_path / "rules/x.yaml").write_text(yaml.safe_dump(rule))
-    (said,) = metrics.problems(TABLE, metrics.uses(tmp_path))
-    assert wanted in said
-    assert said.startswith("alert Late")
+    (found,) = metrics.problems(TABLE, metrics.uses(tmp_path))
+    assert wanted in found
+    assert found.startswith("alert Late")
 
 
 def test_a_wrong_use_in_a_dashboard_is_noticed(tmp_path: Path) -> None:

@@ -322,10 +322,13 @@ GOOD = {"dag_id": "d", "owner": "team", "page": False, "success": {"target": 0.9
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"success": {"target": 0.5, "window": "90d", "every": "31d"}}, "success.target"),
-        ({"success": {"target": 0.95, "window": "3 months", "every": "31d"}}, "is no duration such as 30m, 6h or 90d"),
+        (
+            {"success": {"target": 0.95, "window": "3 months", "every": "31d"}},
+            "is not a duration such as 30m, 6h or 90d",
+        ),
         ({"success": None}, "it has no objective"),
         ({"sucess": {}}, "sucess"),
         ({"dag_id": "e"}, "call it e.yaml"),
@@ -335,12 +338,12 @@ GOOD = {"dag_id": "d", "owner": "team", "page": False, "success": {"target": 0.9
         ({"pipeline": "two"}, "name 2 teams"),
     ],
 )
-def test_a_wrong_objective_is_refused_in_one_sentence(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_wrong_objective_is_refused_in_one_sentence(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     (tmp_path / "d.yaml").write_text(yaml.safe_dump(GOOD | change), encoding="utf-8")
     (tmp_path / "contracts/two").mkdir(parents=True)
     for team in ("one", "two"):
         (tmp_path / f"contracts/two/{team}.yaml").write_text(contract(team, team), encoding="utf-8")
-    with pytest.raises(slo.SloError, match=re.escape(said)) as failure:
+    with pytest.raises(slo.SloError, match=re.escape(message)) as failure:
         slo.read(tmp_path, tmp_path / "contracts")
     assert "\n" not in str(failure.value)
 
