@@ -157,10 +157,10 @@ format: $(call STAMP,dev) ## format the code and mend what ruff can mend
 .PHONY: docs
 docs: $(call STAMP,dev) ## write docs/DAGs.md, docs/metrics.md, the dashboards and the objectives' rules anew from their sources
 	@$(DEV)/python -m docs.generate_dags_md
-	@$(DEV)/python -m monitoring.mappings
 	@$(DEV)/python -m monitoring.dashboards
 	@$(DEV)/python -m monitoring.slo
 	@$(DEV)/python -m monitoring.docs
+	@$(DEV)/python -m monitoring.mappings
 	@$(DEV)/python -m aws.template
 
 .PHONY: bench

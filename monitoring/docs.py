@@ -1,12 +1,13 @@
 """Writes ``docs/metrics.md`` and the list of ``docs/runbooks/README.md``: ``python -m monitoring.docs``."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 
-from monitoring.metrics import AIRFLOW, FOLDER, PLATFORM, ROOT, MetricTable, Use, read, uses
+from monitoring.metrics import AIRFLOW, FOLDER, PLATFORM, ROOT, MetricsError, MetricTable, Use, read, uses
 
 PAGE = ROOT / "docs" / "metrics.md"
 HEAD = """# Metrics
@@ -78,7 +79,11 @@ def runbooks(folder: Path = FOLDER / "rules") -> str:
 
 def main() -> None:
     """Write both pages."""
-    PAGE.write_text(render(read(), uses()), encoding="utf-8")
+    try:
+        table = read()
+    except MetricsError as error:
+        sys.exit(str(error))
+    PAGE.write_text(render(table, uses()), encoding="utf-8")
     RUNBOOKS.write_text(runbooks(), encoding="utf-8")
 
 

@@ -145,21 +145,22 @@ def promised(folder: Path) -> dict[str, Any]:
     """Return what a pipeline's data contracts promise: ``owner``, and ``max_ages`` by table.
 
     Raises:
-        SloError: there are no contracts, or they name several teams.
+        SloError: there are no contracts, one cannot be read, or they name several teams.
     """
-    contracts = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.yaml"))]
-    owners = sorted({contract["team"]["name"] for contract in contracts})
+    owners, max_ages = set(), {}
+    for file in sorted(folder.glob("*.yaml")):
+        try:
+            contract = yaml.safe_load(file.read_text(encoding="utf-8"))
+            owners.add(contract["team"]["name"])
+            for level in contract.get("slaProperties", []):
+                if level["property"] == "freshness":
+                    max_ages[contract["schema"][0]["physicalName"]] = f"{level['value']}{level['unit']}"
+        except (KeyError, TypeError, yaml.YAMLError) as error:
+            fault = "no YAML" if isinstance(error, yaml.YAMLError) else f"no data contract: {error}"
+            raise SloError(f"contracts/{folder.name}/{file.name} is {fault}. Check it by make contracts.") from None
     if len(owners) != 1:
         raise SloError(f"The contracts of the pipeline {folder.name} name {len(owners)} teams: name exactly one.")
-    return {
-        "owner": owners[0],
-        "max_ages": {
-            contract["schema"][0]["physicalName"]: f"{level['value']}{level['unit']}"
-            for contract in contracts
-            for level in contract.get("slaProperties", [])
-            if level["property"] == "freshness"
-        },
-    }
+    return {"owner": owners.pop(), "max_ages": max_ages}
 
 
 def groups(slos: Sequence[Slo]) -> list[dict[str, Any]]:

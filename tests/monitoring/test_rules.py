@@ -336,11 +336,14 @@ GOOD = {"dag_id": "d", "owner": "team", "page": False, "success": {"target": 0.9
         ({"freshness": {"target": 0.99, "window": "30d"}}, "freshness needs a pipeline"),
         ({"pipeline": "nothing"}, "name 0 teams"),
         ({"pipeline": "two"}, "name 2 teams"),
+        ({"pipeline": "broken"}, "contracts/broken/rides.yaml is no data contract: 'team'"),
     ],
 )
 def test_a_wrong_objective_is_refused_in_one_sentence(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     (tmp_path / "d.yaml").write_text(yaml.safe_dump(GOOD | change), encoding="utf-8")
     (tmp_path / "contracts/two").mkdir(parents=True)
+    (tmp_path / "contracts/broken").mkdir()
+    (tmp_path / "contracts/broken/rides.yaml").write_text("schema: []\n", encoding="utf-8")
     for team in ("one", "two"):
         (tmp_path / f"contracts/two/{team}.yaml").write_text(contract(team, team), encoding="utf-8")
     with pytest.raises(slo.SloError, match=re.escape(message)) as failure:
