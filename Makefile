@@ -169,6 +169,8 @@ docs: $(call STAMP,dev) ## write docs/DAGs.md, docs/tables.md, docs/metrics.md, 
 	@$(DEV)/python -m monitoring.dashboards
 	@$(DEV)/python -m monitoring.slo
 	@$(DEV)/python -m monitoring.docs
+	@$(DEV)/python -m monitoring.mappings
+	@$(DEV)/python -m aws.template
 
 .PHONY: bench
 bench: $(RUNTIME) $(call STAMP,dev) ## measure the claims about speed and write benchmarks/README.md (BENCH_ARGS=… for a part)

@@ -1,6 +1,6 @@
 """Print what the platform costs a month on AWS, as a table: ``PYTHONPATH=dags python -m aws.costs``.
 
-List prices of us-east-1 in USD, on demand, without tax, free tier or discounts, as they were known in November 2026.
+List prices of us-east-1 in USD, on demand, without tax, free tier or discounts, as of November 2026.
 Check them before you rely on them: https://aws.amazon.com/pricing. README.md has this table; a test keeps it so.
 """
 

@@ -1,4 +1,4 @@
-"""Print the Helm values that a stack of platform.yaml gives: ``python -m aws.values STACK > mine.yaml``.
+"""Print the Helm values for a stack of platform.yaml: ``python -m aws.values STACK > mine.yaml``.
 
 The file is for ``make deploy ENV=eks VALUES=mine.yaml``. It holds names and no secrets. Account and region are those of
 the AWS credentials in use.
@@ -24,7 +24,7 @@ ENVIRONMENT = {
 
 
 class StackError(Exception):
-    """The stack gives no values; the text is one sentence."""
+    """The stack provides no values; the text is one sentence."""
 
 
 def stack_outputs(client: Any, stack: str) -> dict[str, str]:
@@ -35,14 +35,16 @@ def stack_outputs(client: Any, stack: str) -> dict[str, str]:
         stack: its name.
 
     Raises:
-        StackError: there is none, it is not complete, or it was not made of this template.
+        StackError: there is none, it is not complete, or it was not created from this template.
     """
     try:
         found = client.describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
-        raise StackError(f"CloudFormation says of the stack {stack!r}: {error.response['Error']['Message']}.") from None
+        raise StackError(
+            f"CloudFormation reports for the stack {stack!r}: {error.response['Error']['Message']}."
+        ) from None
     except BotoCoreError as error:
-        raise StackError(f"CloudFormation cannot be asked for the stack {stack!r}: {error}") from None
+        raise StackError(f"CloudFormation cannot be queried for the stack {stack!r}: {error}") from None
     if not found["StackStatus"].endswith("_COMPLETE") or "ROLLBACK" in found["StackStatus"]:
         raise StackError(f"The stack {stack!r} is {found['StackStatus']}, not complete: look at its events.")
     outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
@@ -82,8 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
     except StackError as error:
         sys.exit(str(error))
     except BotoCoreError as error:  # no region
-        sys.exit(f"CloudFormation cannot be asked: {error}")
-    sys.stdout.write(f"# Made from the stack {stack} by python -m aws.values. Add dags.gitSync.repo.\n")
+        sys.exit(f"CloudFormation cannot be queried: {error}")
+    sys.stdout.write(f"# Written from the stack {stack} by python -m aws.values. Add dags.gitSync.repo.\n")
     sys.stdout.write(yaml.safe_dump(helm_values(outputs), sort_keys=False))
 
 

@@ -22,7 +22,7 @@ import yaml
 from benchmarks.measure import keep, machine
 from cluster.chart import chart_path
 from monitoring.capture import CHART, settings
-from monitoring.catalogue import ROOT
+from monitoring.metrics import ROOT
 from monitoring.exporter import exporter, program
 
 DAGS, TASKS = 50, 20
@@ -33,7 +33,7 @@ DEFAULTS = {
     "statsd_disabled_tags": "job_id,run_id",
 }
 OFF = {"statsd_on": "False"}
-OVERLAY = ("helm/airflow/base.yaml", "helm/airflow/kind.yaml")
+OVERLAY = ("helm/airflow/base.yaml", "helm/airflow/mappings.yaml", "helm/airflow/kind.yaml")
 # Sends the events of a day through Airflow's own client: prints the lines, or the processor time of a minute.
 EVENTS = Path(__file__).with_name("metrics_events.py")
 REPEAT = 5

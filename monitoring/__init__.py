@@ -1,1 +1,1 @@
-"""Metrics of the platform: their table, the contract that their mappings keep, and real programs to try both with."""
+"""Metrics of the platform: table, StatsD mappings, objectives, dashboards, and real programs to test them with."""

@@ -1,7 +1,7 @@
 """Records the StatsD lines of a real run of the demo: ``python -m monitoring.capture FILE.statsd.gz``.
 
 The platform runs as ``make demo`` does, in a folder of its own, with Airflow's metrics settings of the overlay. Each
-line of the file is ``seconds<TAB>port<TAB>line``: when it came, and from which port, which stands for a process.
+line of the file is ``seconds<TAB>port<TAB>line``: when it arrived, and from which port, which identifies the process.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from pathlib import Path
 
 import yaml
 
-from monitoring.catalogue import ROOT
 from monitoring.exporter import free_port
+from monitoring.metrics import ROOT
 
 OVERLAY = ROOT / "helm/airflow/base.yaml"
-# What the chart sets besides.
+# What the chart sets in addition.
 CHART = {"statsd_on": "True", "statsd_host": "127.0.0.1", "statsd_prefix": "airflow"}
 
 
@@ -74,7 +74,7 @@ def record(command: list[str], state: Path, environment: dict[str, str], metrics
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(0.2)
-        # The laptop hands no AIRFLOW_ variable on; this file it leaves alone.
+        # The laptop passes on no AIRFLOW_ variable, and does not touch this file.
         home = state / "airflow"
         home.mkdir(parents=True)
         lines = [

@@ -1,31 +1,48 @@
-"""Writes ``docs/metrics.md`` from the table of metrics: ``python -m monitoring.docs``."""
+"""Writes ``docs/metrics.md`` and the list of ``docs/runbooks/README.md``: ``python -m monitoring.docs``."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
-from monitoring.catalogue import ROOT, Catalogue, Use, read, uses
+import yaml
+
+from monitoring.metrics import AIRFLOW, FOLDER, PLATFORM, ROOT, MetricsError, MetricTable, Use, read, uses
 
 PAGE = ROOT / "docs" / "metrics.md"
 HEAD = """# Metrics
 
-Written by `python -m monitoring.docs` from `helm/monitoring/metrics.yaml`, the dashboards and the rules; do not edit.
+Written by `make docs` from `helm/monitoring/metrics/*.yaml`, the dashboards and the rules; do not edit.
 
 Airflow's processes and our tasks send them by StatsD to the exporter beside Airflow; Prometheus scrapes that. The names
-and labels hold for the settings and mappings of `helm/airflow/base.yaml`, where `tests/monitoring` tries every line. A
+and labels apply with the settings and mappings of `helm/airflow`, with which `tests/monitoring` tries every line. A
 histogram's series are `…_bucket`, `…_sum` and `…_count`. *Used by* names dashboards (with the panel), alerts and rules.
 """
-SECTIONS = {"airflow_": "Airflow's", "taxiway_": "Ours"}
+RUNBOOKS = ROOT / "docs" / "runbooks" / "README.md"
+RUNBOOKS_HEAD = """# Runbooks
+
+Written by `make docs` from `helm/monitoring/rules/*.yaml`; do not edit.
+
+One page for each alert: symptom, check, fix, prevention. Commands are for the namespace `taxiway` and the names of a
+standard installation; on EKS choose your context first (`kubectl config use-context …`). `make status ENV=eks` gives
+an overview, `make ui` opens Airflow's page. The sections are the files of
+[helm/monitoring/rules](../../helm/monitoring/rules). Who is notified is defined in
+[alertmanager.yaml](../../helm/monitoring/alertmanager.yaml): *page* wakes somebody, *ticket* waits for working hours,
+*info* is only shown.
+
+If several alerts fire, begin with *Exporters* and *Storage*, then *Airflow*; the others mostly follow from them."""
 
 
-def render(catalogue: Catalogue, found: Iterable[Use]) -> str:
-    """Return the page."""
+def render(table: MetricTable, found: Iterable[Use]) -> str:
+    """Return the page: Airflow's metrics, the platform's, and those of each pipeline that has its own."""
     places: dict[str, list[str]] = defaultdict(list)
     for use in found:
-        metric = catalogue.of(use.series)
+        metric = table.of(use.series)
         if metric and use.place not in places[metric.name]:
             places[metric.name].append(use.place)
     lines = [HEAD]
-    for prefix, title in SECTIONS.items():
+    titles = {metric.part: f"Pipeline {metric.part}" for metric in table.metrics}
+    for part, title in (titles | {AIRFLOW: "Airflow", PLATFORM: "The platform"}).items():
         lines += [
             f"## {title}",
             "",
@@ -35,19 +52,39 @@ def render(catalogue: Catalogue, found: Iterable[Use]) -> str:
         lines += [
             f"| `{metric.name}` | {metric.type} | {', '.join(metric.labels)} | {metric.unit} | {metric.meaning} | "
             f"{'; '.join(places[metric.name]) or (f'never sent. {metric.silent}' if metric.silent else '')} |"
-            for metric in catalogue.metrics
-            if metric.name.startswith(prefix)
+            for metric in table.metrics
+            if metric.part == part
         ]
         lines.append("")
     lines += ["## As they are sent", "", "| metric | a line |", "|---|---|"]
     # A bar would end the cell, even in code.
-    lines += [f"| `{metric.name}` | `{metric.example.replace('|', chr(92) + '|')}` |" for metric in catalogue.metrics]
+    lines += [f"| `{metric.name}` | `{metric.example.replace('|', chr(92) + '|')}` |" for metric in table.metrics]
+    return "\n".join([*lines, ""])
+
+
+def runbooks(folder: Path = FOLDER / "rules") -> str:
+    """Return the page that lists the runbooks: a section for each file of rules that has alerts."""
+    lines = [RUNBOOKS_HEAD]
+    for path in sorted(folder.glob("*.yaml")):
+        severities: dict[str, set[str]] = defaultdict(set)
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+            for rule in group["rules"]:
+                if "alert" in rule:
+                    severities[rule["alert"]].add(rule["labels"]["severity"])
+        if severities:
+            lines += ["", f"## {'Objectives' if path.stem == 'slo' else path.stem.replace('_', ' ').capitalize()}", ""]
+            lines += [f"- [{name}]({name}.md) ({' or '.join(sorted(each))})" for name, each in severities.items()]
     return "\n".join([*lines, ""])
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(render(read(), uses()))
+    """Write both pages."""
+    try:
+        table = read()
+    except MetricsError as error:
+        sys.exit(str(error))
+    PAGE.write_text(render(table, uses()), encoding="utf-8")
+    RUNBOOKS.write_text(runbooks(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Draws the dashboards with the numbers of a recorded run, in Grafana's grid, where there is no Grafana.
 
 ``python -m monitoring.draw RECORDING FOLDER`` writes a page for each dashboard, and a picture of it where there is a
-Chromium. This is not Grafana: it shows whether titles, units, legends and heights fit what the queries return.
+Chromium. This is a preview and not Grafana: it shows whether titles, units, legends and heights fit the results.
 """
 
 import argparse
@@ -51,11 +51,11 @@ td, th { padding: 3px 8px; border-bottom: 1px solid #eceef0; }
 .bar { display: flex; align-items: center; margin: 5px 0; } .bar b { width: 190px; font-weight: 400; }
 .bar i { background: #eceef0; flex: 1; height: 18px; } .bar u { display: block; height: 18px; }
 .bar s { width: 90px; text-align: right; text-decoration: none; font-weight: 600; }
-.head { font-size: 20px; } .says { color: #6e7176; }
+.head { font-size: 20px; } .description { color: #6e7176; }
 """
 
 
-def told(value: float, unit: str, decimals: int | None = None) -> str:
+def formatted(value: float, unit: str, decimals: int | None = None) -> str:
     """Return a value as Grafana would write it in a unit."""
     if math.isnan(value):
         return "–"
@@ -67,7 +67,7 @@ def told(value: float, unit: str, decimals: int | None = None) -> str:
         moment = datetime.fromtimestamp(value / 1000, UTC)
         if unit == "dateTimeAsIso":
             return f"{moment:%Y-%m-%d %H:%M:%S}"
-        return f"{told((datetime.now(UTC) - moment).total_seconds(), 's', 0)} ago"
+        return f"{formatted((datetime.now(UTC) - moment).total_seconds(), 's', 0)} ago"
     factor, name = scale(value, unit)
     number = value / factor
     places = decimals if decimals is not None else 0 if float(number).is_integer() else 2 if abs(number) < 10 else 1
@@ -109,7 +109,7 @@ def draw(page: Mapping[str, Any], seen: Replay) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(page["title"])}</title>'
         f'<style>{STYLE}</style><p><b class="head">{html.escape(page["title"])}</b> '
-        f'<span class="says">{html.escape(page["description"])}</span></p>'
+        f'<span class="description">{html.escape(page["description"])}</span></p>'
         f'<div class="page" style="width:{WIDTH - 24}px;height:{bottom:.0f}px">{"".join(parts)}</div></html>'
     )
 
@@ -120,7 +120,7 @@ def _stat(panel: Mapping[str, Any], seen: Replay, _width: float, _height: float)
         return '<div class="none">No data</div>'
     defaults = panel["fieldConfig"]["defaults"]
     colour = _colour(found[0][1], defaults.get("thresholds"))
-    text = told(found[0][1], defaults["unit"], defaults.get("decimals"))
+    text = formatted(found[0][1], defaults["unit"], defaults.get("decimals"))
     return f'<div class="number" style="color:{colour}">{html.escape(text)}</div>'
 
 
@@ -138,13 +138,15 @@ def _table(panel: Mapping[str, Any], seen: Replay, _width: float, _height: float
     labels = [name for name in names if not name.startswith("Value")]
     for number, target in enumerate(panel["targets"]):
         column = names.get(f"Value #{target['refId']}") or names["Value"]
-        look = properties[column]
+        override = properties[column]
         for series in seen.prometheus.query(seen.filled_in(target["expr"]), seen.end):
             key = tuple(series.labels.get(label, "") for label in labels)
             shown = {names[label]: html.escape(text) for label, text in zip(labels, key, strict=True)}
             row = rows.setdefault(key, shown)
-            colour = _colour(series.value, look["thresholds"]) if "thresholds" in look else "inherit"
-            row[column] = f'<span style="color:{colour}">{html.escape(told(series.value, look["unit"]))}</span>'
+            colour = _colour(series.value, override["thresholds"]) if "thresholds" in override else "inherit"
+            row[column] = (
+                f'<span style="color:{colour}">{html.escape(formatted(series.value, override["unit"]))}</span>'
+            )
             if number == 0:
                 order[key] = series.value
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
@@ -162,7 +164,7 @@ def _ranking(panel: Mapping[str, Any], seen: Replay, _width: float, _height: flo
     return "".join(
         f"<div class='bar'><b>{html.escape(name)}</b><i><u style='width:{100 * value / highest:.1f}%;"
         f"background:{_colour(value, defaults.get('thresholds'))}'></u></i>"
-        f"<s>{html.escape(told(value, defaults['unit']))}</s></div>"
+        f"<s>{html.escape(formatted(value, defaults['unit']))}</s></div>"
         for name, value in found
     )
 
@@ -187,7 +189,7 @@ def _over_time(panel: Mapping[str, Any], seen: Replay, width: float, height: flo
         row["value"] /= factor
     names = list(dict.fromkeys(names))
     hues = [HUES.get(COLOURS.get(name, ""), OTHERS[place % len(OTHERS)]) for place, name in enumerate(names)]
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("at:T", title=None, axis=alt.Axis(grid=False, format="%H:%M:%S", tickCount=4)),
         y=alt.Y(
             "value:Q",

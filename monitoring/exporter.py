@@ -1,4 +1,4 @@
-"""A real StatsD exporter with some mappings, to send lines to and to read its series from."""
+"""A real StatsD exporter: started with mappings, sent lines to, and read."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitoring.catalogue import ROOT
+from monitoring.metrics import ROOT
 
 # Of one line of the text format; label values escape \\, " and line ends.
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
@@ -23,7 +23,7 @@ _BATCH = 200
 
 
 class ProgramError(Exception):
-    """A program cannot be had, or does not start; the text is one clear sentence."""
+    """A program is unavailable or does not start; the text is one clear sentence."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def program(name: str) -> str:
     """Return where one of the programs of ``helm/tools/install.sh`` is.
 
     Raises:
-        ProgramError: it is nowhere.
+        ProgramError: it is not installed.
     """
     places = os.pathsep.join((str(ROOT / ".local/bin"), os.environ.get("PATH", "")))
     if found := shutil.which(name, path=places):
@@ -74,10 +74,10 @@ class Exporter:
         self._sent = 0
 
     def send(self, lines: Iterable[str]) -> None:
-        """Send lines and wait until all were taken in.
+        """Send lines and wait until all were received.
 
         Raises:
-            ProgramError: some never arrived.
+            ProgramError: some did not arrive.
         """
         todo = list(lines)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -85,7 +85,7 @@ class Exporter:
             for start in range(0, len(todo), _BATCH):
                 for line in todo[start : start + _BATCH]:
                     client.send(line.encode())
-                # UDP drops what the receiver has no room for: not faster than it reads.
+                # UDP drops what exceeds the receiver's buffer: send no faster than it reads.
                 self._sent += len(todo[start : start + _BATCH])
                 self._wait()
 
@@ -105,7 +105,7 @@ class Exporter:
                 break
             time.sleep(0.02)
         else:
-            raise ProgramError(f"The exporter did not take in all of {self._sent} lines within 20 s.")
+            raise ProgramError(f"The exporter did not receive all of {self._sent} lines within 20 s.")
         # Lines are counted before their events are, which are flushed every 200 ms.
         time.sleep(0.25 if self._sent % _BATCH else 0)
 
@@ -160,12 +160,12 @@ def _until_ready(process: "subprocess.Popen[bytes]", running: Exporter, log: Pat
             time.sleep(0.05)
         else:
             return
-    said = log.read_text(errors="replace").strip().splitlines()
-    raise ProgramError(f"statsd_exporter does not start: {said[-1] if said else 'it says nothing.'}")
+    lines = log.read_text(errors="replace").strip().splitlines()
+    raise ProgramError(f"statsd_exporter does not start: {lines[-1] if lines else 'its log is empty.'}")
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Return a port of loopback that nobody has at the moment, TCP or UDP."""
+    """Return a port of the loopback interface that is free at the moment, TCP or UDP."""
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

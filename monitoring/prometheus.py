@@ -1,4 +1,4 @@
-"""A real Prometheus on loopback: started, asked and ended by tests, drawings and benchmarks."""
+"""A real Prometheus on the loopback interface, for tests, previews and benchmarks."""
 
 import json
 import subprocess
@@ -70,8 +70,8 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 (loopback)
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
-            said = json.load(error).get("error", error.reason)
-            raise PrometheusError(f"Prometheus refuses {parameters.get('query', what)!r}: {said}") from None
+            reason = json.load(error).get("error", error.reason)
+            raise PrometheusError(f"Prometheus refuses {parameters.get('query', what)!r}: {reason}") from None
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def running(
 ) -> Iterator[Prometheus]:
     """Start a Prometheus that scrapes ``targets`` (job → addresses, host:port), and end it afterwards.
 
-    It has scraped each of them once when it is handed out.
+    It has scraped each of them once when it is yielded.
 
     Args:
         folder: empty; for its configuration, data and log.
@@ -138,7 +138,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
         except OSError:
             time.sleep(0.1)
     last = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
-    raise PrometheusError(f"Prometheus does not start: {' '.join(last) or 'it says nothing'}")
+    raise PrometheusError(f"Prometheus does not start: {' '.join(last) or 'its log is empty'}")
 
 
 def _wait_for_targets(server: Prometheus, wanted: int) -> None:

@@ -1,8 +1,9 @@
-"""A recorded run, told again: its lines to a real exporter, in their order and pace, and a real Prometheus that looks.
+"""Replays a recorded run: its lines go to a real exporter, in their order and pace, which a real Prometheus scrapes.
 
-It is told ``speed`` times as fast, so that minutes of a run take seconds; Prometheus scrapes twice a second meanwhile.
+The replay is ``speed`` times as fast, so that minutes of a run take seconds; Prometheus scrapes twice a second.
 """
 
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ SCRAPE_S = 0.5
 
 @dataclass(frozen=True)
 class Replay:
-    """What a run left: a Prometheus that scraped every ``scrape_s``, and when it began and ended (Unix time)."""
+    """A replayed run: the Prometheus that scraped every ``scrape_s``, and when it began and ended (Unix time)."""
 
     prometheus: Prometheus
     start: float
@@ -33,9 +34,7 @@ class Replay:
             ("$__range", f"{self.end - self.start:.0f}s"),
         ):
             expr = expr.replace(name, _duration(value))
-        for name in ("dag", "task", "pool", "dataset", "table", "namespace"):
-            expr = expr.replace(f'"${name}"', '".+"')
-        return expr
+        return re.sub(r'"\$\w+"', '".+"', expr)
 
     @property
     def step(self) -> float:
@@ -43,7 +42,7 @@ class Replay:
         return max((self.end - self.start) / 24, 4 * self.scrape_s)
 
     def ever(self, expr: str) -> bool:
-        """Tell whether a panel's expression had a value at any time of it."""
+        """Return whether a panel's expression had a value at any time of the replay."""
         first = self.start + (self.end - self.start) % self.scrape_s  # so that the last point is the end
         found = self.prometheus.query_range(self.filled_in(expr), first, self.end, self.scrape_s)
         return any(value == value for series in found for _, value in series.points)  # NaN is none
@@ -51,12 +50,12 @@ class Replay:
 
 @contextmanager
 def replay(packets: Sequence[Packet], mappings: str, *, speed: float) -> Iterator[Replay]:
-    """Send packets to an exporter that Prometheus scrapes, wait until it has seen all, and yield what is left.
+    """Send packets to an exporter that Prometheus scrapes, wait until it has seen all, and yield the result.
 
     Args:
         packets: a recording (:mod:`monitoring.capture`).
         mappings: text of the exporter's mappings.
-        speed: how many seconds of the recording take one.
+        speed: seconds of the recording that are replayed in one second.
     """
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -1,10 +1,11 @@
 """Writes the alert rules of the objectives: ``python -m monitoring.slo``.
 
-Reads ``helm/monitoring/slo/<dag_id>.yaml``, writes ``helm/monitoring/rules/slo.yaml``. With ``--check`` nothing is
-written: the exit status says whether the file is what the objectives make.
+Reads ``helm/monitoring/slo/<dag_id>.yaml``, writes ``helm/monitoring/rules/slo.yaml``. The owner of a pipeline's DAG,
+its tables and how old their data may be are defined in the data contracts, ``contracts/<pipeline>/*.yaml``. With
+``--check`` nothing is written: the exit status says whether the file is up to date.
 
-An objective leaves a budget: with a target of 0.95, 5 % of the runs of its window may fail. A burn of 1 spends just
-that; the alerts are those of the Site Reliability Workbook, their windows in proportion to the objective's.
+An objective leaves a budget: with a target of 0.95, 5 % of the runs of its window may fail. A burn rate of 1 spends
+exactly that; the alerts are those of the Site Reliability Workbook, their windows in proportion to the objective's.
 """
 
 import argparse
@@ -19,9 +20,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 ROOT = Path(__file__).resolve().parents[1]
 OBJECTIVES = ROOT / "helm/monitoring/slo"
+CONTRACTS = ROOT / "contracts"
 RULES = ROOT / "helm/monitoring/rules/slo.yaml"
 HEAD = """# Written by `python -m monitoring.slo` from helm/monitoring/slo/*.yaml; do not edit.
-# An alert ends as soon as its shorter window is good again, those on runs also when a later run of the DAG ends well.
+# An alert ends as soon as its shorter window is good again, those on runs also when a later run of the DAG succeeds.
 """
 
 UNITS = {"m": 60, "h": 3600, "d": 86400}
@@ -37,7 +39,7 @@ class SloError(ValueError):
 
 def _known_duration(text: str) -> str:
     if not re.fullmatch(r"[1-9]\d*[mhd]", text):
-        raise ValueError(f"{text!r} is no duration such as 30m, 6h or 90d")
+        raise ValueError(f"{text!r} is not a duration such as 30m, 6h or 90d")
     return text
 
 
@@ -50,7 +52,7 @@ class _Part(BaseModel):
 
 
 class Success(_Part):
-    """Which share of the runs that end in ``window`` end well; ``every``: how often the DAG runs at least."""
+    """Which share of the runs that end in ``window`` succeed; ``every``: how often the DAG runs at least."""
 
     target: Target
     window: Duration
@@ -58,12 +60,10 @@ class Success(_Part):
 
 
 class Freshness(_Part):
-    """In which share of ``window`` the oldest of ``tables`` is younger than ``max_age``."""
+    """In which share of ``window`` every table of the pipeline is as fresh as its contract says."""
 
     target: Target
     window: Duration
-    max_age: Duration
-    tables: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], ...] = Field(min_length=1)
 
 
 class EmrHours(_Part):
@@ -74,11 +74,19 @@ class EmrHours(_Part):
 
 
 class Slo(_Part):
-    """The objectives of a DAG. With ``page``, somebody is woken when a budget burns fast; else it is a ticket."""
+    """The objectives of a DAG. With ``page``, somebody is woken when a budget burns fast; else it is a ticket.
+
+    Attributes:
+        owner: the team that is notified; of a pipeline's DAG, the one of the pipeline's contracts.
+        pipeline: folder of ``contracts/``; empty for a DAG of the platform itself.
+        max_ages: of the pipeline's tables that have a service level on freshness: how old their data may be.
+    """
 
     dag_id: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     owner: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    pipeline: str = ""
     page: bool
+    max_ages: dict[str, Duration] = {}
     success: Success | None = None
     freshness: Freshness | None = None
     emr_hours: EmrHours | None = None
@@ -87,6 +95,8 @@ class Slo(_Part):
     def _has_one(self) -> "Slo":
         if not (self.success or self.freshness or self.emr_hours):
             raise ValueError("it has no objective: name success, freshness or emr_hours")
+        if self.freshness and not self.max_ages:
+            raise ValueError("freshness needs a pipeline with a service level on freshness in a contract")
         return self
 
 
@@ -104,18 +114,21 @@ def duration(wanted: float) -> str:
     return f"{minutes}m"
 
 
-def read(folder: Path = OBJECTIVES) -> list[Slo]:
+def read(folder: Path = OBJECTIVES, contracts: Path = CONTRACTS) -> list[Slo]:
     """Return the objectives of a folder, by DAG.
 
     Raises:
-        SloError: a file is not an objective, or has another name than its DAG.
+        SloError: a file is not an objective, or has another name than its DAG; its pipeline has no contracts.
     """
     found = []
     for file in sorted(folder.glob("*.yaml")):
         try:
-            slo = Slo.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+            given = yaml.safe_load(file.read_text(encoding="utf-8"))
+            if isinstance(given, dict) and "pipeline" in given:
+                given |= promised(contracts / str(given["pipeline"]))
+            slo = Slo.model_validate(given)
         except yaml.YAMLError as error:
-            raise SloError(f"{file.name} is no YAML: {error}") from None
+            raise SloError(f"{file.name} is not YAML: {' '.join(str(error).split())}") from None
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the file"
@@ -126,6 +139,28 @@ def read(folder: Path = OBJECTIVES) -> list[Slo]:
     if not found:
         raise SloError(f"{folder} has no objectives: write one file a DAG, <dag_id>.yaml.")
     return found
+
+
+def promised(folder: Path) -> dict[str, Any]:
+    """Return what a pipeline's data contracts promise: ``owner``, and ``max_ages`` by table.
+
+    Raises:
+        SloError: there are no contracts, one cannot be read, or they name several teams.
+    """
+    owners, max_ages = set(), {}
+    for file in sorted(folder.glob("*.yaml")):
+        try:
+            contract = yaml.safe_load(file.read_text(encoding="utf-8"))
+            owners.add(contract["team"]["name"])
+            for level in contract.get("slaProperties", []):
+                if level["property"] == "freshness":
+                    max_ages[contract["schema"][0]["physicalName"]] = f"{level['value']}{level['unit']}"
+        except (KeyError, TypeError, yaml.YAMLError) as error:
+            fault = "no YAML" if isinstance(error, yaml.YAMLError) else f"no data contract: {error}"
+            raise SloError(f"contracts/{folder.name}/{file.name} is {fault}. Check it by make contracts.") from None
+    if len(owners) != 1:
+        raise SloError(f"The contracts of the pipeline {folder.name} name {len(owners)} teams: name exactly one.")
+    return {"owner": owners.pop(), "max_ages": max_ages}
 
 
 def groups(slos: Sequence[Slo]) -> list[dict[str, Any]]:
@@ -151,7 +186,7 @@ def _rules(slo: Slo) -> Iterator[dict[str, Any]]:
             slo, "EmrHoursOverLimit", "ticket", f"{spent} / 3600 > {slo.emr_hours.limit:g}",
             f"EMR clusters of {slo.dag_id} lived {{{{ $value | printf \"%.1f\" }}}} hours in the last {window}, "
             f"{slo.emr_hours.limit:g} are agreed.",
-            f"Counted when a cluster ends. The limit stands in helm/monitoring/slo/{slo.dag_id}.yaml.",
+            f"Counted when a cluster ends. The limit is set in helm/monitoring/slo/{slo.dag_id}.yaml.",
         )  # fmt: skip
 
 
@@ -177,20 +212,22 @@ def _success(slo: Slo, success: Success) -> Iterator[dict[str, Any]]:
             f"({_indent(burning)}\n)\nunless on (dag_id) (\n  {last[0]}\n  > {last[1]}\n)",
             f"{{{{ $value | humanizePercentage }}}} of the runs of {slo.dag_id} that ended lately failed; "
             f"{_percent(1 - success.target)} may.",
-            f"Objective: {_percent(success.target)} of the runs of {success.window} end well "
+            f"Objective: {_percent(success.target)} of the runs in {success.window} succeed "
             f"(helm/monitoring/slo/{slo.dag_id}.yaml). Looks back {longest} at most.",
         )  # fmt: skip
 
 
 def _freshness(slo: Slo, freshness: Freshness) -> Iterator[dict[str, Any]]:
-    known = "\nor ".join(
-        f'table:taxiway_data_freshness_timestamp_seconds:last{{table="{table}"}}' for table in freshness.tables
-    )
+    ends = {table: f'table:taxiway_data_freshness_timestamp_seconds:last{{table="{table}"}}' for table in slo.max_ages}
+    ages = "\nor ".join(f"time() - {end}" for end in ends.values())
+    late = "\nor ".join(f"time() - {end} > bool {seconds(slo.max_ages[table])}" for table, end in ends.items())
+    by_age = sorted(slo.max_ages.values(), key=seconds)
+    agreed = " to ".join(dict.fromkeys((by_age[0], by_age[-1])))
     age, stale, share = (
         f"dag_id:taxiway_data_{name}" for name in ("age_seconds:max", "stale:bool", "stale:share")
     )  # fmt: skip
-    yield _record(slo, age, None, f"time() - min(\n  {_indent(known)}\n)")
-    yield _record(slo, stale, None, f'{age}{{dag_id="{slo.dag_id}"}} > bool {seconds(freshness.max_age)}')
+    yield _record(slo, age, None, f"max(\n  {_indent(ages)}\n)")
+    yield _record(slo, stale, None, f"max(\n  {_indent(late)}\n)")
     for window in _all_windows(freshness.window, "1m"):
         yield _record(slo, share, window, f'avg_over_time({stale}{{dag_id="{slo.dag_id}"}}[{window}])')
     for name, burns in (("DataFreshnessBurnsFast", FAST), ("DataFreshnessBurnsSlowly", SLOW)):
@@ -198,16 +235,16 @@ def _freshness(slo: Slo, freshness: Freshness) -> Iterator[dict[str, Any]]:
         yield _alert(
             slo, name, "page" if slo.page and burns is FAST else "ticket",
             f'{age}{{dag_id="{slo.dag_id}"}}\nand on (dag_id) ({_indent(burning)}\n)',
-            f"The newest month in the tables of {slo.dag_id} ended {{{{ $value | humanizeDuration }}}} ago; "
-            f"{freshness.max_age} are agreed.",
-            f"Objective: younger than {freshness.max_age} in {_percent(freshness.target)} of {freshness.window}; the "
-            f"oldest of {', '.join(freshness.tables)} counts (helm/monitoring/slo/{slo.dag_id}.yaml).",
+            f"The least recent table of {slo.dag_id} has data that is {{{{ $value | humanizeDuration }}}} old; "
+            f"{agreed} is agreed.",
+            f"Objective: as fresh as contracts/{slo.pipeline} promises in {_percent(freshness.target)} of "
+            f"{freshness.window} (helm/monitoring/slo/{slo.dag_id}.yaml).",
         )  # fmt: skip
     yield _alert(
         slo, "DataFreshnessUnknown", "ticket",
-        f"{len(freshness.tables)} - (\n  count(\n    {_indent(_indent(known))}\n  )\n  or vector(0)\n) > 0",
-        f"Of {{{{ $value }}}} of the {len(freshness.tables)} tables of {slo.dag_id} it is not known when their newest "
-        "month ends.",
+        f"{len(ends)} - (\n  count(\n    " + _indent(_indent("\nor ".join(ends.values())))
+        + "\n  )\n  or vector(0)\n) > 0",
+        f"Of {{{{ $value }}}} of the {len(ends)} tables of {slo.dag_id} it is unknown how recent their data is.",
         "Either nothing was published yet, or the DAG platform_metrics does not run.",
         wait="6h",
     )  # fmt: skip
@@ -218,7 +255,7 @@ def _burning(
 ) -> tuple[str, str]:
     """Return the condition that a budget burns, with the bad share as its value, and the longest window in it."""
     limits: dict[tuple[str, str], float] = {}
-    for burn, part in burns:  # windows that are alike for want of runs: the lower limit is reached first
+    for burn, part in burns:  # equal windows, where runs are rare: the lower limit is reached first
         pair = _windows(window, part, every)
         limits[pair] = min(burn * (1 - target), limits.get(pair, 1))
     terms = []

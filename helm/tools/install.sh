@@ -59,7 +59,7 @@ build() { # name of the tool, flags of go
     return
   fi
   source=$(cd / && go mod download -json "${module[$tool]}@${version[$tool]}" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p') || return
-  [ -n "$source" ] || { echo "go mod download does not say where ${module[$tool]} is." >&2; return 1; }
+  [ -n "$source" ] || { echo "go mod download did not return the folder of ${module[$tool]}." >&2; return 1; }
   if [ "$tool" = alertmanager ]; then
     cp -r "$source" "$scratch/$tool"
     source=$scratch/$tool

@@ -1,24 +1,25 @@
-"""The six pages of Grafana: a file each in Python, and the JSON made of them in ``helm/monitoring/dashboards/``.
+"""Grafana's dashboards: a module each, and the JSON made of them in ``helm/monitoring/dashboards/``.
 
-``python -m monitoring.dashboards`` writes the JSON anew; a test holds both equal.
+Every module here that defines a ``page`` is a dashboard. ``python -m monitoring.dashboards`` writes the JSON; a test
+compares both.
 """
 
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
-from monitoring.dashboards import (
-    dags_and_tasks,
-    data_quality,
-    delivery,
-    emr_and_cost,
-    executors_and_queues,
-    platform_health,
-)
+from monitoring.dashboards.build import Page
 
 FOLDER = Path(__file__).parents[2] / "helm" / "monitoring" / "dashboards"
-PAGES = {
-    module.__name__.rpartition(".")[2].replace("_", "-"): module.page
-    for module in (platform_health, dags_and_tasks, executors_and_queues, emr_and_cost, data_quality, delivery)
-}
+
+
+def _pages() -> dict[str, Page]:
+    names = [each.name for each in iter_modules(__path__) if not each.name.startswith("_")]
+    modules = {name: import_module(f"{__name__}.{name}") for name in names}
+    return {name.replace("_", "-"): module.page for name, module in modules.items() if hasattr(module, "page")}
+
+
+PAGES = _pages()
 
 
 def texts() -> dict[str, str]:

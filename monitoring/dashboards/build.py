@@ -1,4 +1,4 @@
-"""What the pages share: variables, panels of one look, and where they stand. All of it is made of Grafana's own types.
+"""What all pages use: variables, panels of the same style, and their layout, made of Grafana's own types.
 
 A panel cannot be made without a description and a unit. Its queries use Grafana's variables: ``$__range`` is the time
 that the page shows, ``$__rate_interval`` one step of a graph and one scrape more, so that no increase is lost between
@@ -45,8 +45,8 @@ Steps = Sequence[tuple[float | None, str]]
 class Query:
     """One PromQL expression of a panel.
 
-    ``name`` is the series' legend, or in a table the column's title. A series that is not there may mean "it never
-    happened", and not "nobody knows": then the panel shows 0 wherever ``zero`` has a series, such as :data:`ALIVE`
+    ``name`` is the series' legend, or in a table the column's title. A missing series may mean "it never
+    happened" instead of "unknown": then the panel shows 0 wherever ``zero`` has a series, such as :data:`ALIVE`
     while the exporter is there.
     ``unseen`` is why a run of the main job on one machine gives it no data; tests hold it against such a run.
     """
@@ -59,7 +59,7 @@ class Query:
 
     @property
     def shown(self) -> str:
-        """Return the expression as it stands in the panel."""
+        """Return the expression that the panel has."""
         return f"({self.expr}) or 0 * {self.zero}" if self.zero else self.expr
 
 

@@ -10,8 +10,6 @@ DATASET = 'dataset=~"$dataset"'
 TABLE = 'table=~"$table"'
 ACCEPTED, QUARANTINED = 'outcome="accepted"', 'outcome="quarantined"'
 AGE = f"time() - max by (table) (taxiway_data_freshness_timestamp_seconds{{{TABLE}}})"
-DAY = 86400
-LATE = ((None, GREEN), (95 * DAY, ORANGE), (125 * DAY, RED))  # the source publishes a month about two months late
 
 
 def part_quarantined(by: str = "", window: str = "$__range") -> str:
@@ -34,22 +32,21 @@ page = Page(
 page.row("In the time shown")
 page.stat(
     "Oldest table",
-    "Age of the table that is furthest behind: now, less the end of its newest month. The source publishes a month "
-    "about two months late, so 90 days are usual.",
+    "Age of the table that is furthest behind: now, less the end of its newest partition. How old a table may be is "
+    "defined in its data contract; alerts compare with that.",
     Query(f"max({AGE})"),
     unit=units.Seconds,
-    steps=LATE,
     decimals=0,
 )
 page.stat(
     "Last publication",
-    "When a month was last published, of any table.",
+    "When a partition of any table was last published.",
     Query(f"max(taxiway_published_timestamp_seconds{{{TABLE}}}) * 1000"),
     unit=units.DateTimeFromNow,
 )
 page.stat(
     "Rows accepted",
-    "Rows that were checked and accepted. A month that is analysed twice counts twice.",
+    "Rows that were checked and accepted. A partition that is made twice counts twice.",
     Query(counted("taxiway_rows_total", DATASET, ACCEPTED)),
     unit=units.Short,
 )
@@ -109,23 +106,21 @@ page.bars(
 page.row("Freshness")
 page.table(
     "Tables",
-    "What readers see: the end of the newest month of each table, its age, and when a month was last published.",
+    "What readers see: the end of the newest partition of each table, its age, and when one was last published.",
     Query(AGE, "Age", unit=units.Seconds),
     Query(f"max by (table) (taxiway_data_freshness_timestamp_seconds{{{TABLE}}}) * 1000", "Data until"),
     Query(f"max by (table) (taxiway_published_timestamp_seconds{{{TABLE}}}) * 1000", "Published"),
     labels={"table": "Table"},
     unit=units.DatetimeISO,
     links={"Table": ("Assets in Airflow", "${airflow}/assets")},
-    colours={"Age": LATE},
     size=(12, 9),
 )
 page.lines(
     "Age of the tables",
-    "Now, less the end of the newest month. It grows by a day a day and drops with each publication: a line that only "
-    "climbs is a pipeline that stands still.",
+    "Now, less the end of the newest partition. It grows by a day a day and drops with each publication: a line that "
+    "only climbs belongs to a pipeline that publishes nothing.",
     Query(AGE, "{{table}}"),
     unit=units.Seconds,
-    steps=((None, "transparent"), (125 * DAY, RED)),
     size=(12, 9),
 )
 page.bars(

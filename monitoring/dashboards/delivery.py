@@ -19,7 +19,7 @@ page = Page(
 page.row("Now")
 page.stat(
     "Delivery lag",
-    "How long ago the code here and the remote branch were last known to be the same. Seconds when all is well; it "
+    "How long ago the code here and the remote branch were last known to be the same: normally seconds. It "
     "grows while the remote cannot be reached, or the new commit does not arrive.",
     Query("max(taxiway_delivery_lag_seconds)"),
     unit=units.Seconds,
@@ -95,14 +95,14 @@ page.lines(
 page.row("What arrived")
 page.lines(
     "DAGs",
-    "DAGs that the DAG processor knows. A step down that nobody meant: a file was removed, or cannot be read.",
+    "DAGs that the DAG processor knows. An unintended step down: a file was removed, or cannot be read.",
     Query("max(airflow_dagbag_size)", "DAGs"),
     unit=units.Short,
     size=(8, 8),
 )
 page.lines(
     "Files that wait to be parsed",
-    "After a delivery every file is parsed anew. A queue that never empties: parsing is too slow for so many files.",
+    "After a delivery every file is parsed again. A queue that never empties: parsing is too slow for so many files.",
     Query("max(airflow_dag_processing_file_path_queue_size)", "files"),
     unit=units.Short,
     size=(8, 8),

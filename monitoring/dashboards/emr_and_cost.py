@@ -63,7 +63,7 @@ page.stat(
 )
 page.stat(
     "Clusters alive",
-    "Clusters of ours in any state before their end. The DAG platform_metrics looks every five minutes.",
+    "Clusters of ours in any state before their end. The DAG platform_metrics counts them every five minutes.",
     Query("sum(max by (state) (taxiway_emr_clusters))"),
     unit=units.Short,
     graph=True,
@@ -129,7 +129,7 @@ page.table(
 page.lines(
     "Needed by no run",
     "Clusters and serverless applications of ours that the cost guard found and that no run needs any more. It ends "
-    "them after a grace time, if it is told to.",
+    "them after a grace time, if that is enabled.",
     Query(f"max by (kind) ({selector('taxiway_cost_guard_found')})", "{{kind}}"),
     unit=units.Short,
     size=(6, 8),
@@ -137,7 +137,7 @@ page.lines(
 )
 page.bars(
     "Ended by the cost guard",
-    "What the cost guard ended because nobody else had.",
+    "What the cost guard ended because its own run had not.",
     Query(counted("taxiway_cost_guard_ended_total", by="kind", window=STEP), "{{kind}}"),
     unit=units.Short,
     size=(6, 8),

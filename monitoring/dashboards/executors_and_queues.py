@@ -11,7 +11,7 @@ DAG = 'dag_id=~"$dag"'
 FLOWER = "needs Celery workers and the metrics of Flower (targets.flower), which only a cluster has"
 KUBERNETES = "needs the Kubernetes executor, which only a cluster has"
 POOLS = "${airflow}/pools"
-SHORT = "no task of the main job was queued for as long as the 30 seconds between two looks"
+SHORT = "no task of the main job was queued for as long as the 30 seconds between two samples"
 LITTLE = (
     "Airflow 3 does not send how long tasks are queued. So: tasks in the queue ÷ tasks started a second, which is "
     "their mean wait (Little's law). Aim: 1 s on Celery, 5 s in a pod."
@@ -114,7 +114,7 @@ page.lines(
 )
 page.lines(
     "Running by DAG",
-    "Which DAG's tasks run; Airflow looks every 30 seconds.",
+    "Which DAG's tasks run; sampled every 30 seconds.",
     Query(f"sum by (dag_id) (airflow_ti_running{{{DAG}}}) > 0", "{{dag_id}}"),
     unit=units.Short,
     stacked=True,
@@ -122,7 +122,7 @@ page.lines(
 )
 page.lines(
     "Queued by DAG",
-    "Which DAG's tasks wait in the queue; Airflow looks every 30 seconds.",
+    "Which DAG's tasks wait in the queue; sampled every 30 seconds.",
     Query(f"sum by (dag_id) (airflow_ti_queued{{{DAG}}}) > 0", "{{dag_id}}", unseen=SHORT),
     unit=units.Short,
     stacked=True,
@@ -130,7 +130,7 @@ page.lines(
 )
 page.lines(
     "Queued by queue",
-    "Celery's queues: one that no worker listens to grows and never shrinks. Airflow looks every 30 seconds.",
+    "Celery's queues: one that no worker listens to grows and never shrinks. sampled every 30 seconds.",
     Query(f"sum by (queue) (airflow_ti_queued{{{DAG}}})", "{{queue}}", unseen=SHORT),
     unit=units.Short,
     stacked=True,
@@ -141,7 +141,7 @@ page.row("Executors")
 page.lines(
     "In hand by executor",
     "Tasks that each executor has taken over: they run, or wait in Celery's broker or for their pod. LocalExecutor, as "
-    "on one machine, always says 0.",
+    "on one machine, is always 0.",
     Query("sum by (executor_class_name) (airflow_executor_running_tasks)", "{{executor_class_name}}"),
     unit=units.Short,
     stacked=True,
@@ -167,7 +167,7 @@ page.lines(
 page.row("Pools")
 page.table(
     "Pools",
-    "Slots of each pool now. Deferred tasks count only in pools that say so, as emr_steps does.",
+    "Slots of each pool now. Deferred tasks count only in pools that include them, such as emr_steps.",
     Query(f"max by (pool_name) (airflow_pool_running_slots{{{POOL}}})", "Running"),
     Query(f"max by (pool_name) (airflow_pool_queued_slots{{{POOL}}})", "Queued"),
     Query(f"max by (pool_name) (airflow_pool_scheduled_slots{{{POOL}}})", "Scheduled"),
@@ -236,7 +236,7 @@ page.bars(
 )
 page.lines(
     "Task pods that wait",
-    "Pods that nobody owns (the executor's) and that no node has taken, or whose image is being pulled.",
+    "Pods without an owner (the executor's) and that no node has taken, or whose image is being pulled.",
     Query(
         'sum by (namespace) (kube_pod_status_phase{phase="Pending"} '
         'and on (namespace, pod) kube_pod_info{created_by_kind=~"|<none>"})',

@@ -79,7 +79,7 @@ page.lines(
 )
 page.lines(
     "Tasks ready to run",
-    "Tasks that the last turn could queue, and those for which a pool had no free slot.",
+    "Tasks that the last loop of the scheduler could queue, and those for which a pool had no free slot.",
     Query("max(airflow_scheduler_tasks_executable)", "queued"),
     Query("max(airflow_scheduler_tasks_starving)", "starving"),
     unit=units.Short,
@@ -186,7 +186,7 @@ page.table(
 page.row("Pods (with kube-state-metrics) and database")
 page.table(
     "Deployments",
-    "Pods that are ready beside those that are wanted.",
+    "Pods that are ready, compared with those that are requested.",
     Query('kube_deployment_status_replicas_ready{namespace=~"$namespace"}', "Ready"),
     Query('kube_deployment_spec_replicas{namespace=~"$namespace"}', "Wanted"),
     labels={"namespace": "Namespace", "deployment": "Deployment"},
@@ -205,7 +205,7 @@ page.bars(
     unseen=CLUSTER_ONLY,
 )
 page.lines(
-    "Memory beside its limit",
+    "Memory and its limit",
     "Working memory of each pod as a share of its containers' limits. At 1 the kernel ends a container.",
     Query(
         "max by (pod) ("

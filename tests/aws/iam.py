@@ -5,7 +5,7 @@ guess. Resource policies, boundaries and service control policies are not looked
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -56,7 +56,7 @@ def _applies(statement: Mapping[str, Any], action: str, resource: str, context: 
 
 
 def _conditions(statement: Mapping[str, Any], context: Mapping[str, str]) -> bool:
-    operators = {
+    operators: dict[str, Callable[[str, str], bool]] = {
         "StringEquals": lambda wanted, value: wanted == value,
         "StringLike": _like,
         "ArnLike": _like,

@@ -27,12 +27,13 @@ class _Loader(yaml.SafeLoader):
 
 def _function(loader: _Loader, name: str, node: yaml.Node) -> Any:
     value: Any
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
+    if isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
-    else:
+    elif isinstance(node, yaml.MappingNode):
         value = loader.construct_mapping(node, deep=True)
+    else:
+        assert isinstance(node, yaml.ScalarNode)
+        value = loader.construct_scalar(node)
     if name == "GetAtt" and isinstance(value, str):
         value = value.split(".", 1)
     return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
@@ -43,16 +44,17 @@ _Loader.add_multi_constructor("!", _function)
 
 def load() -> dict[str, Any]:
     """Return the template with the long forms of its functions, which is the same template as JSON."""
-    return yaml.load(PATH.read_text(), _Loader)
+    template: dict[str, Any] = yaml.load(PATH.read_text(), _Loader)
+    return template
 
 
 class Stack:
-    """The template under given parameters: what would be created, as far as that can be said beforehand.
+    """The template under given parameters: what would be created, as far as that is known beforehand.
 
     ``attribute`` answers what only a created resource can (Fn::GetAtt, Ref): (logical name, attribute or None) → value.
     """
 
-    def __init__(self, attribute: Callable[[str, str | None], str] | None = None, **parameters: str) -> None:
+    def __init__(self, attribute: Callable[[str, str | None], str] | None = None, /, **parameters: str) -> None:
         self.template = load()
         given = PARAMETERS | parameters
         unknown = given.keys() - self.template["Parameters"].keys()
@@ -73,7 +75,8 @@ class Stack:
         return {name: each["Properties"] for name, each in self.resources.items() if each["Type"] == type_}
 
     def properties(self, name: str) -> dict[str, Any]:
-        return self.resources[name]["Properties"]
+        properties: dict[str, Any] = self.resources[name]["Properties"]
+        return properties
 
     def outputs(self) -> dict[str, str]:
         return {
@@ -83,18 +86,21 @@ class Stack:
         }
 
     def policies(self, role: str) -> list[dict[str, Any]]:
-        """Return the policy documents of a role: its own, and the managed ones that the template makes."""
+        """Return the policy documents of a role: its own, those attached to it, and the template's managed ones."""
         properties = self.properties(role)
         documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
         for arn in properties.get("ManagedPolicyArns", []):
             name = arn.rpartition("/")[2]
             if name in self.resources:  # else it is AWS's own
                 documents.append(self.properties(name)["PolicyDocument"])
+        attached = self.of_type("AWS::IAM::Policy").values()
+        documents += [each["PolicyDocument"] for each in attached if properties["RoleName"] in each["Roles"]]
         return documents
 
     def trust(self, role: str) -> dict[str, Any]:
-        document = self.properties(role)["AssumeRolePolicyDocument"]
-        return json.loads(document) if isinstance(document, str) else document
+        document: Any = self.properties(role)["AssumeRolePolicyDocument"]
+        trust: dict[str, Any] = json.loads(document) if isinstance(document, str) else document
+        return trust
 
     def holds(self, condition: str | None) -> bool:
         return condition is None or self._truth(self.template["Conditions"][condition])
@@ -114,8 +120,8 @@ class Stack:
                 return self.holds(argument)
             if name.startswith("Fn::"):
                 return getattr(self, f"_{name[4:].lower()}")(argument)
-        resolved = {name: self.resolve(each) for name, each in value.items()}
-        return {name: each for name, each in resolved.items() if each is not _NOTHING}
+        whole = {name: self.resolve(each) for name, each in value.items()}
+        return {name: each for name, each in whole.items() if each is not _NOTHING}
 
     # The functions -----------------------------------------------------------------------------------------------
 
@@ -148,7 +154,7 @@ class Stack:
 
     def _join(self, argument: Any) -> str:
         separator, values = argument
-        return separator.join(str(each) for each in self.resolve(values))
+        return str(separator).join(str(each) for each in self.resolve(values))
 
     def _if(self, argument: list[Any]) -> Any:
         condition, then, otherwise = argument
@@ -177,7 +183,7 @@ class Stack:
         return value.split(",") if parameter["Type"].startswith("List<") else value
 
     def _default_attribute(self, name: str, attribute: str | None) -> str:
-        """Return what identifies a resource in AWS, where its properties tell."""
+        """Return what identifies a resource in AWS, where its properties determine it."""
         resource = self.template["Resources"][name]
         own = {
             "AWS::S3::Bucket": "BucketName",

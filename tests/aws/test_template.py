@@ -1,16 +1,23 @@
 """The template itself: linted, small enough, wrong parameters refused, nothing open or unencrypted."""
 
+import json
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from aws import template
 from tests.aws.template import PATH, Stack, load
 
 TEMPLATE = load()
 STACK = Stack()
+# Of version 0.1.0: what holds data or lets somebody reach it, with the properties that cannot change.
+OLD_STACK: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data/stack-0.1.0.json").read_text())
 EVERYTHING = {"ServerlessPreInitialised": "true", "EmrCertificates": "emr/certificates.zip", "MultiAz": "true"}
 
 
@@ -29,6 +36,50 @@ def test_cfn_lint_would_find_something(tmp_path: Any) -> None:
     done = subprocess.run([sys.executable, "-c", run, str(wrong)], capture_output=True, text=True)
     assert done.returncode != 0
     assert "StorageEncripted" in done.stdout
+
+
+def test_it_is_what_its_parts_make() -> None:
+    assert PATH.read_text(encoding="utf-8") == template.compose(), "run python -m aws.template"
+    whole = yaml.safe_load(re.sub(r"!\w+", "", PATH.read_text()))
+    for path in sorted(template.FOLDER.glob("pipelines/*.yaml")):
+        for section, entries in yaml.safe_load(re.sub(r"!\w+", "", path.read_text())).items():
+            assert entries.items() <= whole[section].items()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "Resources:\n  LakeBucket:\n    Type: AWS::S3::Bucket\n",
+            "adds LakeBucket to Resources, which is there already",
+        ),
+        (
+            "Resource:\n  Queue:\n    Type: AWS::SQS::Queue\n",
+            "adds to Resource, a section that template.yaml does not have",
+        ),
+    ],
+)
+def test_a_pipelines_part_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    shutil.copy(template.FOLDER / "template.yaml", tmp_path)
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines/rides.yaml").write_text(text)
+    with pytest.raises(template.TemplateError, match=message):
+        template.compose(tmp_path)
+
+
+def test_an_update_of_an_old_stack_replaces_nothing_that_holds_data() -> None:
+    """AWS replaces a resource when a create-only property changes, and makes another password of another rule."""
+    schemas = pytest.importorskip("cfnlint.schema.manager", reason="cfn-lint is not installed").PROVIDER_SCHEMA_MANAGER
+    more = {"AWS::SecretsManager::Secret": ["GenerateSecretString"], "AWS::RDS::DBInstance": ["Engine"]}
+
+    def lasting(name: str) -> dict[str, Any]:
+        resource = TEMPLATE["Resources"][name]
+        schema = schemas.get_resource_schema("us-east-1", resource["Type"]).schema
+        keys = {path.rpartition("/")[2] for path in schema.get("createOnlyProperties") or []}
+        keys |= set(more.get(resource["Type"], []))
+        return {key: value for key, value in resource["Properties"].items() if key in keys}
+
+    assert {name: lasting(name) for name in OLD_STACK} == OLD_STACK
 
 
 def test_it_is_small_enough_to_be_sent_as_it_is() -> None:
@@ -149,7 +200,7 @@ def test_buckets_are_closed_encrypted_and_kept() -> None:
     }
     denied = {}
     for policy in STACK.of_type("AWS::S3::BucketPolicy").values():
-        (statement,) = policy["PolicyDocument"]["Statement"]
+        statement = policy["PolicyDocument"]["Statement"][0]
         assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
         denied[policy["Bucket"]] = statement["Resource"]
@@ -157,6 +208,7 @@ def test_buckets_are_closed_encrypted_and_kept() -> None:
         assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
         assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
         assert bucket["LifecycleConfiguration"]["Rules"][0]["AbortIncompleteMultipartUpload"]
+        assert ("LoggingConfiguration" in bucket) is (name != "LogsBucket")
         arn = f"arn:aws:s3:::{bucket['BucketName']}"
         assert denied[bucket["BucketName"]] == [arn, f"{arn}/*"]
         assert (
@@ -164,6 +216,17 @@ def test_buckets_are_closed_encrypted_and_kept() -> None:
             == TEMPLATE["Resources"][name]["UpdateReplacePolicy"]
             == "Retain"
         )
+
+
+def test_access_to_the_buckets_is_logged() -> None:
+    _, logs = STACK.properties("LogsBucketPolicy")["PolicyDocument"]["Statement"]
+    assert logs["Principal"] == {"Service": "logging.s3.amazonaws.com"}
+    assert logs["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
+    for part in ("lake", "artifacts"):
+        target = STACK.properties(f"{part.capitalize()}Bucket")["LoggingConfiguration"]
+        assert logs["Resource"] == f"arn:aws:s3:::{target['DestinationBucketName']}/s3/*"
+        assert target["LogFilePrefix"] == f"s3/{part}/"
+    assert len(STACK.properties("LogsBucketPolicy")["PolicyDocument"]["Statement"]) == 2
 
 
 def test_databases_and_broker_are_private_encrypted_and_backed_up() -> None:
@@ -189,6 +252,7 @@ def test_databases_and_broker_are_private_encrypted_and_backed_up() -> None:
         (rule,) = group["SecurityGroupIngress"]
         assert rule["SourceSecurityGroupId"] == "sg-0123456789abcdef0"
         assert "CidrIp" not in rule
+        assert rule["Description"]
         assert group["SecurityGroupEgress"] == [
             {"IpProtocol": "-1", "CidrIp": "127.0.0.1/32", "Description": "nothing goes out"}
         ]
@@ -196,7 +260,7 @@ def test_databases_and_broker_are_private_encrypted_and_backed_up() -> None:
 
 def test_emr_encrypts_and_wants_tokens_for_metadata() -> None:
     def configuration(**parameters: str) -> dict[str, Any]:
-        return Stack(**parameters).properties("EmrSecurityConfiguration")["SecurityConfiguration"]
+        return dict(Stack(**parameters).properties("EmrSecurityConfiguration")["SecurityConfiguration"])
 
     plain, whole = configuration(), configuration(**EVERYTHING)
     assert plain["EncryptionConfiguration"]["EnableAtRestEncryption"]
@@ -228,6 +292,7 @@ def test_what_costs_is_tagged() -> None:
     without = {
         "AWS::S3::BucketPolicy",
         "AWS::IAM::ManagedPolicy",
+        "AWS::IAM::Policy",
         "AWS::IAM::InstanceProfile",
         "AWS::EMR::SecurityConfiguration",
     }

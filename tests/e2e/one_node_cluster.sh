@@ -41,7 +41,7 @@ chart=${CHART:-$HOME/.cache/taxiway/airflow-1.22.0.tgz}
 if [ -f "$chart" ]; then
   {
     helm template platform helm/platform -f helm/platform/kind.yaml --set-string images.localAws.tag=t --set-string images.gitServer.tag=t
-    helm template airflow "$chart" -f helm/airflow/base.yaml -f helm/airflow/kind.yaml --set-string defaultAirflowTag=t
+    helm template airflow "$chart" -f helm/airflow/base.yaml -f helm/airflow/mappings.yaml -f helm/airflow/kind.yaml --set-string defaultAirflowTag=t
   } | "$folder/base-images" --load --for - >&2
 fi
 

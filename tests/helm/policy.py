@@ -2,7 +2,7 @@
 
 A rule is a function from a rendering to sentences about what is wrong, none if nothing is. ``RULES`` has them all by
 name; ``test_overlay`` holds every combination of environment and features against all of them, and ``test_pains``
-spoils the values in the ways that people do and sees the rule notice it.
+breaks the values in the ways that people do and checks that the rule detects it.
 """
 
 import ast
@@ -22,7 +22,7 @@ from tests.helm.rendering import ROOT, Container, Pod, Rendered
 Rule = Callable[[Rendered], Iterator[str]]
 RULES: dict[str, Rule] = {}
 
-# Every Secret that the overlay may name, with its keys: docs and make secrets say the same.
+# Every Secret that the overlay may name, with its keys: as in the docs and in make secrets.
 SECRETS = {
     "airflow-fernet-key": {"fernet-key"},
     "airflow-api-secret-key": {"api-secret-key"},
@@ -179,7 +179,7 @@ def no_secret_value(rendered: Rendered) -> Iterator[str]:
     for each in rendered.of_kind("Secret"):
         yield f"the chart makes the Secret {each['metadata']['name']}"
     for match in re.finditer(r"[a-z+0-9]+://[^/\s:@'\"]*:[^@\s/'\"]+@|-----BEGIN [A-Z ]*PRIVATE KEY", rendered.text):
-        yield f"a password or key stands in the manifests: {match.group()[:12]}…"
+        yield f"the manifests contain a password or key: {match.group()[:12]}…"
     for _, container, name in each_container(rendered):
         for variable, value in container.env.items():
             looks_secret = re.search(r"PASS|SECRET|TOKEN|_KEY$|CREDENTIAL|SQL_ALCHEMY_CONN|FERNET", variable)
@@ -284,7 +284,7 @@ def memory_is_reserved(rendered: Rendered) -> Iterator[str]:
 
 @rule
 def fits_a_laptop(rendered: Rendered) -> Iterator[str]:
-    """On kind all long-running pods together leave room for the services, the main job and pods of the executor."""
+    """On kind all long-running pods together leave capacity for the services, the main job and pods of the executor."""
     if rendered.environment != "kind" or "big-workers" in rendered.features:
         return
     cpu = memory = 0.0
@@ -318,7 +318,7 @@ def probes(rendered: Rendered) -> Iterator[str]:
         if pod.long_running and container.role == "main" and container.name not in WITHOUT_PROBE:
             probe = container.spec.get("livenessProbe") or {}
             if not set(probe) & {"httpGet", "exec", "tcpSocket", "grpc"}:
-                yield f"{name} has no liveness probe that asks anything"
+                yield f"{name} has no liveness probe that checks anything"
 
 
 @rule
@@ -397,13 +397,13 @@ def longest_task() -> float:
 
 @rule
 def grace(rendered: Rendered) -> Iterator[str]:
-    """A worker that is told to end finishes what it runs, however long that may take by the DAGs' own limits."""
+    """A worker that is terminated finishes what it runs, as long as the DAGs' own limits allow."""
     for component in ("worker", "kubernetes"):
         for pod in rendered.pods:
             if pod.component != component or not (pod.long_running or pod.kind == "Pod"):
                 continue
             if pod.spec["terminationGracePeriodSeconds"] < longest_task():
-                yield f"{pod} is killed {pod.spec['terminationGracePeriodSeconds']} s after it is told to end"
+                yield f"{pod} is killed {pod.spec['terminationGracePeriodSeconds']} s after SIGTERM"
             if pod.template["metadata"]["annotations"].get("cluster-autoscaler.kubernetes.io/safe-to-evict") != "false":
                 yield f"{pod} may be evicted by the cluster's autoscaler"
     for worker in (pod for pod in rendered.pods if pod.component == "worker" and pod.long_running):
@@ -419,7 +419,7 @@ def grace(rendered: Rendered) -> Iterator[str]:
 
 @rule
 def scaling(rendered: Rendered) -> Iterator[str]:
-    """KEDA can read what it asks for, and keeps a worker."""
+    """KEDA can read what it queries, and keeps a worker."""
     for each in rendered.of_kind("ScaledObject"):
         spec = each["spec"]
         if spec["minReplicaCount"] < 1 and spec["cooldownPeriod"] < longest_task():
@@ -434,12 +434,12 @@ def scaling(rendered: Rendered) -> Iterator[str]:
             if variable not in main.env:
                 yield f"{each['metadata']['name']} reads {variable}, which the worker has not"
             if trigger["type"] == "mysql" and re.search(r"::|IS DISTINCT FROM", meta["query"]):
-                yield f"{each['metadata']['name']} asks MySQL in PostgreSQL's words"
+                yield f"{each['metadata']['name']} queries MySQL in PostgreSQL's dialect"
 
 
 @rule
 def worker_is_asked(rendered: Rendered) -> Iterator[str]:
-    """A worker that lost its broker for good still has a process: only its own answer tells."""
+    """A worker that lost its broker for good still has a process: only its own answer shows it."""
     worker = rendered.pod("worker")
     main = next((each for each in worker.containers if each.name == "worker"), None) if worker else None
     words = " ".join((main.spec.get("livenessProbe") or {}).get("exec", {}).get("command", [])) if main else ""
@@ -535,7 +535,7 @@ def no_worker_volume(rendered: Rendered) -> Iterator[str]:
 
 @rule
 def dags_by_git_only(rendered: Rendered) -> Iterator[str]:
-    """git-sync in whatever runs tasks or parses; follows soon; outlives an outage; no volume claim."""
+    """git-sync in every pod that runs tasks or parses; short period; survives an outage; no volume claim."""
     if rendered.of_kind("PersistentVolumeClaim"):
         yield "the chart claims a volume"
     if "git-dag-bundle" in rendered.features:
@@ -558,7 +558,7 @@ def dags_by_git_only(rendered: Rendered) -> Iterator[str]:
         if env.get("GITSYNC_REF") in (None, "", "HEAD") or env.get("GIT_SYNC_BRANCH") != env.get("GITSYNC_REF"):
             yield f"{component} follows no branch or tag in particular"
         if "GIT_SYNC_WAIT" in env or duration(str(env.get("GITSYNC_PERIOD"))) > 5:
-            yield f"{component} looks for commits more seldom than every 5 s"
+            yield f"{component} checks for commits less often than every 5 s"
         if env.get("GITSYNC_DEPTH") != "1":
             yield f"{component} fetches the whole history"
         if int(str(env.get("GITSYNC_MAX_FAILURES"))) < 60:

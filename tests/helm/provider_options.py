@@ -9,7 +9,6 @@ import json
 import re
 import runpy
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -44,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

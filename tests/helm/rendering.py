@@ -30,7 +30,7 @@ TAG = "0123456789ab"
 NAMESPACE = "taxiway"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# What a person gives besides the overlay, as helm/airflow/eks.yaml says.
+# What a person gives besides the overlay, according to helm/airflow/eks.yaml.
 OWN_VALUES = {
     "kind": {},
     "eks": {
@@ -39,7 +39,7 @@ OWN_VALUES = {
     },
 }
 
-# helm shows a chart's notes after an installation only: this template shows them beside the manifests.
+# helm shows a chart's notes after an installation only: this template adds them to the manifests.
 NOTES_TEMPLATE = """{{- define "taxiway.notes" }}%s{{ end }}
 apiVersion: v1
 kind: ConfigMap
@@ -55,7 +55,7 @@ Values = Mapping[str, Any]
 
 
 class RenderError(Exception):
-    """helm refused the values; the text is what it said."""
+    """helm refused the values; the text is its message."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ class Pod:
 
     @property
     def spec(self) -> dict[str, Any]:
-        return self.template["spec"]
+        spec: dict[str, Any] = self.template["spec"]
+        return spec
 
     @property
     def labels(self) -> dict[str, str]:
@@ -120,7 +121,7 @@ class Rendered:
         features: names of the feature files.
         text: all manifests, as helm wrote them.
         documents: the same, parsed.
-        notes: what helm tells the person after an installation.
+        notes: what helm prints after an installation.
     """
 
     environment: str
@@ -199,7 +200,7 @@ def packed_chart() -> Path:
 
 @cache
 def chart(subchart: bool = True) -> Path:
-    """Return the unpacked chart with one template more, which shows the notes; without its sub-chart if told."""
+    """Return the unpacked chart with an additional template that shows the notes, with or without its sub-chart."""
     source = packed_chart()
     folder = Path(tempfile.mkdtemp(prefix="taxiway-chart-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -226,13 +227,14 @@ def files(environment: str, features: tuple[str, ...] = ()) -> list[Path]:
     """Return the values files of a combination, in Helm's order."""
     return [
         OVERLAY / "base.yaml",
+        OVERLAY / "mappings.yaml",
         OVERLAY / f"{environment}.yaml",
         *(OVERLAY / f"features/{feature}.yaml" for feature in features),
     ]
 
 
 def render(environment: str, features: tuple[str, ...] = (), changes: Values | None = None) -> Rendered:
-    """Render a combination, with what a person adds or spoils last; None there is as if the overlay said nothing.
+    """Render a combination, with what a person adds or breaks last; None there is as if the overlay did not set it.
 
     Raises:
         RenderError: helm refused it.
@@ -257,11 +259,11 @@ def _render(environment: str, features: tuple[str, ...], changes: str) -> Render
         own = Path(folder) / "own.json"
         own.write_text(json.dumps(OWN_VALUES[environment]))
         given = [*files(environment, features), own]
-        if spoil := json.loads(changes):
-            # Helm has no way to take back what an earlier file sets: one file, as if nobody had.
+        if changed := json.loads(changes):
+            # Helm cannot unset what an earlier file sets: so all are merged into one file without it.
             everything = merged(*(yaml.load(file.read_text(), LOADER) for file in given))
             given = [Path(folder) / "all.json"]
-            given[0].write_text(json.dumps(without(merged(everything, spoil), spoil)))
+            given[0].write_text(json.dumps(without(merged(everything, changed), changed)))
         for file in given:
             command += ["--values", str(file)]
         command += ["--set-string", f"defaultAirflowTag={TAG}"] if "defaultAirflowTag" not in changes else []
@@ -279,17 +281,17 @@ def _render(environment: str, features: tuple[str, ...], changes: str) -> Render
     )
 
 
-def without(values: dict[str, Any], spoil: Values) -> dict[str, Any]:
-    """Return values without what is None in ``spoil``."""
+def without(values: dict[str, Any], changed: Values) -> dict[str, Any]:
+    """Return values without what is None in ``changed``."""
     return {
-        key: without(value, spoil[key]) if isinstance(spoil.get(key), dict) and isinstance(value, dict) else value
+        key: without(value, changed[key]) if isinstance(changed.get(key), dict) and isinstance(value, dict) else value
         for key, value in values.items()
-        if not (key in spoil and spoil[key] is None)
+        if not (key in changed and changed[key] is None)
     }
 
 
 def render_all(wanted: Iterable[tuple[str, tuple[str, ...], Values]]) -> None:
-    """Render combinations side by side, for what asks for them later; what helm refuses is refused again then."""
+    """Render combinations in parallel and cache them; what helm refuses is refused again when it is used."""
 
     def one(arguments: tuple[str, tuple[str, ...], Values]) -> None:
         with contextlib.suppress(RenderError):

@@ -17,7 +17,7 @@ from tests.helm.rendering import ENVIRONMENTS, ROOT, helm, render
 FEATURES = ("big-workers", "https-git", "ingress", "keda", "oidc", "secrets-manager", "team-roles")
 KUBERNETES = "1.34.0"
 
-# What kube-score says that we do not follow: check → object (or * for all) → why.
+# What kube-score recommends and we do not follow: check → object (or * for all) → why.
 EXCUSED = {
     "container-image-pull-policy": {"*": "tags are never used twice (a commit's), and kind has no registry to ask"},
     "container-security-context-user-group-id": {"*": "the images' own users; Airflow's image wants group 0"},
@@ -32,12 +32,12 @@ EXCUSED = {
     },
     "pod-probes": {
         "placeholder-name": "a pod of the executor: it runs one task, and no service leads to it",
-        "airflow-triggerer": "nobody connects to it but for logs: being ready says nothing",
+        "airflow-triggerer": "nobody connects to it but for logs: readiness means nothing",
         "airflow-worker": "as above",
         "airflow-worker-big": "as above",
         "airflow-redis": "the chart has no key for one",
     },
-    "pod-probes-identical": {"*": "the chart's paths; ours differ in patience"},
+    "pod-probes-identical": {"*": "the chart's paths; ours differ in their limits"},
     "statefulset-has-host-podantiaffinity": {"airflow-redis": "one replica"},
     "statefulset-has-poddisruptionbudget": {"airflow-redis": "the chart has no key for one; on EKS it is ElastiCache"},
     "statefulset-has-servicename": {"airflow-redis": "the chart's service is no headless one"},
@@ -60,7 +60,7 @@ def manifests(environment: str) -> str:
 
 @cache
 def platform(environment: str) -> str:
-    """Return the manifests of our own chart, whose network policies stand before the pods of both."""
+    """Return the manifests of our own chart, whose network policies apply to the pods of both."""
     folder = ROOT / "helm/platform"
     command = [helm(), "template", "platform", str(folder), "--namespace", "taxiway"]
     command += ["--values", str(folder / f"{environment}.yaml")]

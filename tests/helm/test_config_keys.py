@@ -1,4 +1,4 @@
-"""Airflow ignores a key that it does not know: each one that is set must stand in its own or a provider's list."""
+"""Airflow ignores a key that it does not know: each one that is set must be in its own or a provider's list."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def test_variables_that_configure_airflow_are_known() -> None:
 
 
 def test_the_list_of_providers_is_that_of_the_image() -> None:
-    """A new version may drop a key: write the list anew (python -m tests.helm.provider_options)."""
+    """A new version may drop a key: write the list again (python -m tests.helm.provider_options)."""
     locked = dict(re.findall(r"^(apache-airflow-providers-[a-z-]+)==(\S+)", image_lock(), re.MULTILINE))
     listed = {name: each["version"] for name, each in json.loads(OPTIONS.read_text()).items()}
     assert listed == {name: locked[name] for name in listed}

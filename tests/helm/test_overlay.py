@@ -77,7 +77,8 @@ def test_a_feature_takes_nothing_away_by_replacing_a_list(feature: str) -> None:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_environment_takes_nothing_away_by_replacing_a_list(environment: str) -> None:
-    base, own = (yaml.safe_load(file.read_text()) for file in files(environment))
+    *shared, own = (yaml.safe_load(file.read_text()) for file in files(environment))
+    base = merged(*shared)
     assert lost(base, own) == []
 
 
@@ -205,7 +206,7 @@ def test_slips_that_the_charts_schema_lets_pass_are_noticed(path: str) -> None:
 
 
 def test_pgbouncer_has_room_for_every_process() -> None:
-    """Its sizes stand in a Secret that make secrets writes: clients for all replicas, few enough for the server."""
+    """Its sizes are in a Secret that make secrets writes: clients for all replicas, few enough for the server."""
     given = {
         "METADATA_URL": "postgresql://airflow:x@db.example.org:5432/airflow",
         "CATALOG_URL": "mysql://tlc:x@db.example.org:3306/tlc",
@@ -233,11 +234,11 @@ def connections(rendered: Rendered) -> int:
     for component, number in processes.items():
         pod = rendered.pod(component)
         assert pod is not None
-        total += number * each * pod.workload["spec"].get("replicas", 1)
+        total += number * each * int(pod.workload["spec"].get("replicas", 1))
     worker = rendered.pod("worker")
     assert worker is not None
     # Celery's results: one connection a process of the pool. Tasks themselves have none: they ask the API server.
-    return total + int(config["celery"]["worker_concurrency"]) * worker.workload["spec"]["replicas"]
+    return total + int(config["celery"]["worker_concurrency"]) * int(worker.workload["spec"]["replicas"])
 
 
 def test_each_rule_says_what_it_is_for() -> None:

@@ -1,7 +1,7 @@
 """What chart users suffer from: each is prevented by a setting, and spoiling that setting is noticed.
 
-The numbers are those of helm/airflow/README.md. A case spoils the values as people do (or leaves the chart's default)
-and names the rule that must speak up; a case whose rule is ``refused`` must not even render.
+The numbers are those of helm/airflow/README.md. A case breaks the values as people do (or keeps the chart's default)
+and names the rule that must detect it; a case whose rule is ``refused`` must not even render.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ REFUSED = "refused"
 
 @dataclass(frozen=True)
 class Case:
-    """One way to spoil the overlay: values by dotted path."""
+    """One way to break the overlay: values by dotted path."""
 
     pain: int
     what: str
@@ -69,7 +69,13 @@ CASES = [
     Case(
         4, "the chart's repository", "dags_by_git_only", {"dags.gitSync.repo": "https://github.com/apache/airflow.git"}
     ),
-    Case(5, "the chart's mappings alone", "metrics", {"statsd.extraMappings": []}),
+    Case(5, "the chart's mappings alone", REFUSED, {"statsd.extraMappings": []}),
+    Case(
+        5,
+        "a mapping of one's own in place of ours",
+        "metrics",
+        {"statsd.extraMappings": [{"match": "a.b", "name": "c"}]},
+    ),
     Case(6, "series for ever", "metrics", {"statsd.cache.ttl": "0s"}),
     Case(6, "run ids as labels", "metrics", {"config.metrics.statsd_disabled_tags": "job_id"}),
     Case(7, "an API secret of the chart's", "no_secret_value", {"apiSecretKeySecretName": None}),
@@ -170,10 +176,10 @@ CASES = [
     Case(23, "git-sync by default", "restricted", {"dags.gitSync.securityContexts.container": None}),
     Case(23, "Redis as root", "restricted", {"redis.securityContexts.pod": {"runAsUser": 0, "runAsNonRoot": False}}),
     Case(23, "a writable image", "read_only_root", {"securityContexts.containers": {"readOnlyRootFilesystem": False}}),
-    Case(23, "a groomer that asks for a database", "no_second_check", {"scheduler.logGroomerSidecar.env": None}),
+    Case(23, "a groomer that checks for a database", "no_second_check", {"scheduler.logGroomerSidecar.env": None}),
     Case(23, "a volume of the node", "restricted", {"volumes": [{"name": "tmp", "hostPath": {"path": "/tmp"}}]}),
     Case(24, "rows for ever", "database", {"databaseCleanup.enabled": False}),
-    Case(24, "rows archived beside", "database", {"databaseCleanup.skipArchive": False}),
+    Case(24, "rows archived", "database", {"databaseCleanup.skipArchive": False}),
     Case(25, "one triggerer", "two_of_each", {"triggerer.replicas": 1}, (), "eks"),
     Case(
         26,
@@ -189,7 +195,7 @@ MISTAKES = [
     Case(0, "the chart's template of pods, and KEDA", "least_secrets", {"podTemplate": None}, ("keda",)),
     Case(0, "tasks among the workers", "disruptions", {"podTemplate": None}),
     Case(0, "no DAGs to wait for", "executor_pods", {"podTemplate": None}),
-    Case(0, "patience with the queue", "executor_pods", {"config.scheduler.task_queued_timeout": 1800}),
+    Case(0, "a long time in the queue", "executor_pods", {"config.scheduler.task_queued_timeout": 1800}),
     Case(0, "the default user", "logged_in", {"createUserJob.enabled": True}),
     Case(0, "an open Flower", "logged_in", {"flower.secretName": None}),
     Case(0, "connections may be tried out", "logged_in", {"config.core.test_connection": "Enabled"}),

@@ -251,7 +251,7 @@ def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
         assert expression["operator"] == "In"
         if labels.get(expression["key"]) not in expression["values"]:
             return False
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    return bool(selector.get("matchLabels", {}).items() <= labels.items())
 
 
 def permits(
@@ -383,7 +383,8 @@ def test_every_pod_may_ask_for_names(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_port_and_pod_that_a_policy_names_exists(case: str) -> None:
-    there = [*pods(platform(case)), *render("kind", (), nested("createUserJob.enabled", True)).pods]
+    # Pods of both charts, which have the same attributes.
+    there: list[Any] = [*pods(platform(case)), *render("kind", (), nested("createUserJob.enabled", True)).pods]
 
     def check(name: str, selector: dict[str, Any], ports: list[dict[str, Any]]) -> None:
         chosen = [pod for pod in there if selects(selector, pod.labels)]
@@ -452,7 +453,7 @@ KIND = ("--values", str(CHART / "kind.yaml"))
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "message"),
     [
         ("postgress.enabled=true", "postgress"),
         ("postgres.enable=true", "enable"),
@@ -474,11 +475,11 @@ KIND = ("--values", str(CHART / "kind.yaml"))
         ("teams[0].name=analysts", "subjects"),
     ],
 )
-def test_wrong_values_are_refused_by_the_schema(setting: str, said: str) -> None:
+def test_wrong_values_are_refused_by_the_schema(setting: str, message: str) -> None:
     done = run_helm("template", "platform", str(CHART), *KIND, "--set", setting)
     assert done.returncode != 0
     assert "don't meet the specifications of the schema" in done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_an_image_of_ours_without_a_tag_is_refused_in_one_sentence() -> None:
@@ -505,7 +506,7 @@ NOT_FOR_US = {
     "container-image-pull-policy": "tags are never moved, and images are loaded where there is no registry",
     "container-ephemeral-storage-request-and-limit": "all that is written is a volume, each with a limit",
     "container-security-context-user-group-id": "999 is the user that the official database images are made for",
-    "pod-probes-identical": "the liveness probes are the same question with far more patience",
+    "pod-probes-identical": "the liveness probes are the same request with far longer limits",
     "statefulset-has-servicename": "one replica each, found by a stable address that outlives the pod",
 }
 

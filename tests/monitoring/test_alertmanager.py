@@ -1,4 +1,4 @@
-"""Who is told of which alert: amtool over the configuration, and over what the chart makes of it."""
+"""Who is notified of which alert: amtool over the configuration, and over what the chart makes of it."""
 
 import os
 import shutil
@@ -53,15 +53,15 @@ def test_each_alert_reaches_whom_its_severity_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "notified"),
     [
         ({"alertname": "Watchdog", "severity": "none"}, "nobody"),
         ({"alertname": "KubeNodeNotReady", "severity": "critical"}, "slack"),
         ({"alertname": "Something"}, "slack"),
     ],
 )
-def test_alerts_of_others_are_not_lost_and_wake_nobody(labels: dict[str, str], told: str) -> None:
-    assert receiver(labels) == told
+def test_alerts_of_others_are_not_lost_and_wake_nobody(labels: dict[str, str], notified: str) -> None:
+    assert receiver(labels) == notified
 
 
 def test_who_is_woken_also_reads_it_in_slack() -> None:
@@ -102,9 +102,9 @@ def test_what_the_chart_makes_of_it_is_good(notify: str, tmp_path: Path) -> None
     assert receiver({"alertname": "SchedulerHeartbeatMissing", "severity": "page"}, path) == "pager"
     made = yaml.safe_load(text)
     assert made["route"] == config()["route"]
-    told = {each["name"]: set(each) - {"name"} for each in made["receivers"]}
+    notified = {each["name"]: set(each) - {"name"} for each in made["receivers"]}
     if notify == "secrets":
         assert made["receivers"] == config()["receivers"]
     else:
         kinds = {"webhook_configs"} if notify == "webhook" else set()
-        assert told == {"nobody": set(), "slack": kinds, "slack-once": kinds, "pager": kinds}
+        assert notified == {"nobody": set(), "slack": kinds, "slack-once": kinds, "pager": kinds}

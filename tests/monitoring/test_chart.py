@@ -189,7 +189,7 @@ def test_promtool_takes_what_prometheus_is_given(name: str, tmp_path: Path) -> N
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(rule_files())} rule files found" in done.stdout
-    # And the pod has them where the configuration looks.
+    # And the pod has them at the paths of the configuration.
     spec = of_kind(case(name), "StatefulSet")["prometheus"]["spec"]["template"]["spec"]
     (volume,) = [each for each in spec["volumes"] if each["name"] == "config"]
     paths = [item["path"] for source in volume["projected"]["sources"] for item in source["configMap"].get("items", [])]
@@ -368,7 +368,7 @@ def test_kube_state_metrics_sees_its_namespace_alone_and_no_secrets() -> None:
 
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    return bool(selector.get("matchLabels", {}).items() <= labels.items())
 
 
 def reaches(name: str, source: dict[str, str], target: dict[str, str], port: int) -> tuple[bool, bool]:
@@ -449,7 +449,7 @@ def test_policies_of_both_charts_have_names_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"prometheus": {"enable": True}}, "enable"),
         ({"prometheus": {"retention": "45 days"}}, "retention"),
@@ -458,16 +458,16 @@ def test_policies_of_both_charts_have_names_of_their_own() -> None:
         ({"runbooks": "docs"}, "runbooks"),
         ({"redisExporter": {"address": "airflow-redis:6379"}}, "address"),
         ({"networkPolicies": {"notify": {"cidrs": ["everywhere"]}}}, "cidrs"),
-        ({"rules": {"without": ["SchedulerHeartbeatMising"]}}, "is no alert here"),
+        ({"rules": {"without": ["SchedulerHeartbeatMising"]}}, "is not an alert here"),
         ({"alertmanager": {"enabled": True, "notify": "webhook"}}, "set alertmanager.webhook"),
         ({"grafana": {"enabled": True}}, "needs prometheus.enabled"),
         ({"collector": {"enabled": True, "endpoint": "http://tempo:4318"}}, "networkPolicies.tracesTo"),
     ],
 )
-def test_wrong_values_are_refused_with_a_sentence(values: Manifest, said: str) -> None:
+def test_wrong_values_are_refused_with_a_sentence(values: Manifest, message: str) -> None:
     done = run_helm(values)
     assert done.returncode != 0
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_lint_has_nothing_to_say() -> None:
@@ -481,10 +481,10 @@ NOT_FOR_US = {
     "container-ephemeral-storage-request-and-limit": "all that is written is a volume, each with a limit",
     "container-security-context-user-group-id": "472 is the user that Grafana's image is made for",
     "deployment-replicas": "one each: what is lost in a restart is a minute",
-    "deployment-strategy": "Recreate: two Alertmanagers that do not know each other would tell everything twice",
+    "deployment-strategy": "Recreate: two Alertmanagers that do not know each other would send everything twice",
     "networkpolicy-targets-pod": "Airflow's pods are of another chart",
     "pod-networkpolicy": "a page that nobody is let in to (pagesFrom) has no policy for it",
-    "pod-probes-identical": "the liveness probes are the same question with far more patience",
+    "pod-probes-identical": "the liveness probes are the same request with far longer limits",
     "statefulset-has-servicename": "one replica, found by a stable address that outlives the pod",
 }
 

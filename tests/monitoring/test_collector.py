@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def wait(look, log: Path) -> None:
+def wait(look: Callable[[], bool], log: Path) -> None:
     end = time.monotonic() + 30
     while not look():
         assert time.monotonic() < end, log.read_text()[-2000:]

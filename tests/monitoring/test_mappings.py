@@ -1,29 +1,35 @@
-"""The contract of metrics: Airflow's whole list and a real run, through the real exporter with the real mappings."""
+"""Metrics: Airflow's whole list and a real run, through the real exporter with the real mappings."""
 
 import ast
 import copy
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from monitoring import capture, catalogue, contract, docs
-from monitoring.exporter import parse
-from tests.helm.rendering import ENVIRONMENTS, ROOT, render
+from monitoring import capture, docs, mapping_checks, mappings, metrics
+from monitoring.exporter import Page, parse
+from tests.helm.rendering import ENVIRONMENTS, ROOT, RenderError, render
 
-RECORD = Path(__file__).parent / "data/demo.statsd.gz"
+RECORDINGS = sorted((Path(__file__).parent / "data").glob("*.statsd.gz"))
 DEV_PYTHON = ROOT / ".local/venvs/dev/bin/python"
-TABLE = catalogue.read()
+TABLE = metrics.read()
+PageOf = Callable[..., Page]
+Mappings = list[dict[str, Any]]
+Change = Callable[[Mappings], None]
 EXAMPLES = [*(metric.example for metric in TABLE.metrics), *TABLE.dropped]
 
 
 @cache
-def airflow():
+def airflow() -> Path:
     """The folder of the installed Airflow."""
     found = sorted((ROOT / ".local/venvs/airflow/lib").glob("python3.*/site-packages/airflow"))
     if not found:
@@ -32,35 +38,35 @@ def airflow():
 
 
 @cache
-def template():
+def template() -> list[dict[str, Any]]:
     path = airflow() / "_shared/observability/metrics/metrics_template.yaml"
-    return yaml.safe_load(path.read_text())["metrics"]
+    return list(yaml.safe_load(path.read_text())["metrics"])
 
 
 @cache
-def recorded():
-    return [packet.line for packet in capture.read(RECORD)]
+def recorded() -> list[str]:
+    return [packet.line for recording in RECORDINGS for packet in capture.read(recording)]
 
 
 @pytest.fixture(scope="module")
-def examples(page_of):
+def examples(page_of: PageOf) -> Page:
     return page_of(EXAMPLES)
 
 
 @pytest.fixture(scope="module")
-def run(page_of):
+def run(page_of: PageOf) -> Page:
     return page_of(recorded())
 
 
-def changed(rules, change):
+def changed(rules: Any, change: Change) -> str:
     """The mappings as text after ``change`` has been at a copy of them."""
     copied = copy.deepcopy(rules)
     change(copied["mappings"])
-    return yaml.safe_dump(copied)
+    return str(yaml.safe_dump(copied))
 
 
-def without(pattern):
-    def change(mappings):
+def without(pattern: str) -> Change:
+    def change(mappings: Mappings) -> None:
         before = len(mappings)
         mappings[:] = [each for each in mappings if not re.search(pattern, each["match"])]
         assert len(mappings) < before, f"there is no rule like {pattern}"
@@ -68,15 +74,15 @@ def without(pattern):
     return change
 
 
-def named_in(path):
+def named_in(path: Path) -> set[str]:
     """Patterns of the metrics that calls in a file name: ``.+`` for what is filled in."""
     text = path.read_text(errors="replace")
     if "tats." not in text:
         return set()
     return {
-        re.escape(name.value)
+        re.escape(str(name.value))
         if isinstance(name, ast.Constant)
-        else "".join(re.escape(each.value) if isinstance(each, ast.Constant) else ".+" for each in name.values)
+        else "".join(re.escape(str(each.value)) if isinstance(each, ast.Constant) else ".+" for each in name.values)
         for call in ast.walk(ast.parse(text))
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Attribute)
@@ -88,53 +94,58 @@ def named_in(path):
     }
 
 
-# -- The contract is kept ----------------------------------------------------------------------------------------------
+@cache
+def named_in_airflow() -> set[str]:
+    return set().union(*map(named_in, airflow().rglob("*.py")))
 
 
-def test_every_name_of_the_installed_airflow_is_in_the_table():
-    assert contract.of_names(template(), TABLE) == []
+# -- The mappings make what the table says -----------------------------------------------------------------------------
 
 
-def test_both_lists_of_the_installed_airflow_are_the_same():
+def test_every_name_of_the_installed_airflow_is_in_the_table() -> None:
+    assert mapping_checks.of_names(template(), TABLE) == []
+
+
+def test_both_lists_of_the_installed_airflow_are_the_same() -> None:
     """Tasks run with a copy of the scheduler's."""
     other = airflow() / "sdk/_shared/observability/metrics/metrics_template.yaml"
     assert yaml.safe_load(other.read_text())["metrics"] == template()
 
 
-def test_every_name_in_airflows_own_code_is_in_the_table():
+def test_every_name_in_airflows_own_code_is_in_the_table() -> None:
     """Its list is not complete: what a call names, with what is filled in, must be in the table all the same."""
     lines = [metric.example for metric in TABLE.metrics] + list(TABLE.dropped)
-    names = {contract.LINE.fullmatch(line)["name"].removeprefix("airflow.") for line in lines}
+    names = {line.split(":")[0].split(",")[0].removeprefix("airflow.") for line in lines}
     names |= {each["name"] for each in template()}
-    said = set().union(*map(named_in, airflow().rglob("*.py")))
-    assert len(said) > 50
-    assert {each for each in said if not any(re.fullmatch(each, name) for name in names)} == set()
+    found = named_in_airflow()
+    assert len(found) > 50
+    assert {each for each in found if not any(re.fullmatch(each, name) for name in names)} == set()
 
 
-def test_what_airflow_never_sends_is_sent_by_no_call():
+def test_what_airflow_never_sends_is_sent_by_no_call() -> None:
     """Else it could be used; that of the queue is sent by code that no executor runs."""
-    said = set().union(*map(named_in, airflow().rglob("*.py")))
-    silent = {metric.origin for metric in TABLE.metrics if metric.silent} - {"task.queued_duration"}
+    found = named_in_airflow()
+    silent = {metric.origin for metric in TABLE.metrics if metric.silent and metric.origin} - {"task.queued_duration"}
     assert silent
-    assert {name for name in silent if any(re.fullmatch(each, name) for each in said)} == set()
+    assert {name for name in silent if any(re.fullmatch(each, name) for each in found)} == set()
 
 
-def test_each_example_becomes_its_metric_once_in_its_unit(examples):
-    assert contract.of_examples(examples, TABLE) == []
-    assert contract.of_page(examples, TABLE) == []
+def test_each_example_becomes_its_metric_once_in_its_unit(examples: Page) -> None:
+    assert mapping_checks.of_examples(examples, TABLE) == []
+    assert mapping_checks.of_page(examples, TABLE) == []
 
 
-def test_no_variable_of_airflows_list_gets_into_a_name(page_of):
+def test_no_variable_of_airflows_list_gets_into_a_name(page_of: PageOf) -> None:
     """Parts that this platform does not use as well."""
-    assert contract.of_markers(page_of([contract.with_markers(each) for each in template()])) == []
+    assert mapping_checks.of_markers(page_of([mapping_checks.with_markers(each) for each in template()])) == []
 
 
-def test_a_real_run_keeps_the_contract(run):
-    assert contract.of_page(run, TABLE) == []
-    assert contract.of_counts(recorded(), run, TABLE) == []
+def test_a_real_run_becomes_what_the_table_says(run: Page) -> None:
+    assert mapping_checks.of_page(run, TABLE) == []
+    assert mapping_checks.of_counts(recorded(), run, TABLE) == []
 
 
-def test_the_real_run_is_one_of_our_dags(run):
+def test_the_real_run_is_one_of_our_dags(run: Page) -> None:
     """Else the test before would hold for nothing."""
     tasks = {dict(each.labels)["task_id"] for each in run.sent if each.name == "airflow_ti_finish"}
     assert any("." in task for task in tasks), "a task in a group has its real name"
@@ -149,7 +160,7 @@ def test_the_real_run_is_one_of_our_dags(run):
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_environments_share_mappings_and_settings(environment, mappings):
+def test_environments_share_mappings_and_settings(environment: str, mappings: str) -> None:
     rendered = render(environment)
     assert rendered.named("ConfigMap", "airflow-statsd")["data"]["mappings.yml"] == mappings
     config = rendered.config["metrics"]
@@ -158,7 +169,7 @@ def test_environments_share_mappings_and_settings(environment, mappings):
     }
 
 
-def test_ids_of_runs_are_no_tags():
+def test_ids_of_runs_are_no_tags() -> None:
     """What Airflow's own client makes of the tags of a missed deadline, and of a callback's free text."""
     script = """
 import json, sys
@@ -191,144 +202,172 @@ stats.incr("ti.finish", tags={"dag_id": "d", "task_id": "g.t", "state": "success
     ]
 
 
-def test_airflow_still_sends_seconds_of_a_parse_as_milliseconds():
-    """The mapping multiplies by 1000; when Airflow mends this, the mapping must go."""
+def test_airflow_still_sends_seconds_of_a_parse_as_milliseconds() -> None:
+    """The mapping multiplies by 1000; when Airflow fixes this, the mapping must go."""
     source = (airflow() / "dag_processing/manager.py").read_text()
     assert "run_duration = time.monotonic() - proc.start_time" in source
     assert re.search(r'"dag_processing\.last_duration",\s+stat\.last_duration,', source)
 
 
-def test_what_dashboards_and_rules_use_exists_with_its_labels():
-    assert catalogue.complaints(TABLE, catalogue.uses()) == []
+def test_what_dashboards_and_rules_use_exists_with_its_labels() -> None:
+    assert metrics.problems(TABLE, metrics.uses()) == []
 
 
-def test_the_page_of_metrics_is_up_to_date():
-    assert docs.PAGE.read_text() == docs.render(TABLE, catalogue.uses()), "run python -m monitoring.docs"
+def test_the_list_of_mappings_is_up_to_date() -> None:
+    written = (mappings.OVERLAY / "mappings.yaml").read_text(encoding="utf-8")
+    assert written == mappings.compose(), "run python -m monitoring.mappings"
+
+
+def test_a_deployment_without_mappings_is_refused() -> None:
+    with pytest.raises(RenderError, match=r"pass --values helm/airflow/mappings\.yaml after base\.yaml"):
+        render("kind", (), {"statsd": {"extraMappings": None}})
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("- match: airflow.taxiway.fares.*\n  name: x\n", "must begin with 'airflow.taxiway.rides.'"),
+        ("- match: '^airflow\\.(.+)$'\n  match_type: regex\n  name: x\n", "must begin with 'airflow.taxiway.rides.'"),
+        ("mappings: []\n", "is not a list of mappings"),
+    ],
+)
+def test_a_pipeline_maps_its_own_names_only(tmp_path: Path, text: str, wanted: str) -> None:
+    shutil.copytree(mappings.OVERLAY / "mappings", tmp_path / "mappings")
+    (tmp_path / "mappings/rides.yaml").write_text(text)
+    with pytest.raises(mappings.MappingsError, match=re.escape(wanted)):
+        mappings.compose(tmp_path)
+
+
+def test_the_page_of_metrics_is_up_to_date() -> None:
+    assert docs.PAGE.read_text() == docs.render(TABLE, metrics.uses()), "run python -m monitoring.docs"
 
 
 # -- Each fault is noticed ---------------------------------------------------------------------------------------------
 
 
-def test_a_new_name_of_airflows_is_noticed():
+def test_a_new_name_of_airflows_is_noticed() -> None:
     new = {"name": "scheduler.moon_phase", "type": "gauge", "legacy_name": "-", "name_variables": []}
-    (said,) = contract.of_names([*template(), new], TABLE)
-    assert said.startswith("Airflow's metric scheduler.moon_phase is new: add a line to helm/monitoring/metrics.yaml")
+    (found,) = mapping_checks.of_names([*template(), new], TABLE)
+    assert found.startswith(
+        "Airflow's metric scheduler.moon_phase is new: add it to helm/monitoring/metrics/airflow.yaml"
+    )
 
 
-def test_a_name_that_is_gone_is_noticed():
+def test_a_name_that_is_gone_is_noticed() -> None:
     rest = [each for each in template() if each["name"] != "ti.start"]
-    assert contract.of_names(rest, TABLE) == ["Airflow's list has no ti.start any more: remove it from the table."]
-
-
-def test_a_variable_in_a_name_is_noticed(page_of):
-    new = {"name": "scheduler.moon.{dag_id}", "type": "counter", "legacy_name": "-", "name_variables": ["dag_id"]}
-    assert contract.of_markers(page_of([contract.with_markers(new)])) == [
-        f"airflow_scheduler_moon_{contract.MARKER} has a variable in its name."
+    assert mapping_checks.of_names(rest, TABLE) == [
+        "Airflow's list has no ti.start any more: remove it from the table."
     ]
 
 
-def test_an_id_in_a_name_is_noticed(page_of, rules):
+def test_a_variable_in_a_name_is_noticed(page_of: PageOf) -> None:
+    new = {"name": "scheduler.moon.{dag_id}", "type": "counter", "legacy_name": "-", "name_variables": ["dag_id"]}
+    assert mapping_checks.of_markers(page_of([mapping_checks.with_markers(new)])) == [
+        f"airflow_scheduler_moon_{mapping_checks.MARKER} has a variable in its name."
+    ]
+
+
+def test_an_id_in_a_name_is_noticed(page_of: PageOf, rules: Any) -> None:
     text = changed(rules, without("first_task_scheduling_delay.$"))
-    said = contract.of_page(page_of(EXAMPLES, text), TABLE)
-    assert any("airflow_dagrun_hvfhv_analysis_first_task_scheduling_delay_sum is in no line" in each for each in said)
+    found = mapping_checks.of_page(page_of(EXAMPLES, text), TABLE)
+    assert any("airflow_dagrun_hvfhv_analysis_first_task_scheduling_delay_sum is in no table" in each for each in found)
 
 
-def test_an_id_in_a_label_is_noticed(page_of):
+def test_an_id_in_a_label_is_noticed(page_of: PageOf) -> None:
     line = "airflow.ti.finish,dag_id=d,task_id=t,state=manual__2026-01-01:1|c"
-    assert "airflow_ti_finish has an id in its label state: manual__2026-01-01." in contract.of_page(
+    assert "airflow_ti_finish has an id in its label state: manual__2026-01-01." in mapping_checks.of_page(
         page_of([line]), TABLE
     )
 
 
-def test_two_sets_of_labels_are_noticed(page_of):
-    said = contract.of_page(page_of([*EXAMPLES, "airflow.ti_failures:1|c"]), TABLE)
-    assert "airflow_ti_failures has 2 sets of labels." in said
+def test_two_sets_of_labels_are_noticed(page_of: PageOf) -> None:
+    found = mapping_checks.of_page(page_of([*EXAMPLES, "airflow.ti_failures:1|c"]), TABLE)
+    assert "airflow_ti_failures has 2 sets of labels." in found
 
 
-def test_counting_twice_is_noticed(page_of):
+def test_counting_twice_is_noticed(page_of: PageOf) -> None:
     """As with the legacy names on, whose labels the chart's own rules take out of the name."""
     page = page_of([*EXAMPLES, "airflow.operator_successes_EmrAddStepsOperator:1|c"])
-    assert "airflow_operator_successes shows 2 after its example, not 1." in contract.of_examples(page, TABLE)
-    assert "airflow_operator_successes counts 2 where 1 were sent." in contract.of_counts(EXAMPLES, page, TABLE)
+    assert "airflow_operator_successes shows 2 after its example, not 1." in mapping_checks.of_examples(page, TABLE)
+    assert "airflow_operator_successes counts 2 where 1 were sent." in mapping_checks.of_counts(EXAMPLES, page, TABLE)
 
 
-def test_losing_events_is_noticed(page_of):
+def test_losing_events_is_noticed(page_of: PageOf) -> None:
     page = page_of([each for each in EXAMPLES if "dagrun.duration" not in each])
-    assert "airflow_dagrun_duration counts 0 where 1 were sent." in contract.of_counts(EXAMPLES, page, TABLE)
+    assert "airflow_dagrun_duration counts 0 where 1 were sent." in mapping_checks.of_counts(EXAMPLES, page, TABLE)
 
 
-def test_a_wrong_unit_is_noticed(page_of, rules):
-    def change(mappings):
+def test_a_wrong_unit_is_noticed(page_of: PageOf, rules: Any) -> None:
+    def change(mappings: Mappings) -> None:
         (rule,) = (each for each in mappings if "scale" in each)
         del rule["scale"]
 
-    said = contract.of_examples(page_of(EXAMPLES, changed(rules, change)), TABLE)
-    assert said == ["airflow_dag_processing_last_duration shows 0.00042 after its example, not 0.42."]
+    found = mapping_checks.of_examples(page_of(EXAMPLES, changed(rules, change)), TABLE)
+    assert found == ["airflow_dag_processing_last_duration shows 0.00042 after its example, not 0.42."]
 
 
-def test_a_lost_label_is_noticed(page_of, rules):
-    def change(mappings):
+def test_a_lost_label_is_noticed(page_of: PageOf, rules: Any) -> None:
+    def change(mappings: Mappings) -> None:
         next(each for each in mappings if each["name"] == "taxiway_rows_total")["labels"].pop("reason")
 
-    said = contract.of_page(page_of(EXAMPLES, changed(rules, change)), TABLE)
-    assert any(each.startswith("taxiway_rows_total has the labels") for each in said)
+    found = mapping_checks.of_page(page_of(EXAMPLES, changed(rules, change)), TABLE)
+    assert any(each.startswith("taxiway_rows_total has the labels") for each in found)
 
 
-def test_a_refused_event_is_noticed(page_of, rules):
+def test_a_refused_event_is_noticed(page_of: PageOf, rules: Any) -> None:
     text = changed(rules, without(r"dag_processing\.processes"))
-    assert "The exporter refused 1 events (events_error)." in contract.of_page(page_of(EXAMPLES, text), TABLE)
+    assert "The exporter refused 1 events (events_error)." in mapping_checks.of_page(page_of(EXAMPLES, text), TABLE)
 
 
-def test_a_metric_of_another_type_is_noticed(page_of):
+def test_a_metric_of_another_type_is_noticed(page_of: PageOf) -> None:
     page = page_of(["airflow.pool.open_slots,pool_name=p:1|c"])
-    assert "airflow_pool_open_slots is a counter, in the table a gauge." in contract.of_page(page, TABLE)
+    assert "airflow_pool_open_slots is a counter, in the table a gauge." in mapping_checks.of_page(page, TABLE)
 
 
-def test_a_missing_metric_is_noticed(page_of):
+def test_a_missing_metric_is_noticed(page_of: PageOf) -> None:
     some = [each for each in EXAMPLES if "taxiway.rows" not in each]
     assert any(
-        each.startswith("taxiway_rows_total is not there") for each in contract.of_examples(page_of(some), TABLE)
+        each.startswith("taxiway_rows_total is not there") for each in mapping_checks.of_examples(page_of(some), TABLE)
     )
 
 
-def test_the_charts_own_mappings_break_the_contract(page_of):
-    """With the chart's defaults a real Airflow sends both forms; the page that they make would never pass."""
-    rendered = render("kind", (), {"statsd": {"extraMappings": None}})
-    text = rendered.named("ConfigMap", "airflow-statsd")["data"]["mappings.yml"]
-    said = contract.of_page(page_of(EXAMPLES, text), TABLE)
-    assert len(said) > 20
+def test_the_charts_own_mappings_are_not_enough(page_of: PageOf, rules: Any) -> None:
+    """With the chart's mappings alone a real Airflow's names would not pass."""
+    ours = {each["match"] for each in yaml.safe_load(mappings.compose())["statsd"]["extraMappings"]}
+    text = yaml.safe_dump({"mappings": [each for each in rules["mappings"] if each["match"] not in ours]})
+    assert len(mapping_checks.of_page(page_of(EXAMPLES, text), TABLE)) > 20
 
 
 @pytest.mark.parametrize(
     ("expression", "wanted"),
     [
-        ("rate(airflow_ti_finishes[5m])", "uses airflow_ti_finishes, which is in no line"),
+        ("rate(airflow_ti_finishes[5m])", "uses airflow_ti_finishes, which no file of"),
         ('airflow_pool_open_slots{pool="x"}', "uses pool of airflow_pool_open_slots"),
         ("sum by (pool) (airflow_pool_open_slots)", "uses pool of airflow_pool_open_slots"),
-        ("airflow_task_duration", "uses airflow_task_duration, which is in no line"),
+        ("airflow_task_duration", "uses airflow_task_duration, which no file of"),
         ("airflow_task_queued_duration_sum", "uses airflow_task_queued_duration_sum, which is never sent"),
         ('airflow_task_duration_sum{le="1"}', "uses le of airflow_task_duration_sum"),
     ],
 )
-def test_a_wrong_use_in_a_rule_is_noticed(tmp_path, expression, wanted):
+def test_a_wrong_use_in_a_rule_is_noticed(tmp_path: Path, expression: str, wanted: str) -> None:
     (tmp_path / "rules").mkdir()
     rule = {"groups": [{"name": "g", "rules": [{"alert": "Late", "expr": expression}]}]}
     (tmp_path / "rules/x.yaml").write_text(yaml.safe_dump(rule))
-    (said,) = catalogue.complaints(TABLE, catalogue.uses(tmp_path))
-    assert wanted in said
-    assert said.startswith("alert Late")
+    (found,) = metrics.problems(TABLE, metrics.uses(tmp_path))
+    assert wanted in found
+    assert found.startswith("alert Late")
 
 
-def test_a_wrong_use_in_a_dashboard_is_noticed(tmp_path):
+def test_a_wrong_use_in_a_dashboard_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "dashboards").mkdir()
     panel = {"title": "Pools", "targets": [{"expr": 'sum(airflow_pool_slots{pool_name=~"$pool"})'}]}
     (tmp_path / "dashboards/queues.json").write_text(json.dumps({"title": "Queues", "panels": [panel]}))
-    assert catalogue.complaints(TABLE, catalogue.uses(tmp_path)) == [
-        "dashboard queues: Pools uses airflow_pool_slots, which is in no line of helm/monitoring/metrics.yaml."
+    assert metrics.problems(TABLE, metrics.uses(tmp_path)) == [
+        "dashboard queues: Pools uses airflow_pool_slots, which no file of helm/monitoring/metrics has."
     ]
 
 
-def test_right_uses_are_no_complaint(tmp_path):
+def test_right_uses_are_no_complaint(tmp_path: Path) -> None:
     (tmp_path / "rules").mkdir()
     expressions = [
         "histogram_quantile(0.95, sum by (le, dag_id) (rate(airflow_task_duration_bucket[1h])))",
@@ -338,7 +377,7 @@ def test_right_uses_are_no_complaint(tmp_path):
     ]
     rules = [{"record": f"r{number}", "expr": each} for number, each in enumerate(expressions)]
     (tmp_path / "rules/x.yaml").write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": rules}]}))
-    assert catalogue.complaints(TABLE, catalogue.uses(tmp_path)) == []
+    assert metrics.problems(TABLE, metrics.uses(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
@@ -346,24 +385,27 @@ def test_right_uses_are_no_complaint(tmp_path):
     [
         ({"type": "timer"}, "must be one of counter, gauge, histogram"),
         ({"example": "airflow.x:1"}, "is no StatsD line"),
-        ({"colour": "red"}, "colour, which nobody reads"),
+        ({"colour": "red"}, "colour, which nothing reads"),
         ({"unit": None}, "lacks unit"),
+        ({"name": "taxiway_x"}, "must begin with taxiway_rides_"),
     ],
 )
-def test_a_wrong_entry_of_the_table_is_one_sentence(tmp_path, change, wanted):
-    entry = {"name": "x", "type": "counter", "labels": [], "unit": "u", "meaning": "m", "example": "airflow.x:1|c"}
-    entry = {key: value for key, value in (entry | change).items() if value is not None}
-    (tmp_path / "metrics.yaml").write_text(yaml.safe_dump({"metrics": [entry], "dropped": [], "unused": []}))
-    with pytest.raises(catalogue.CatalogueError, match=wanted):
-        catalogue.read(tmp_path / "metrics.yaml")
+def test_a_wrong_entry_of_the_table_is_one_sentence(tmp_path: Path, change: dict[str, Any], wanted: str) -> None:
+    entry = {"name": "taxiway_rides_x", "type": "counter", "labels": [], "unit": "u", "meaning": "m"}
+    entry |= {"example": "airflow.x:1|c"} | change
+    entry = {key: value for key, value in entry.items() if value is not None}
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/rides.yaml").write_text(yaml.safe_dump({"metrics": [entry]}))
+    with pytest.raises(metrics.MetricsError, match=wanted):
+        metrics.read(tmp_path)
 
 
-def test_an_old_page_of_metrics_is_noticed():
+def test_an_old_page_of_metrics_is_noticed() -> None:
     other = dataclasses.replace(TABLE, metrics=(dataclasses.replace(TABLE.metrics[0], unit="days"), *TABLE.metrics[1:]))
-    assert docs.render(other, catalogue.uses()) != docs.render(TABLE, catalogue.uses())
+    assert docs.render(other, metrics.uses()) != docs.render(TABLE, metrics.uses())
 
 
-def test_the_text_format_is_read():
+def test_the_text_format_is_read() -> None:
     page = parse('# TYPE a counter\na{b="c\\"d\\\\",e=""} 2\ngo_x 1\n')
     assert [(each.name, each.labels, each.value) for each in page.sent] == [("a", (("b", 'c"d\\'), ("e", "")), 2.0)]
     assert page.types == {"a": "counter"}

@@ -45,7 +45,7 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* Probes of a path: patient at the start, and patient before a restart. */}}
+{{/* Probes of a path, with long limits for the start and before a restart. */}}
 {{- define "monitoring.probes" -}}
 startupProbe:
   httpGet: {path: {{ .ready }}, port: {{ .port }}}
@@ -99,7 +99,7 @@ spec:
 {{- toYaml (dict "groups" $groups) }}
 {{- end }}
 
-{{/* Alerts that are not wanted must be alerts, or a typing error would keep one. */}}
+{{/* rules.without must name alerts, or a misspelt one would stay enabled. */}}
 {{- define "monitoring.check" -}}
 {{- $known := list }}
 {{- range $path, $_ := .Files.Glob "rules/*.yaml" }}
@@ -111,7 +111,7 @@ spec:
 {{- end }}
 {{- range .Values.rules.without }}
 {{- if not (has . $known) }}
-{{- fail (printf "rules.without names %q, which is no alert here: %s." . ($known | uniq | sortAlpha | join ", ")) }}
+{{- fail (printf "rules.without names %q, which is not an alert here: %s." . ($known | uniq | sortAlpha | join ", ")) }}
 {{- end }}
 {{- end }}
 {{- if and .Values.alertmanager.enabled (eq .Values.alertmanager.notify "webhook") (not .Values.alertmanager.webhook) }}

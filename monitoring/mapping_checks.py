@@ -1,6 +1,6 @@
-"""The contract of the mappings: what lines become, held against the table of metrics.
+"""Checks of the mappings: what StatsD lines become, compared with the table of metrics.
 
-Every function returns complaints, a sentence each; none means that the contract is kept.
+Every function returns the problems it found, a sentence each.
 """
 
 import re
@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from monitoring.catalogue import Catalogue, Metric
 from monitoring.exporter import Page
+from monitoring.metrics import Metric, MetricTable
 
 # What the exporter counts instead of showing a series.
 _REFUSALS = ("events_error", "events_conflict", "tag_errors", "sample_errors", "events_unmapped")
@@ -23,67 +23,67 @@ MARKER = "zzmarkerzz"
 LINE = re.compile(r"(?P<name>[^:,]+)(?P<tags>,[^:]*)?:(?P<value>[-+]?[\d.e-]+)\|(?P<kind>c|g|ms)")
 
 
-def of_names(template: Iterable[Mapping[str, Any]], catalogue: Catalogue) -> list[str]:
-    """Say which of Airflow's own names the table lacks, and which it has that Airflow's list lacks."""
+def of_names(template: Iterable[Mapping[str, Any]], table: MetricTable) -> list[str]:
+    """Return which of Airflow's own names the table lacks, and which it has that Airflow's list lacks."""
     names = {each["name"] for each in template}
-    said = [
-        f"Airflow's metric {name} is new: add a line to helm/monitoring/metrics.yaml, and a mapping if it needs one."
+    problems = [
+        f"Airflow's metric {name} is new: add it to helm/monitoring/metrics/airflow.yaml, with a mapping if needed."
         for name in sorted(names)
-        if not catalogue.has_origin(name)
+        if not table.has_origin(name)
     ]
-    gone = {metric.origin for metric in catalogue.metrics if metric.origin} | catalogue.dropped_origins
-    said += [f"Airflow's list has no {name} any more: remove it from the table." for name in sorted(gone - names)]
-    return said
+    gone = {metric.origin for metric in table.metrics if metric.origin} | table.dropped_origins
+    problems += [f"Airflow's list has no {name} any more: remove it from the table." for name in sorted(gone - names)]
+    return problems
 
 
-def of_page(page: Page, catalogue: Catalogue) -> list[str]:
-    """Say what is wrong with what the exporter shows: unknown names, other types or labels, ids, refused lines."""
-    said: list[str] = []
+def of_page(page: Page, table: MetricTable) -> list[str]:
+    """Check what the exporter shows: unknown names, other types or labels, ids, refused lines."""
+    problems: list[str] = []
     sets: dict[str, set[frozenset[str]]] = defaultdict(set)
     for sample in page.sent:
-        metric = catalogue.of(sample.name)
+        metric = table.of(sample.name)
         if metric is None:
-            said.append(f"{sample.name} is in no line of the table: it is not mapped, or has an id in its name.")
+            problems.append(f"{sample.name} is in no table: it is not mapped, or has an id in its name.")
             continue
         labels = frozenset(name for name, _ in sample.labels) - ({"le"} if metric.type == "histogram" else set())
         sets[metric.name].add(labels)
         if page.types.get(metric.name) != metric.type:
-            said.append(f"{metric.name} is a {page.types.get(metric.name)}, in the table a {metric.type}.")
+            problems.append(f"{metric.name} is a {page.types.get(metric.name)}, in the table a {metric.type}.")
         if labels != set(metric.labels):
-            said.append(f"{sample.name} has the labels {sorted(labels)}, in the table {sorted(metric.labels)}.")
-        said += [
+            problems.append(f"{sample.name} has the labels {sorted(labels)}, in the table {sorted(metric.labels)}.")
+        problems += [
             f"{sample.name} has an id in its label {label}: {value}."
             for label, value in sample.labels
             if any(each.search(value) for each in _IDS)
         ]
-    said += [f"{name} has {len(each)} sets of labels." for name, each in sets.items() if len(each) > 1]
+    problems += [f"{name} has {len(each)} sets of labels." for name, each in sets.items() if len(each) > 1]
     for what in _REFUSALS:
         if count := page.own(f"statsd_exporter_{what}_total"):
-            said.append(f"The exporter refused {count:.0f} events ({what}).")
-    return list(dict.fromkeys(said))
+            problems.append(f"The exporter refused {count:.0f} events ({what}).")
+    return list(dict.fromkeys(problems))
 
 
-def of_examples(page: Page, catalogue: Catalogue) -> list[str]:
-    """Say which metric does not show its example's value and labels, once and no more; the page has all examples."""
-    said = []
-    for metric in catalogue.metrics:
+def of_examples(page: Page, table: MetricTable) -> list[str]:
+    """Return which metrics do not show their example's value exactly once; the page has all examples."""
+    problems = []
+    for metric in table.metrics:
         shown = [sample for sample in page.sent if sample.name == _measured(metric)]
         total = sum(sample.value for sample in shown)
         if not shown:
-            said.append(f"{metric.name} is not there after its example: {metric.example}")
+            problems.append(f"{metric.name} is not there after its example: {metric.example}")
         elif abs(total - metric.value) > 1e-9 * max(1, abs(metric.value)):
-            said.append(f"{metric.name} shows {total:g} after its example, not {metric.value:g}.")
-    return said
+            problems.append(f"{metric.name} shows {total:g} after its example, not {metric.value:g}.")
+    return problems
 
 
-def of_counts(lines: Sequence[str], page: Page, catalogue: Catalogue) -> list[str]:
-    """Say which metric counts more or less than was sent: as many events as lines, under each of Airflow's names.
+def of_counts(lines: Sequence[str], page: Page, table: MetricTable) -> list[str]:
+    """Return which metric counts more or less than was sent: as many events as lines, under each of Airflow's names.
 
     Args:
         lines: as sent, in one form alone (a name has no second form with labels inside).
     """
     wanted: dict[str, float] = defaultdict(float)
-    origins = {metric.origin: metric for metric in catalogue.metrics if metric.origin and "{" not in metric.origin}
+    origins = {metric.origin: metric for metric in table.metrics if metric.origin and "{" not in metric.origin}
     for line in lines:
         found = LINE.fullmatch(line)
         if found is None:
@@ -91,14 +91,14 @@ def of_counts(lines: Sequence[str], page: Page, catalogue: Catalogue) -> list[st
         metric = origins.get(found["name"].removeprefix("airflow."))
         if metric and metric.type != "gauge":
             wanted[metric.name] += float(found["value"]) if metric.type == "counter" else 1
-    said = []
+    problems = []
     for name, events in wanted.items():
-        metric = next(each for each in catalogue.metrics if each.name == name)
+        metric = next(each for each in table.metrics if each.name == name)
         series = metric.name if metric.type == "counter" else f"{metric.name}_count"
         shown = sum(sample.value for sample in page.sent if sample.name == series)
         if shown != events:
-            said.append(f"{name} counts {shown:g} where {events:g} were sent.")
-    return said
+            problems.append(f"{name} counts {shown:g} where {events:g} were sent.")
+    return problems
 
 
 def _measured(metric: Metric) -> str:
@@ -115,5 +115,5 @@ def with_markers(entry: Mapping[str, Any]) -> str:
 
 
 def of_markers(page: Page) -> list[str]:
-    """Say which series have the value of a variable in their name."""
+    """Return which series have the value of a variable in their name."""
     return sorted({f"{each.name} has a variable in its name." for each in page.sent if MARKER in each.name})

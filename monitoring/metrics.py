@@ -1,4 +1,8 @@
-"""The one table of metrics, ``helm/monitoring/metrics.yaml``, and where each of them is used."""
+"""The table of metrics, ``helm/monitoring/metrics/*.yaml``, and where each of them is used.
+
+Each part of the platform has a file of its own: Airflow, the platform's own code, and a pipeline with metrics that only
+it sends.
+"""
 
 import json
 import re
@@ -12,7 +16,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "helm/monitoring"
-TABLE = FOLDER / "metrics.yaml"
+AIRFLOW, PLATFORM = "airflow", "platform"
 TYPES = ("counter", "gauge", "histogram")
 # A name of ours or of Airflow's in a PromQL expression, with its label matchers; recording rules have colons.
 _USE = re.compile(r"(?<![\w:])((?:airflow|taxiway)_\w+)(?![\w:])\s*(?:\{([^}]*)\})?")
@@ -21,7 +25,7 @@ _GROUPING = re.compile(r"\b(?:by|on|ignoring)\s*\(([^)]*)\)")
 _LITERAL = re.compile(r"""\{[^{}]*\}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'""")
 
 
-class CatalogueError(Exception):
+class MetricsError(Exception):
     """The table cannot be used; the text is one clear sentence."""
 
 
@@ -30,12 +34,14 @@ class Metric:
     """A metric as Prometheus sees it.
 
     Attributes:
+        part: whose file it is in: airflow, platform, or a pipeline's name.
         origin: its name in Airflow's own list of metrics; None where that lacks it, or the metric is ours.
         example: a line as it is sent.
         value: what the exporter shows of the example.
         silent: why the installed Airflow never sends it; empty for what it sends.
     """
 
+    part: str
     name: str
     type: str
     labels: tuple[str, ...]
@@ -55,7 +61,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class MetricTable:
     """All metrics, what the mappings drop (lines, and Airflow's names of them), and prefixes of what is not used."""
 
     metrics: tuple[Metric, ...]
@@ -68,7 +74,7 @@ class Catalogue:
         return self._by_series().get(name)
 
     def has_origin(self, name: str) -> bool:
-        """Tell whether one of Airflow's names is in the table, dropped, or of a part that is not used."""
+        """Return whether one of Airflow's names is in the table, dropped, or belongs to a part that is not used."""
         return (
             name in self.dropped_origins
             or name.startswith(self.unused)
@@ -89,43 +95,58 @@ class Use:
     labels: frozenset[str]
 
 
-def read(path: Path = TABLE) -> Catalogue:
-    """Read the table.
+def read(folder: Path = FOLDER) -> MetricTable:
+    """Read the table from a folder's ``metrics/<part>.yaml``.
 
     Raises:
-        CatalogueError: an entry is wrong.
+        MetricsError: an entry is wrong.
     """
-    table = yaml.safe_load(path.read_text())
-    metrics = tuple(_metric(each) for each in table["metrics"])
+    metrics: list[Metric] = []
+    dropped: list[dict[str, str]] = []
+    unused: list[dict[str, str]] = []
+    for path in sorted((folder / "metrics").glob("*.yaml")):
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        metrics += [_metric(path.stem, each) for each in table["metrics"]]
+        dropped += table.get("dropped", [])
+        unused += table.get("unused", [])
     for kind, seen in (
         ("metric", [metric.name for metric in metrics]),
         ("example", [metric.example for metric in metrics]),
         ("name of Airflow's", [metric.origin for metric in metrics if metric.origin]),
     ):
         if twice := sorted({each for each in seen if seen.count(each) > 1}):
-            raise CatalogueError(f"{path.name} has the {kind} {twice[0]} twice: leave one.")
-    return Catalogue(
-        metrics,
-        tuple(each["example"] for each in table["dropped"]),
-        frozenset(each["from"] for each in table["dropped"] if "from" in each),
-        tuple(each["prefix"] for each in table["unused"]),
+            raise MetricsError(f"The tables in {folder.name}/metrics have the {kind} {twice[0]} twice: leave one.")
+    return MetricTable(
+        tuple(metrics),
+        tuple(each["example"] for each in dropped),
+        frozenset(each["from"] for each in dropped if "from" in each),
+        tuple(each["prefix"] for each in unused),
     )
 
 
-def _metric(entry: dict[str, Any]) -> Metric:
-    name = str(entry.get("name", "an entry without a name"))
-    wanted = {"name", "type", "labels", "unit", "meaning", "example"}
-    if missing := sorted(wanted - entry.keys()):
-        raise CatalogueError(f"{name} in metrics.yaml lacks {', '.join(missing)}.")
-    if other := sorted(entry.keys() - wanted - {"from", "value", "silent"}):
-        raise CatalogueError(f"{name} in metrics.yaml has {', '.join(other)}, which nobody reads: remove it.")
+def prefix(part: str) -> str:
+    """Return what the names of a part's metrics begin with."""
+    return {AIRFLOW: "airflow_", PLATFORM: "taxiway_"}.get(part, f"taxiway_{part}_")
+
+
+def _metric(part: str, entry: dict[str, Any]) -> Metric:
+    file = f"metrics/{part}.yaml"
+    name = str(entry.get("name", "An entry without a name"))
+    required = {"name", "type", "labels", "unit", "meaning", "example"}
+    if missing := sorted(required - entry.keys()):
+        raise MetricsError(f"{name} in {file} lacks {', '.join(missing)}: add it.")
+    if other := sorted(entry.keys() - required - {"from", "value", "silent"}):
+        raise MetricsError(f"{name} in {file} has {', '.join(other)}, which nothing reads: remove it.")
+    if not name.startswith(prefix(part)):
+        raise MetricsError(f"{name} in {file} must begin with {prefix(part)}: rename it, or move it to its own part.")
     if entry["type"] not in TYPES:
-        raise CatalogueError(f"{name} in metrics.yaml is a {entry['type']}: it must be one of {', '.join(TYPES)}.")
+        raise MetricsError(f"{name} in {file} is a {entry['type']}: it must be one of {', '.join(TYPES)}.")
     shown = re.fullmatch(r"[^:]+:(-?[\d.]+)\|(c|g|ms)", entry["example"])
     if shown is None:
-        raise CatalogueError(f"The example of {name} in metrics.yaml is no StatsD line: write name:value|c, |g or |ms.")
+        raise MetricsError(f"The example of {name} in {file} is no StatsD line: write name:value|c, |g or |ms.")
     value = float(shown[1]) / (1000 if shown[2] == "ms" else 1)
     return Metric(
+        part,
         name,
         entry["type"],
         tuple(entry["labels"]),
@@ -143,20 +164,22 @@ def uses(folder: Path = FOLDER) -> list[Use]:
     return [*_of_dashboards(folder / "dashboards"), *_of_rules(folder / "rules")]
 
 
-def complaints(catalogue: Catalogue, found: Iterable[Use]) -> list[str]:
-    """Say of each use whose metric is not in the table, is never sent, or lacks a label that it names."""
-    said = []
+def problems(table: MetricTable, found: Iterable[Use]) -> list[str]:
+    """Return a sentence for each use of a metric that is not in the table, is never sent, or lacks a label."""
+    problems = []
     for use in found:
-        metric = catalogue.of(use.series)
+        metric = table.of(use.series)
         if metric is None:
-            said.append(f"{use.place} uses {use.series}, which is in no line of helm/monitoring/metrics.yaml.")
+            problems.append(f"{use.place} uses {use.series}, which no file of helm/monitoring/metrics has.")
         elif metric.silent:
-            said.append(f"{use.place} uses {use.series}, which is never sent. {metric.silent}")
+            problems.append(f"{use.place} uses {use.series}, which is never sent. {metric.silent}")
         else:
             more = {"le"} if use.series.endswith("_bucket") else set()
             if lacking := sorted(use.labels - set(metric.labels) - more - _FROM_SCRAPE):
-                said.append(f"{use.place} uses {', '.join(lacking)} of {use.series}, whose labels are {metric.labels}.")
-    return said
+                problems.append(
+                    f"{use.place} uses {', '.join(lacking)} of {use.series}, whose labels are {metric.labels}."
+                )
+    return problems
 
 
 # Labels that Prometheus adds when it scrapes, or that a vector match may name for the other side of it.
