@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from taxiway.emr import estimate_cost
-from taxiway.settings import Settings
+from taxiway.aws.prices import estimate_cost
+from taxiway.core.settings import Settings
 
 HOURS = 730  # a month, as AWS counts it
 

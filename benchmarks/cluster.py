@@ -234,7 +234,7 @@ def least_values(config: Config, tag: str, git_address: str) -> dict[str, Any]:
     connection = {"user": "airflow", "pass": "airflow", "host": "postgres", "port": 5432, "db": "airflow"}
     environment = {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-        "TAXIWAY_CATCHUP": "False",
+        "TAXIWAY_HVFHV_CATCHUP": "False",
         "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
     }
     return {

@@ -22,8 +22,8 @@ import yaml
 from benchmarks.measure import keep, machine
 from cluster.chart import chart_path
 from monitoring.capture import CHART, settings
-from monitoring.metrics import ROOT
 from monitoring.exporter import exporter, program
+from monitoring.metrics import ROOT
 
 DAGS, TASKS = 50, 20
 DEFAULTS = {

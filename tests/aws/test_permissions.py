@@ -12,8 +12,8 @@ import pytest
 import yaml
 from botocore import xform_name
 
-from taxiway.emr import job_flow
-from taxiway.settings import Settings
+from taxiway.aws.emr import job_flow
+from taxiway.core.settings import Settings
 from tests.aws.iam import actions, allowed, may_assume
 from tests.aws.template import ACCOUNT, PARAMETERS, REGION, Stack
 

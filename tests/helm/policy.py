@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from taxiway.settings import Settings
+from taxiway.core.settings import Settings
 from tests.helm.rendering import ROOT, Container, Pod, Rendered
 
 Rule = Callable[[Rendered], Iterator[str]]

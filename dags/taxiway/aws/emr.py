@@ -107,7 +107,7 @@ def spark_step(settings: Settings, name: str, program: str, arguments: Sequence[
     """Return a step that runs a published Spark program on the cluster.
 
     Args:
-        settings: says where the programs are, see :mod:`taxiway.programs`.
+        settings: says where the programs are, see :mod:`taxiway.aws.programs`.
         name: the step's name.
         program: path below ``settings.spark_jobs``, such as ``hvfhv/curate.py``.
         arguments: of the program.

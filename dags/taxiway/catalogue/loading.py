@@ -26,7 +26,7 @@ def load(engine: sa.Engine, file: Path, *, whole_months: bool = False) -> LoadRe
 
     Args:
         engine: of the catalogue.
-        file: see :func:`taxiway.dataset_list.read_list`.
+        file: see :func:`taxiway.catalogue.lists.read_list`.
         whole_months: the CSV has all data sets of its months: others of them leave the catalogue. Their log stays.
 
     Raises:

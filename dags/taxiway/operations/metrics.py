@@ -4,7 +4,7 @@ Each function here sends what it names. Nothing is sent where Airflow's metrics 
 sent is a warning in the task's log, never its failure.
 
 On the wire a label is a part of the dotted name, in any mode of Airflow's client (``airflow.`` is its prefix), and
-holds letters, digits, ``_`` and ``-`` alone; ``helm/airflow/base.yaml`` turns it back into a label:
+holds letters, digits, ``_`` and ``-`` alone; ``helm/airflow/mappings/`` turns it back into a label:
 
     airflow.taxiway.rows.<dataset>.<outcome>.<reason>:14977|c     taxiway_rows_total; outcome accepted (reason none) or
                                                                   quarantined (its reject reason)
