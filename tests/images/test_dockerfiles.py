@@ -2,11 +2,12 @@
 
 import re
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path, PurePosixPath
 
 import pytest
+
+from tests.tools import tool
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted([*ROOT.glob("images/*/Dockerfile"), ROOT / "tests/e2e/base_image/Dockerfile"])
@@ -58,10 +59,7 @@ def context() -> dict[str, int]:
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, **BY_NAME)
 def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
-    hadolint = Path(sys.executable).with_name("hadolint")
-    if not hadolint.exists():
-        pytest.skip("hadolint is not in this environment: requirements/dev.txt has it")
-    done = subprocess.run([hadolint, "--no-color", dockerfile], capture_output=True, text=True, check=False)
+    done = subprocess.run([tool("hadolint"), "--no-color", dockerfile], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 

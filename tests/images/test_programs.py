@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools import absent
+
 ROOT = Path(__file__).parents[2]
 BASE_IMAGE = ROOT / "tests/e2e/base_image"
 
@@ -61,7 +63,7 @@ class GitServer:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[GitServer]:
     if not Path(git("--exec-path"), "git-daemon").exists():
-        pytest.skip("git on this machine has no daemon")
+        absent("tool", "git on this machine has no daemon: apt install git")
     (tmp_path / "srv").mkdir()
     server = GitServer(tmp_path / "srv")
     server.start()
