@@ -56,12 +56,13 @@ endif
 .PHONY: setup
 setup: $(RUNTIME) ## install what make demo and make up need
 
+UPGRADE ?= --upgrade
 .PHONY: lock
-lock: $(UV) ## resolve the requirement locks anew (requirements/*.in → *.txt)
+lock: $(UV) ## resolve the requirement locks anew (requirements/*.in → *.txt; UPGRADE= keeps what still fits)
 	@cd requirements && for each in "airflow" "airflow-image -c airflow.txt" "local-aws -c airflow.txt" "spark -c airflow.txt" \
-	    "cluster -c airflow.txt" "dev -c airflow.txt -c local-aws.txt -c spark.txt -c cluster.txt" "uv"; do \
+	    "cluster -c airflow.txt" "dev -c airflow.txt -c local-aws.txt -c spark.txt -c cluster.txt" "checkov" "uv"; do \
 	  set -- $$each; name=$$1; shift; \
-	  ../$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  ../$(UV) pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command "make lock" $$name.in $$@ --output-file $$name.txt || exit 1; done
 
 ## The platform on this machine -------------------------------------------------------------------
