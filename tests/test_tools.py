@@ -23,8 +23,9 @@ def run(tmp_path: Path, *names: str, required: bool) -> tuple[int, str]:
     head = "import pytest\nfrom tests.tools import absent, tool\n"
     text = "".join(f"def test_{name}():\n    {SKIPPED[name]}\n" for name in names)
     (tmp_path / "test_planted.py").write_text(head + text, encoding="utf-8")
+    options = ["-q", "-p", "tests.conftest", "-c", os.devnull, f"--rootdir={tmp_path}"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "--rootdir", tmp_path, "-c", os.devnull, tmp_path],
+        [sys.executable, "-m", "pytest", *options, tmp_path],
         cwd=ROOT, env=os.environ | {"TAXIWAY_REQUIRE_TOOLS": str(int(required)), "PYTEST_ADDOPTS": ""},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip

@@ -12,7 +12,8 @@ from tests.tools import tool
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted([*ROOT.glob("images/*/Dockerfile"), ROOT / "tests/e2e/base_image/Dockerfile"])
 OURS = [each for each in DOCKERFILES if each.is_relative_to(ROOT / "images")]
-BY_NAME = {"ids": lambda path: path.parent.name}
+each_dockerfile = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
+each_of_ours = pytest.mark.parametrize("dockerfile", OURS, ids=lambda path: path.parent.name)
 
 
 def instructions(dockerfile: Path) -> list[tuple[str, str]]:
@@ -57,13 +58,13 @@ def context() -> dict[str, int]:
     return {name: size for name, size in names.items() if in_context(name)}
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, **BY_NAME)
+@each_dockerfile
 def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
     done = subprocess.run([tool("hadolint"), "--no-color", dockerfile], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, **BY_NAME)
+@each_dockerfile
 def test_the_base_image_can_be_chosen_and_has_a_pinned_default(dockerfile: Path) -> None:
     steps = instructions(dockerfile)
     name, _, default = steps[0][1].partition("=")
@@ -74,19 +75,19 @@ def test_the_base_image_can_be_chosen_and_has_a_pinned_default(dockerfile: Path)
             assert arguments.split()[0] == "${BASE_IMAGE}", "another machine may not be able to have it"
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, **BY_NAME)
+@each_dockerfile
 def test_it_runs_as_a_user_without_rights_given_by_number(dockerfile: Path) -> None:
     users = [arguments for instruction, arguments in instructions(dockerfile) if instruction == "USER"]
     assert re.fullmatch(r"[1-9]\d*(:\d+)?", users[-1]), "Kubernetes' runAsNonRoot cannot judge a name"
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, **BY_NAME)
+@each_dockerfile
 def test_it_builds_without_buildkit(dockerfile: Path) -> None:
     text = dockerfile.read_text(encoding="utf-8")
     assert not re.search(r"(?m)^# syntax=|--mount=|--chmod|--link|<<\w+", text), "the builder may be the old one"
 
 
-@pytest.mark.parametrize("dockerfile", OURS, **BY_NAME)
+@each_of_ours
 def test_python_packages_are_locked_by_hash_and_leave_no_tools(dockerfile: Path) -> None:
     steps = instructions(dockerfile)
     last_from = max(index for index, (instruction, _) in enumerate(steps) if instruction == "FROM")
@@ -105,7 +106,7 @@ def test_python_packages_are_locked_by_hash_and_leave_no_tools(dockerfile: Path)
                 assert not re.search(r"build-essential|-dev\b|gcc|openjdk|pkg-config", arguments)
 
 
-@pytest.mark.parametrize("dockerfile", OURS, **BY_NAME)
+@each_of_ours
 def test_it_says_what_it_is(dockerfile: Path) -> None:
     labels = " ".join(arguments for instruction, arguments in instructions(dockerfile) if instruction == "LABEL")
     assert f'org.opencontainers.image.title="taxiway/{dockerfile.parent.name}"' in labels
@@ -113,7 +114,7 @@ def test_it_says_what_it_is(dockerfile: Path) -> None:
         assert f"org.opencontainers.image.{label}=" in labels
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, **BY_NAME)
+@each_dockerfile
 def test_all_that_is_copied_is_in_the_build_context(dockerfile: Path) -> None:
     for instruction, arguments in instructions(dockerfile):
         if instruction == "COPY" and "--from=" not in arguments:

@@ -151,15 +151,16 @@ def test_the_entry_point_takes_what_the_official_one_takes(airflow: Path, words:
 
 
 def test_the_entry_point_gives_up_on_a_database_that_does_not_answer(airflow: Path) -> None:
-    variables = {"PATH": f"{airflow}:{os.environ['PATH']}", "CONNECTION_CHECK_MAX_COUNT": "1"}
-    done = run(BASE_IMAGE / "entrypoint", "airflow", "scheduler", **variables)
+    path = f"{airflow}:{os.environ['PATH']}"
+    done = run(BASE_IMAGE / "entrypoint", "airflow", "scheduler", PATH=path, CONNECTION_CHECK_MAX_COUNT="1")
     assert done.returncode == 1
     assert "The database cannot be reached:\nno" in done.stderr
 
 
 def test_the_entry_point_asks_no_database_when_told_so(airflow: Path, tmp_path: Path) -> None:
-    variables = {"PATH": f"{airflow}:{os.environ['PATH']}", "CONNECTION_CHECK_MAX_COUNT": "0"}
-    assert run(BASE_IMAGE / "entrypoint", "airflow", "version", **variables).stdout == "airflow version\n"
+    path = f"{airflow}:{os.environ['PATH']}"
+    done = run(BASE_IMAGE / "entrypoint", "airflow", "version", PATH=path, CONNECTION_CHECK_MAX_COUNT="0")
+    assert done.stdout == "airflow version\n"
     assert not (tmp_path / "tried").exists()
 
 

@@ -21,8 +21,8 @@ sys.exit(3)
 """
 
 
-def started(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, START, *map(str, words)]
+def started(*words: str | Path | int, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(START), *map(str, words)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
 
 
