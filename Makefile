@@ -132,26 +132,43 @@ endif
 
 DEV := $(VENVS)/dev/bin
 
+# With TAXIWAY_REQUIRE_TOOLS=1 a test is not skipped for a missing tool but fails: see CONTRIBUTING.md.
 .PHONY: test
 test: $(RUNTIME) $(call STAMP,dev) $(call STAMP,spark) ## run all tests
-	@$(DEV)/python -m pytest $(PYTEST_ARGS)
+	$(DEV)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: test-fast
+test-fast: $(call STAMP,dev) ## run the tests that start no Spark, no Airflow and no server: within a minute
+	$(DEV)/python -m pytest --numprocesses 2 --dist loadscope -m "not (spark or airflow or server or e2e or slow)" $(PYTEST_ARGS)
 
 .PHONY: e2e
 e2e: $(call STAMP,dev) $(call STAMP,cluster) ## test the platform on a cluster, in the namespace taxiway-e2e (KUBE_CONTEXT=…, else kind's)
 	@TAXIWAY_E2E=1 PATH="$$PATH:$(CURDIR)/.local/bin" $(DEV)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: $(call STAMP,dev) ## ruff, mypy, shellcheck, hadolint, yamllint, cfn-lint
+lint: lint-files lint-types lint-policy ## all checks without running anything: files, types, policies
+
+SHELL_FILES = $(shell git grep -lE '^\#!(/usr/bin/env |/bin/)(ba|da)?sh$$')
+.PHONY: lint-files
+lint-files: $(call STAMP,dev) ## ruff, shellcheck, hadolint, yamllint, cfn-lint and the workflows' schema
 	$(DEV)/ruff check .
 	$(DEV)/ruff format --check .
-	$(DEV)/mypy
-	@files=$$(git ls-files '*.sh' .ci/run); echo shellcheck $$files; $(DEV)/shellcheck $$files
-	@files=$$(git ls-files '*Dockerfile*'); [ -z "$$files" ] || { echo hadolint $$files; $(DEV)/hadolint $$files; }
+	$(DEV)/shellcheck $(SHELL_FILES)
+	$(DEV)/hadolint $(shell git ls-files '*Dockerfile')
 	$(DEV)/yamllint --strict .
 	$(DEV)/cfn-lint aws/platform.yaml
+	$(DEV)/check-jsonschema --builtin-schema vendor.github-workflows $(shell git ls-files '.github/workflows/*')
+
+.PHONY: lint-types
+lint-types: $(call STAMP,dev) ## mypy (strict) over every Python file
+	$(DEV)/mypy
+
+.PHONY: lint-policy
+lint-policy: $(call STAMP,dev) $(call STAMP,checkov) ## checkov over rendered charts, images, workflows and the AWS template
+	PYTHONPATH=. $(DEV)/python -m checks.policy $(VENVS)/checkov/bin/checkov
 
 .PHONY: format
-format: $(call STAMP,dev) ## format the code and mend what ruff can mend
+format: $(call STAMP,dev) ## format the code and fix what ruff can fix
 	$(DEV)/ruff check --fix .
 	$(DEV)/ruff format .
 

@@ -167,6 +167,6 @@ def run(checkov: str, environment: Mapping[str, str]) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(run(sys.argv[1], os.environ))
+        sys.exit(run(str(Path(sys.argv[1]).absolute()), os.environ))
     except (PolicyError, ClusterError) as error:
         sys.exit(f"checkov: {error}")
