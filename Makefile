@@ -139,7 +139,7 @@ test: $(RUNTIME) $(call STAMP,dev) $(call STAMP,spark) ## run all tests
 
 .PHONY: test-fast
 test-fast: $(call STAMP,dev) ## run the tests that start no Spark, no Airflow and no server: within a minute
-	$(DEV)/python -m pytest --numprocesses 2 --dist loadscope -m "not (spark or airflow or server or e2e or slow)" $(PYTEST_ARGS)
+	$(DEV)/python -m pytest --numprocesses 2 --dist loadscope -m "not slow" $(PYTEST_ARGS)
 
 .PHONY: e2e
 e2e: $(call STAMP,dev) $(call STAMP,cluster) ## test the platform on a cluster, in the namespace taxiway-e2e (KUBE_CONTEXT=…, else kind's)

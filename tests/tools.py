@@ -26,6 +26,7 @@ ALLOWED: Mapping[str, str] = {
 
 # What installs a tool, where that is not helm/tools/install.sh.
 INSTALLED_BY: Mapping[str, str] = {
+    "checkov": "make lint installs it",
     "chromium": "apt install chromium",
     "docker": "apt install docker.io",
     "git-daemon": "apt install git",
@@ -53,6 +54,7 @@ def find(*names: str) -> str | None:
     """
     places = [
         ROOT / ".local/bin",
+        ROOT / ".local/venvs/checkov/bin",
         Path(sys.executable).parent,
         os.environ.get("PATH", ""),
         "/usr/sbin",
