@@ -20,7 +20,7 @@ REQUIRE = "TAXIWAY_REQUIRE_TOOLS"
 ALLOWED: Mapping[str, str] = {
     "chart": "the official chart is downloaded from airflow.apache.org, which a machine may be unable to reach",
     "cluster": "a cluster is built up on request only (make e2e)",
-    "pluto": "it is built only where Go's checksum database knows it; kube-score and the API server find old API versions too",
+    "pluto": "built only where Go's checksum database knows it; kube-score and the API server find old versions too",
     "schemas": "kubeconform downloads Kubernetes' schemas; the API server of the cluster checks more than they do",
     "system": "the test is about something that only Linux, or only root, can do",
 }

@@ -105,7 +105,7 @@ def test_kube_score_would_notice_a_pod_without_limits() -> None:
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_kubeconform_finds_no_key_that_kubernetes_does_not_know(environment: str) -> None:
     try:  # kubeconform itself tries for 40 s
-        requests.head(SCHEMAS, timeout=5)
+        requests.head(f"{SCHEMAS}/v{KUBERNETES}-standalone-strict/service-v1.json", timeout=5).raise_for_status()
     except requests.RequestException:
         absent("schemas", f"kubeconform's schemas are at {SCHEMAS}, which cannot be reached from here")
     result = subprocess.run(
