@@ -132,18 +132,22 @@ endif
 
 DEV := $(VENVS)/dev/bin
 
-# With TAXIWAY_REQUIRE_TOOLS=1 a test is not skipped for a missing tool but fails: see CONTRIBUTING.md.
+# Two workers, one of them for what is heavy (tests/conftest.py). With TAXIWAY_REQUIRE_TOOLS=1 a test fails that lacks a tool.
+PYTEST = $(DEV)/python -m pytest --numprocesses 2 --dist loadgroup
 .PHONY: test
-test: $(RUNTIME) $(call STAMP,dev) $(call STAMP,spark) ## run all tests
-	$(DEV)/python -m pytest $(PYTEST_ARGS)
+test: $(RUNTIME) $(call STAMP,dev) $(call STAMP,spark) ## run all tests (PYTEST_ARGS="tests/dags -k plan -n 0" for a part)
+	$(PYTEST) -m "not full" $(PYTEST_ARGS)
 
 .PHONY: test-fast
 test-fast: $(call STAMP,dev) ## run the tests that start no Spark, no Airflow and no server: within a minute
-	$(DEV)/python -m pytest --numprocesses 2 --dist loadscope -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
-.PHONY: e2e
+E2E = TAXIWAY_E2E=1 PATH="$$PATH:$(CURDIR)/.local/bin" $(DEV)/python -m pytest tests/e2e
+.PHONY: e2e e2e-full
 e2e: $(call STAMP,dev) $(call STAMP,cluster) ## test the platform on a cluster, in the namespace taxiway-e2e (KUBE_CONTEXT=…, else kind's)
-	@TAXIWAY_E2E=1 PATH="$$PATH:$(CURDIR)/.local/bin" $(DEV)/python -m pytest tests/e2e $(PYTEST_ARGS)
+	@$(E2E) -m "not full" $(PYTEST_ARGS)
+e2e-full: $(call STAMP,dev) $(call STAMP,cluster) ## the same with what takes too long for CI (marker full)
+	@$(E2E) $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: lint-files lint-types lint-policy ## all checks without running anything: files, types, policies
