@@ -7,16 +7,16 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.tools import ALLOWED, REQUIRE, ROOT
+from tests.tools import ALLOWED, REQUIRE
 
 # Fixtures that start Spark, Airflow, a server or the platform: a test that uses one is slow.
 STARTING = {
     *("airflow_db", "endpoint", "moto_url", "mysql_url", "new_endpoint", "on_sail", "on_spark", "page_of", "person"),
     *("platform", "s3", "sail"),
 }
-# Folders whose tests are measured by the clock or take ports and memory: one worker of xdist runs them in turn, the
-# cluster's last, while the others run what is light, a file at a time.
-HEAVY = ("dags", "laptop", "local_aws", "oracle", "spark_jobs", "e2e")
+# Folders whose tests measure time or need ports and memory: one worker of xdist runs them one after the other, those on
+# a cluster last, while the others run the rest, a file at a time.
+HEAVY = {"dags", "laptop", "local_aws", "oracle", "spark_jobs", "e2e"}
 
 
 def pytest_sessionstart() -> None:
@@ -29,11 +29,11 @@ def pytest_sessionstart() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what make test-fast leaves out, and say which tests a worker of xdist keeps together."""
     for item in items:
-        folder, *rest = item.path.relative_to(ROOT / "tests").parts if item.path.is_relative_to(ROOT / "tests") else ("",)
+        file = item.nodeid.partition("::")[0]
         if STARTING.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.xdist_group("heavy" if folder in HEAVY else str(item.path)))
-    items.sort(key=lambda item: "e2e" in item.path.relative_to(ROOT).parts)
+        item.add_marker(pytest.mark.xdist_group("heavy" if HEAVY.intersection(file.split("/")) else file))
+    items.sort(key=lambda item: item.nodeid.startswith("tests/e2e/"))
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:

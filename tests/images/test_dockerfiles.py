@@ -25,7 +25,7 @@ def instructions(dockerfile: Path) -> list[tuple[str, str]]:
 
 @cache
 def ignore_rules() -> list[tuple[bool, re.Pattern[str]]]:
-    """Return .dockerignore as (takes out, pattern) in order; the last that fits a path or a folder of its decides."""
+    """Return .dockerignore as (excludes, pattern) in order; the last match of a path or its folders decides."""
     rules = []
     for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
         pattern = line.strip()
@@ -38,7 +38,7 @@ def ignore_rules() -> list[tuple[bool, re.Pattern[str]]]:
 
 
 def in_context(path: str) -> bool:
-    """Whether docker sends a path of the repository to the builder."""
+    """Return whether docker sends a path of the repository to the builder."""
     ignored = False
     pure = PurePosixPath(path)
     candidates = [str(pure), *(str(folder) for folder in pure.parents if str(folder) != ".")]
@@ -59,7 +59,7 @@ def context() -> dict[str, int]:
 
 
 @each_dockerfile
-def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
+def test_hadolint_finds_nothing(dockerfile: Path) -> None:
     done = subprocess.run([tool("hadolint"), "--no-color", dockerfile], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -72,7 +72,7 @@ def test_the_base_image_can_be_chosen_and_has_a_pinned_default(dockerfile: Path)
     assert re.fullmatch(r"[a-z0-9./-]+:(?!latest)[\w.-]+", default)
     for instruction, arguments in steps:
         if instruction == "FROM":
-            assert arguments.split()[0] == "${BASE_IMAGE}", "another machine may not be able to have it"
+            assert arguments.split()[0] == "${BASE_IMAGE}", "a machine may reach another registry only"
 
 
 @each_dockerfile
@@ -107,7 +107,7 @@ def test_python_packages_are_locked_by_hash_and_leave_no_tools(dockerfile: Path)
 
 
 @each_of_ours
-def test_it_says_what_it_is(dockerfile: Path) -> None:
+def test_it_has_the_labels_of_open_containers(dockerfile: Path) -> None:
     labels = " ".join(arguments for instruction, arguments in instructions(dockerfile) if instruction == "LABEL")
     assert f'org.opencontainers.image.title="taxiway/{dockerfile.parent.name}"' in labels
     for label in ("description", "version", "revision"):
@@ -133,7 +133,7 @@ def test_all_that_is_copied_is_in_the_build_context(dockerfile: Path) -> None:
         "local_aws/emr/__pycache__/store.cpython-311.pyc",
     ],
 )  # fmt: skip
-def test_the_build_context_has_nothing_else(path: str) -> None:
+def test_the_build_context_excludes_everything_else(path: str) -> None:
     assert not in_context(path)
 
 
