@@ -63,7 +63,7 @@ def test_checkov_finds_what_is_planted_and_says_when_it_looked_at_nothing(tmp_pa
 def test_without_helm_charts_are_skipped_aloud_or_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(policy.shutil, "which", lambda name, path: None)
+    monkeypatch.setattr("shutil.which", lambda name, path: None)
     monkeypatch.setattr(policy, "findings", lambda *_: [])
     assert policy.run("checkov", os.environ | {"TAXIWAY_REQUIRE_TOOLS": "0"}) == 0
     assert "checkov skipped: all charts: helm is not installed" in capsys.readouterr().out
