@@ -24,7 +24,7 @@ DEST    ?= results
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## Environments -----------------------------------------------------------------------------------
 
@@ -56,12 +56,13 @@ endif
 .PHONY: setup
 setup: $(RUNTIME) ## install what make demo and make up need
 
+UPGRADE ?= --upgrade
 .PHONY: lock
-lock: $(UV) ## resolve the requirement locks anew (requirements/*.in → *.txt)
+lock: $(UV) ## resolve the requirement locks anew (requirements/*.in → *.txt; UPGRADE= keeps what still fits)
 	@cd requirements && for each in "airflow" "airflow-image -c airflow.txt" "local-aws -c airflow.txt" "spark -c airflow.txt" \
-	    "cluster -c airflow.txt" "dev -c airflow.txt -c local-aws.txt -c spark.txt -c cluster.txt" "contracts" "uv"; do \
+	    "cluster -c airflow.txt" "dev -c airflow.txt -c local-aws.txt -c spark.txt -c cluster.txt" "checkov" "contracts" "uv"; do \
 	  set -- $$each; name=$$1; shift; \
-	  ../$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  ../$(UV) pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command "make lock" $$name.in $$@ --output-file $$name.txt || exit 1; done
 
 ## The platform on this machine -------------------------------------------------------------------
@@ -131,26 +132,47 @@ endif
 
 DEV := $(VENVS)/dev/bin
 
+# Two workers, one of them for what is heavy (tests/conftest.py). With TAXIWAY_REQUIRE_TOOLS=1 a test fails that lacks a tool.
+PYTEST = $(DEV)/python -m pytest --numprocesses 2 --dist loadgroup
 .PHONY: test
-test: $(RUNTIME) $(call STAMP,dev) $(call STAMP,spark) $(call STAMP,contracts) ## run all tests
-	@$(DEV)/python -m pytest $(PYTEST_ARGS)
+test: $(RUNTIME) $(call STAMP,dev) $(call STAMP,spark) $(call STAMP,contracts) ## run all tests (PYTEST_ARGS="tests/dags -k plan -n 0" for a part)
+	$(PYTEST) -m "not full" $(PYTEST_ARGS)
 
-.PHONY: e2e
+.PHONY: test-fast
+test-fast: $(call STAMP,dev) ## run the tests that start no Spark, no Airflow and no server: within a minute
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+E2E = TAXIWAY_E2E=1 PATH="$$PATH:$(CURDIR)/.local/bin" $(DEV)/python -m pytest tests/e2e
+.PHONY: e2e e2e-full
 e2e: $(call STAMP,dev) $(call STAMP,cluster) ## test the platform on a cluster, in the namespace taxiway-e2e (KUBE_CONTEXT=…, else kind's)
-	@TAXIWAY_E2E=1 PATH="$$PATH:$(CURDIR)/.local/bin" $(DEV)/python -m pytest tests/e2e $(PYTEST_ARGS)
+	@$(E2E) -m "not full" $(PYTEST_ARGS)
+e2e-full: $(call STAMP,dev) $(call STAMP,cluster) ## the same with what takes too long for CI (marker full)
+	@$(E2E) $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: $(call STAMP,dev) ## ruff, mypy, shellcheck, hadolint, yamllint, cfn-lint
+lint: lint-files lint-types contracts-lint lint-policy ## all checks without running anything: files, types, policies
+
+SHELL_FILES = $(shell git grep -lE '^\#!(/usr/bin/env |/bin/)(ba|da)?sh$$')
+.PHONY: lint-files
+lint-files: $(call STAMP,dev) ## ruff, shellcheck, hadolint, yamllint, cfn-lint and the workflows' schema
 	$(DEV)/ruff check .
 	$(DEV)/ruff format --check .
-	$(DEV)/mypy
-	@files=$$(git ls-files '*.sh' .ci/run); echo shellcheck $$files; $(DEV)/shellcheck $$files
-	@files=$$(git ls-files '*Dockerfile*'); [ -z "$$files" ] || { echo hadolint $$files; $(DEV)/hadolint $$files; }
+	$(DEV)/shellcheck $(SHELL_FILES)
+	$(DEV)/hadolint $(shell git ls-files '*Dockerfile')
 	$(DEV)/yamllint --strict .
 	$(DEV)/cfn-lint aws/platform.yaml
+	$(DEV)/check-jsonschema --builtin-schema vendor.github-workflows $(shell git ls-files '.github/workflows/*')
+
+.PHONY: lint-types
+lint-types: $(call STAMP,dev) ## mypy (strict) over every Python file
+	$(DEV)/mypy
+
+.PHONY: lint-policy
+lint-policy: $(call STAMP,dev) $(call STAMP,checkov) ## checkov over rendered charts, images, workflows and the AWS template
+	PYTHONPATH=. $(DEV)/python -m checks.policy $(VENVS)/checkov/bin/checkov
 
 .PHONY: format
-format: $(call STAMP,dev) ## format the code and mend what ruff can mend
+format: $(call STAMP,dev) ## format the code and fix what ruff can fix
 	$(DEV)/ruff check --fix .
 	$(DEV)/ruff format .
 

@@ -65,7 +65,9 @@ def airflow(config: Config, tag: str) -> Release:
     """Return the release of the official chart with the overlay; fetches the chart where it is missing."""
     overlay = ROOT / "helm/airflow"
     features = [overlay / "features" / f"{feature}.yaml" for feature in config.features]
-    files = _existing([overlay / "base.yaml", overlay / "mappings.yaml", overlay / f"{config.environment}.yaml", *features])
+    files = _existing(
+        [overlay / "base.yaml", overlay / "mappings.yaml", overlay / f"{config.environment}.yaml", *features]
+    )
     repository = config.repository("airflow")
     settings = {
         "defaultAirflowRepository": repository,

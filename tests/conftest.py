@@ -1,9 +1,87 @@
-"""What all tests need."""
+"""What all tests need: Ctrl-C, and skips that cannot pass unnoticed."""
 
+import os
 import signal
+from collections import Counter
+from collections.abc import Generator
+
+import pytest
+
+from tests.tools import ALLOWED, REQUIRE
+
+# Fixtures that start Spark, Airflow, a server or the platform: a test that uses one is slow.
+STARTING = {
+    *("airflow_db", "endpoint", "moto_url", "mysql_url", "new_endpoint", "on_sail", "on_spark", "page_of", "person"),
+    *("platform", "s3", "sail"),
+}
+# Folders whose tests measure time or need ports and memory: one worker of xdist runs them one after the other, those on
+# a cluster last, while the others run the rest, a file at a time.
+HEAVY = {"dags", "laptop", "local_aws", "oracle", "spark_jobs", "e2e"}
 
 
 def pytest_sessionstart() -> None:
-    """Hear Ctrl-C as programs at a terminal do: a background shell has its children ignore it, and theirs too."""
+    """Handle Ctrl-C as programs at a terminal do: a background shell has its children ignore it, and theirs too."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what make test-fast leaves out, and say which tests a worker of xdist keeps together."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        if STARTING.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+        item.add_marker(pytest.mark.xdist_group("heavy" if HEAVY.intersection(file.split("/")) else file))
+    items.sort(key=lambda item: item.nodeid.startswith("tests/e2e/"))
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return the reason of a skip."""
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")
+
+
+def _kind(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return what is absent: a key of ``ALLOWED``, or ``tool`` for everything else."""
+    kind, colon, _ = _reason(report).partition(":")
+    return kind if colon and kind in ALLOWED else "tool"
+
+
+def _fail_unless_allowed(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure where tools are required and its reason is not accepted."""
+    if (
+        os.environ.get(REQUIRE) == "1"
+        and report.skipped
+        and not hasattr(report, "wasxfail")
+        and _kind(report) == "tool"
+    ):
+        report.outcome = "failed"
+        report.longrepr = f"{REQUIRE}=1 does not let this be skipped: {_reason(report)}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Judge the skip of a test."""
+    report = yield
+    _fail_unless_allowed(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Judge the skip of a whole module."""
+    report = yield
+    _fail_unless_allowed(report)
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count the skips by what was absent."""
+    skipped = Counter(_kind(report) for report in terminalreporter.stats.get("skipped", []))
+    names = {"chart": "the chart", "cluster": "the cluster", "tool": f"missing tools (a failure with {REQUIRE}=1)"}
+    shown = {
+        kind: names.get(kind, kind) for kind in ("chart", "cluster", *sorted(skipped.keys() - {"chart", "cluster"}))
+    }
+    terminalreporter.write_line("skipped: " + ", ".join(f"{skipped[kind]} for {name}" for kind, name in shown.items()))

@@ -12,37 +12,37 @@ import sys
 import time
 from pathlib import Path
 
-# What a task's process imports before it tells that it runs, most of it only when it gets there.
+# What a task's process imports before it reports that it runs.
 AIRFLOW = (
     "airflow.executors.base_executor",
     "airflow.executors.workloads",
     "airflow.sdk.execution_time.supervisor",
 )
-TELL_AFTER_S = 10
+REPORT_AFTER_S = 10
 
 
 def main() -> int:
-    """Wait for the DAGs and run the task; return the exit status if it cannot be run."""
+    """Wait for the DAGs and run the task; return an exit status if it cannot be run."""
     if len(sys.argv) < 4:
-        say("usage: start_task.py FOLDER SECONDS python -m MODULE ARGUMENT…")
+        log("usage: start_task.py FOLDER SECONDS python -m MODULE ARGUMENT…")
         return 2
     folder, seconds, *command = sys.argv[1:]
     began = time.monotonic()
     os.umask(0o002)  # as the image's entry point sets it
-    gc.disable()  # it would look at what stays, again and again
+    gc.disable()  # it would scan objects that stay, again and again
     for name in AIRFLOW:
         importlib.import_module(name)
     gc.freeze()
     gc.enable()
-    told = False
+    reported = False
     while not Path(folder).exists():
         waited = time.monotonic() - began
         if waited > float(seconds):
-            say(f"The DAGs are not in {folder} after {seconds} s: the log of the container git-sync says why.")
+            log(f"The DAGs are not in {folder} after {seconds} s: the log of the container git-sync says why.")
             return 1
-        if waited > TELL_AFTER_S and not told:
-            say(f"Waits for the DAGs in {folder}, which the container git-sync fetches.")
-            told = True
+        if waited > REPORT_AFTER_S and not reported:
+            log(f"Waiting for the DAGs in {folder}, which the container git-sync fetches.")
+            reported = True
         time.sleep(0.02)
     if command[:2] != ["python", "-m"]:
         os.execvp(command[0], command)  # noqa: S606
@@ -52,8 +52,8 @@ def main() -> int:
     return 0
 
 
-def say(text: str) -> None:
-    """Put a line into the pod's log."""
+def log(text: str) -> None:
+    """Write a line to the pod's log."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 

@@ -1,6 +1,5 @@
 """What the commands would deploy, rendered by the real helm with the real chart: secrets, images, differences."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,21 +8,18 @@ import yaml
 
 from cluster import manifests, releases
 from cluster.chart import VERSION, chart_path
-from cluster.config import ROOT, Config
+from cluster.config import Config
 from cluster.credentials import eks_secrets, kind_secrets
 from tests.cluster.test_credentials import URLS
+from tests.tools import tool
 
-HELM = shutil.which("helm") or shutil.which("helm", path=str(ROOT / ".local/bin"))
 CHART = Path.home() / f".cache/taxiway/airflow-{VERSION}.tgz"
-pytestmark = [
-    pytest.mark.skipif(not HELM, reason="helm is not on this machine"),
-    pytest.mark.skipif(not CHART.exists(), reason="the Airflow chart is not on this machine"),
-]
+pytestmark = pytest.mark.skipif(not CHART.exists(), reason="chart: the Airflow chart is not on this machine")
 EKS = {"ENV": "eks", "IMAGE_REGISTRY": "r.example.com", "IMAGE_TAG": "1"}
 
 
 def render(release):
-    command = [HELM, "template", release.name, release.chart, "--namespace", "taxiway", *release.arguments]
+    command = [tool("helm"), "template", release.name, release.chart, "--namespace", "taxiway", *release.arguments]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout

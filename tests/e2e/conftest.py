@@ -7,7 +7,6 @@ own, which is removed first, and stays for a look afterwards; TAXIWAY_E2E_REUSE=
 import csv
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from cluster.chart import chart_path
 from cluster.config import ROOT, ClusterError, Config
 from cluster.git import image_tag
 from cluster.kubectl import Kubectl
+from tests.tools import absent, tool
 
 PROBE = Path(__file__).parent / "dags/e2e_probe.py"
 RECEIVER = Path(__file__).parent / "receiver.py"
@@ -96,14 +96,13 @@ class Platform:
 def skip_unless_possible() -> Config:
     """Skip with the reason why there can be no cluster; return what the variables ask for."""
     if os.environ.get("TAXIWAY_E2E") != "1":
-        pytest.skip("needs a cluster to build up: make e2e KUBE_CONTEXT=… asks for it")
+        absent("cluster", "needs a cluster to build up: make e2e KUBE_CONTEXT=… asks for it")
     for program in ("docker", "helm", "kubectl"):
-        if not shutil.which(program):
-            pytest.skip(f"{program} is not on the PATH")
+        tool(program)
     try:
         chart_path()
     except ClusterError as error:
-        pytest.skip(f"the chart cannot be had: {error}")
+        absent("chart", str(error))
     return Config.from_environment(os.environ | {"NAMESPACE": NAMESPACE})
 
 

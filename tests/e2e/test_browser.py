@@ -1,6 +1,5 @@
 """The pages as a person sees them, in a real browser through port-forwards."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -8,13 +7,12 @@ from playwright.sync_api import Page, sync_playwright
 
 from cluster.airflow_api import admin, secret
 from tests.e2e.conftest import PICTURES, Platform
+from tests.tools import tool
 
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    browser_path = shutil.which("chromium") or shutil.which("google-chrome")
-    if not browser_path:
-        pytest.skip("no browser: install chromium")
+    browser_path = tool("chromium", "google-chrome")
     PICTURES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])

@@ -16,11 +16,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from cluster.chart import chart_path
 from cluster.config import ClusterError
+from tests.tools import absent, tool
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAY = ROOT / "helm/airflow"
@@ -182,20 +182,17 @@ class Rendered:
 @cache
 def helm() -> str:
     """Return where helm is; skips the test if it is nowhere."""
-    places = (str(ROOT / ".local/bin"), os.environ.get("PATH", ""), str(Path.home() / ".cache/airflow-cluster/bin"))
-    if found := shutil.which("helm", path=os.pathsep.join(places)):
-        return found
-    pytest.skip("helm is not on the PATH: helm/tools/install.sh builds it where Go is installed.")
+    return tool("helm")
 
 
 @cache
 def packed_chart() -> Path:
-    """Return the chart as it came; skips the test if it cannot be had."""
+    """Return the chart as it came; skips the test if it is unavailable."""
     helm()
     try:
         return Path(chart_path())
     except ClusterError as error:
-        pytest.skip(str(error))
+        absent("chart", str(error))
 
 
 @cache

@@ -3,19 +3,21 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.helm.rendering import ENVIRONMENTS, ROOT, helm, render
+from tests.tools import absent, find, tool
 
 # As much as goes together, so that each kind of object is looked at once.
 FEATURES = ("big-workers", "https-git", "ingress", "keda", "oidc", "secrets-manager", "team-roles")
 KUBERNETES = "1.34.0"
+SCHEMAS = "https://raw.githubusercontent.com/yannh/kubernetes-json-schema/master"
 
 # What kube-score recommends and we do not follow: check → object (or * for all) → why.
 EXCUSED = {
@@ -42,12 +44,6 @@ EXCUSED = {
     "statefulset-has-poddisruptionbudget": {"airflow-redis": "the chart has no key for one; on EKS it is ElastiCache"},
     "statefulset-has-servicename": {"airflow-redis": "the chart's service is no headless one"},
 }
-
-
-def tool(name: str) -> str:
-    """Return where a tool is; skips the test if it is nowhere."""
-    found = shutil.which(name, path=os.pathsep.join((str(ROOT / ".local/bin"), os.environ.get("PATH", ""))))
-    return found or pytest.skip(f"{name} is not on the PATH: helm/tools/install.sh {name} builds it where Go is.")
 
 
 @cache
@@ -108,6 +104,10 @@ def test_kube_score_would_notice_a_pod_without_limits() -> None:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_kubeconform_finds_no_key_that_kubernetes_does_not_know(environment: str) -> None:
+    try:  # kubeconform itself tries for 40 s
+        requests.head(f"{SCHEMAS}/v{KUBERNETES}-standalone-strict/service-v1.json", timeout=5).raise_for_status()
+    except requests.RequestException:
+        absent("schemas", f"kubeconform's schemas are at {SCHEMAS}, which cannot be reached from here")
     result = subprocess.run(
         [tool("kubeconform"), "-strict", "-output", "json", "-kubernetes-version", KUBERNETES, "-skip", "ScaledObject"],
         input=manifests(environment),
@@ -117,14 +117,14 @@ def test_kubeconform_finds_no_key_that_kubernetes_does_not_know(environment: str
         check=False,
     )
     faults = json.loads(result.stdout).get("resources") or []
-    if any("failed downloading schema" in each["msg"] or "could not find schema" in each["msg"] for each in faults):
-        pytest.skip("kubeconform's schemas are on raw.githubusercontent.com, which cannot be reached from here.")
     assert faults == []
 
 
 def test_pluto_finds_no_api_version_that_goes_away() -> None:
+    if not (pluto := find("pluto")):
+        absent("pluto", "helm/tools/install.sh pluto has not built it")
     result = subprocess.run(
-        [tool("pluto"), "detect", "-", "--output", "json", "--target-versions", f"k8s=v{KUBERNETES}"],
+        [pluto, "detect", "-", "--output", "json", "--target-versions", f"k8s=v{KUBERNETES}"],
         input=manifests("eks"),
         capture_output=True,
         text=True,
@@ -139,8 +139,8 @@ def test_pluto_finds_no_api_version_that_goes_away() -> None:
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_api_server_takes_everything(environment: str, tmp_path: Path) -> None:
     """A real API server's strict dry run: unknown keys, wrong types, and pods that it would not let in."""
-    if not os.environ.get("KUBECONFIG") or not shutil.which("kubectl"):
-        pytest.skip("KUBECONFIG names no cluster whose API server could be asked.")
+    if not os.environ.get("KUBECONFIG"):
+        absent("cluster", "KUBECONFIG names no cluster whose API server could be asked.")
     rendered = render(environment, tuple(each for each in FEATURES if each != "keda"))
     file = tmp_path / "all.yaml"
     # Into a namespace that is always there; a pod's service account must be there too, and a dry run makes none.
@@ -153,14 +153,14 @@ def test_the_api_server_takes_everything(environment: str, tmp_path: Path) -> No
         )
     )
     result = subprocess.run(
-        ["kubectl", "--namespace", "default", "create", "--dry-run=server", "--validate=strict", "-f", str(file)],
+        [tool("kubectl"), "--namespace", "default", "create", "--dry-run=server", "--validate=strict", "-f", str(file)],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     if "Unable to connect" in result.stderr or "refused" in result.stderr:
-        pytest.skip(f"The cluster of KUBECONFIG does not answer: {result.stderr.strip()[-200:]}")
+        absent("cluster", f"The cluster of KUBECONFIG does not answer: {result.stderr.strip()[-200:]}")
     faults = [line for line in result.stderr.splitlines() if "rendered-notes" not in line]
     assert result.returncode == 0, "\n".join(faults)
     assert not [line for line in faults if line.startswith("Warning")], faults

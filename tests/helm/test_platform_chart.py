@@ -1,9 +1,7 @@
 """Our own chart, rendered by helm: what it makes, that all of it is locked down, and what it refuses."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -14,6 +12,7 @@ import pytest
 import yaml
 
 from tests.helm.rendering import nested, render
+from tests.tools import tool
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm/platform"
@@ -44,17 +43,8 @@ CASES = ("defaults", "eks", "kind", "everything")
 Manifest = dict[str, Any]
 
 
-@cache
-def helm() -> str:
-    places = [ROOT / ".local/bin/helm", shutil.which("helm"), Path.home() / ".cache/airflow-cluster/bin/helm"]
-    for place in places:
-        if place and os.access(place, os.X_OK):
-            return str(place)
-    pytest.skip("helm is not on this machine: helm/tools/install.sh helm builds it")
-
-
 def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([helm(), *arguments], capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([tool("helm"), *arguments], capture_output=True, text=True, check=False, timeout=60)
 
 
 def template(chart: Path, release: str, *arguments: str) -> tuple[Manifest, ...]:
@@ -75,7 +65,7 @@ def platform(case: str) -> tuple[Manifest, ...]:
         return template(CHART, "platform", *kind)
     given = json.dumps(EVERYTHING)
     done = subprocess.run(
-        [helm(), "template", "platform", CHART, "--namespace", "taxiway", *kind, "--values", "-"],
+        [tool("helm"), "template", "platform", CHART, "--namespace", "taxiway", *kind, "--values", "-"],
         input=given, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -513,13 +503,10 @@ NOT_FOR_US = {
 
 @pytest.mark.parametrize("case", ["defaults", "kind", "everything"])
 def test_kube_score_has_nothing_to_say(case: str) -> None:
-    program = ROOT / ".local/bin/kube-score"
-    if not program.exists():
-        pytest.skip("kube-score is not on this machine: helm/tools/install.sh kube-score builds it")
     ignored = [word for each in NOT_FOR_US for word in ("--ignore-test", each)]
     known = [each for each in platform(case) if each["kind"] != "ExternalSecret"]
     done = subprocess.run(
-        [program, "score", "--kubernetes-version", "v1.34", "--output-format", "ci", *ignored, "-"],
+        [tool("kube-score"), "score", "--kubernetes-version", "v1.34", "--output-format", "ci", *ignored, "-"],
         input=yaml.safe_dump_all(known), capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     findings = [line for line in done.stdout.splitlines() if not line.startswith(("[OK]", "[SKIPPED]"))]

@@ -2,16 +2,18 @@
 
 import re
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path, PurePosixPath
 
 import pytest
 
+from tests.tools import tool
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted([*ROOT.glob("images/*/Dockerfile"), ROOT / "tests/e2e/base_image/Dockerfile"])
 OURS = [each for each in DOCKERFILES if each.is_relative_to(ROOT / "images")]
-BY_NAME = {"ids": lambda path: path.parent.name}
+each_dockerfile = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
+each_of_ours = pytest.mark.parametrize("dockerfile", OURS, ids=lambda path: path.parent.name)
 
 
 def instructions(dockerfile: Path) -> list[tuple[str, str]]:
@@ -23,7 +25,7 @@ def instructions(dockerfile: Path) -> list[tuple[str, str]]:
 
 @cache
 def ignore_rules() -> list[tuple[bool, re.Pattern[str]]]:
-    """Return .dockerignore as (takes out, pattern) in order; the last that fits a path or a folder of its decides."""
+    """Return .dockerignore as (excludes, pattern) in order; the last match of a path or its folders decides."""
     rules = []
     for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
         pattern = line.strip()
@@ -36,7 +38,7 @@ def ignore_rules() -> list[tuple[bool, re.Pattern[str]]]:
 
 
 def in_context(path: str) -> bool:
-    """Whether docker sends a path of the repository to the builder."""
+    """Return whether docker sends a path of the repository to the builder."""
     ignored = False
     pure = PurePosixPath(path)
     candidates = [str(pure), *(str(folder) for folder in pure.parents if str(folder) != ".")]
@@ -56,16 +58,13 @@ def context() -> dict[str, int]:
     return {name: size for name, size in names.items() if in_context(name)}
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, **BY_NAME)
-def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
-    hadolint = Path(sys.executable).with_name("hadolint")
-    if not hadolint.exists():
-        pytest.skip("hadolint is not in this environment: requirements/dev.txt has it")
-    done = subprocess.run([hadolint, "--no-color", dockerfile], capture_output=True, text=True, check=False)
+@each_dockerfile
+def test_hadolint_finds_nothing(dockerfile: Path) -> None:
+    done = subprocess.run([tool("hadolint"), "--no-color", dockerfile], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, **BY_NAME)
+@each_dockerfile
 def test_the_base_image_can_be_chosen_and_has_a_pinned_default(dockerfile: Path) -> None:
     steps = instructions(dockerfile)
     name, _, default = steps[0][1].partition("=")
@@ -73,22 +72,22 @@ def test_the_base_image_can_be_chosen_and_has_a_pinned_default(dockerfile: Path)
     assert re.fullmatch(r"[a-z0-9./-]+:(?!latest)[\w.-]+", default)
     for instruction, arguments in steps:
         if instruction == "FROM":
-            assert arguments.split()[0] == "${BASE_IMAGE}", "another machine may not be able to have it"
+            assert arguments.split()[0] == "${BASE_IMAGE}", "a machine may reach another registry only"
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, **BY_NAME)
+@each_dockerfile
 def test_it_runs_as_a_user_without_rights_given_by_number(dockerfile: Path) -> None:
     users = [arguments for instruction, arguments in instructions(dockerfile) if instruction == "USER"]
     assert re.fullmatch(r"[1-9]\d*(:\d+)?", users[-1]), "Kubernetes' runAsNonRoot cannot judge a name"
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, **BY_NAME)
+@each_dockerfile
 def test_it_builds_without_buildkit(dockerfile: Path) -> None:
     text = dockerfile.read_text(encoding="utf-8")
     assert not re.search(r"(?m)^# syntax=|--mount=|--chmod|--link|<<\w+", text), "the builder may be the old one"
 
 
-@pytest.mark.parametrize("dockerfile", OURS, **BY_NAME)
+@each_of_ours
 def test_python_packages_are_locked_by_hash_and_leave_no_tools(dockerfile: Path) -> None:
     steps = instructions(dockerfile)
     last_from = max(index for index, (instruction, _) in enumerate(steps) if instruction == "FROM")
@@ -107,15 +106,15 @@ def test_python_packages_are_locked_by_hash_and_leave_no_tools(dockerfile: Path)
                 assert not re.search(r"build-essential|-dev\b|gcc|openjdk|pkg-config", arguments)
 
 
-@pytest.mark.parametrize("dockerfile", OURS, **BY_NAME)
-def test_it_says_what_it_is(dockerfile: Path) -> None:
+@each_of_ours
+def test_it_has_the_labels_of_open_containers(dockerfile: Path) -> None:
     labels = " ".join(arguments for instruction, arguments in instructions(dockerfile) if instruction == "LABEL")
     assert f'org.opencontainers.image.title="taxiway/{dockerfile.parent.name}"' in labels
     for label in ("description", "version", "revision"):
         assert f"org.opencontainers.image.{label}=" in labels
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, **BY_NAME)
+@each_dockerfile
 def test_all_that_is_copied_is_in_the_build_context(dockerfile: Path) -> None:
     for instruction, arguments in instructions(dockerfile):
         if instruction == "COPY" and "--from=" not in arguments:
@@ -134,7 +133,7 @@ def test_all_that_is_copied_is_in_the_build_context(dockerfile: Path) -> None:
         "local_aws/emr/__pycache__/store.cpython-311.pyc",
     ],
 )  # fmt: skip
-def test_the_build_context_has_nothing_else(path: str) -> None:
+def test_the_build_context_excludes_everything_else(path: str) -> None:
     assert not in_context(path)
 
 

@@ -1,4 +1,4 @@
-"""The programs within the images, run here: the git server, and the stand-ins for the official Airflow image's."""
+"""The programs in the images: the git server, and the replacements for those of the official Airflow image."""
 
 import os
 import signal
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.tools import absent
 
 ROOT = Path(__file__).parents[2]
 BASE_IMAGE = ROOT / "tests/e2e/base_image"
@@ -61,7 +63,7 @@ class GitServer:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[GitServer]:
     if not Path(git("--exec-path"), "git-daemon").exists():
-        pytest.skip("git on this machine has no daemon")
+        absent("tool", "git on this machine has no daemon: apt install git")
     (tmp_path / "srv").mkdir()
     server = GitServer(tmp_path / "srv")
     server.start()
@@ -101,7 +103,7 @@ def test_the_git_server_gives_an_older_commit_by_its_hash(server: GitServer, che
     assert git("rev-parse", "FETCH_HEAD", cwd=clone) == first
 
 
-def test_the_git_server_takes_nothing_through_its_port(server: GitServer, checkout: Path) -> None:
+def test_the_git_server_refuses_pushes_through_its_port(server: GitServer, checkout: Path) -> None:
     done = run("git", "push", server.url, "HEAD:main", cwd=checkout)
     assert done.returncode != 0
     assert git("ls-remote", server.url) == ""
@@ -115,12 +117,12 @@ def test_the_git_server_keeps_what_it_has_over_a_restart(server: GitServer, chec
     assert git("ls-remote", server.url) == before != ""
 
 
-# -- Stand-ins for programs of the official Airflow image -------------------------------------------------------------
+# -- Replacements for programs of the official Airflow image ----------------------------------------------------------
 
 
 @pytest.fixture
 def airflow(tmp_path: Path) -> Path:
-    """A program `airflow` that says how it was called; its database can be reached from the second try on."""
+    """A program `airflow` that prints its arguments; its database is reachable from the second attempt on."""
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "airflow"
@@ -142,22 +144,23 @@ def airflow(tmp_path: Path) -> Path:
         (["python", "-c", "print(3)"], "3"),
     ],
 )
-def test_the_entry_point_takes_what_the_official_one_takes(airflow: Path, words: list[str], said: str) -> None:
+def test_the_entry_point_accepts_the_official_ones_commands(airflow: Path, words: list[str], said: str) -> None:
     path = f"{airflow}:{os.environ['PATH']}"
     done = run(BASE_IMAGE / "entrypoint", *words, PATH=path, CONNECTION_CHECK_SLEEP_TIME="0")
     assert (done.returncode, done.stdout.strip()) == (0, said), done.stderr
 
 
 def test_the_entry_point_gives_up_on_a_database_that_does_not_answer(airflow: Path) -> None:
-    variables = {"PATH": f"{airflow}:{os.environ['PATH']}", "CONNECTION_CHECK_MAX_COUNT": "1"}
-    done = run(BASE_IMAGE / "entrypoint", "airflow", "scheduler", **variables)
+    path = f"{airflow}:{os.environ['PATH']}"
+    done = run(BASE_IMAGE / "entrypoint", "airflow", "scheduler", PATH=path, CONNECTION_CHECK_MAX_COUNT="1")
     assert done.returncode == 1
     assert "The database cannot be reached:\nno" in done.stderr
 
 
-def test_the_entry_point_asks_no_database_when_told_so(airflow: Path, tmp_path: Path) -> None:
-    variables = {"PATH": f"{airflow}:{os.environ['PATH']}", "CONNECTION_CHECK_MAX_COUNT": "0"}
-    assert run(BASE_IMAGE / "entrypoint", "airflow", "version", **variables).stdout == "airflow version\n"
+def test_the_entry_point_does_not_check_the_database_when_disabled(airflow: Path, tmp_path: Path) -> None:
+    path = f"{airflow}:{os.environ['PATH']}"
+    done = run(BASE_IMAGE / "entrypoint", "airflow", "version", PATH=path, CONNECTION_CHECK_MAX_COUNT="0")
+    assert done.stdout == "airflow version\n"
     assert not (tmp_path / "tried").exists()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 START = Path(__file__).parents[2] / "images/airflow/start_task.py"
-# Says what a task would find.
+# Prints what a task finds in its process.
 TASK = """
 import gc, json, sys, time
 print(json.dumps({
@@ -21,19 +21,19 @@ sys.exit(3)
 """
 
 
-def started(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, START, *map(str, words)]
+def started(*words: str | Path | int, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(START), *map(str, words)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_a_task_begins_when_its_dags_are_there_and_has_airflow_by_then(tmp_path: Path) -> None:
     (tmp_path / "work.py").write_text(TASK)
     dags = tmp_path / "dags"
-    came: list[float] = []
+    fetched: list[float] = []
 
     def fetch() -> None:
-        time.sleep(11)  # longer than the import, and than a person likes to wait without a word
-        came.append(time.time())
+        time.sleep(11)  # longer than the import, and than the time after which it logs that it waits
+        fetched.append(time.time())
         dags.mkdir()
 
     fetching = threading.Thread(target=fetch)
@@ -41,11 +41,11 @@ def test_a_task_begins_when_its_dags_are_there_and_has_airflow_by_then(tmp_path:
     done = started(dags, 60, "python", "-m", "work", "--json-string", "{}", folder=tmp_path)
     fetching.join()
     assert done.returncode == 3, done.stderr
-    assert done.stderr == f"Waits for the DAGs in {dags}, which the container git-sync fetches.\n"
-    said = json.loads(done.stdout)
-    began = said.pop("time")
-    assert came[0] <= began < came[0] + 2
-    assert said == {
+    assert done.stderr == f"Waiting for the DAGs in {dags}, which the container git-sync fetches.\n"
+    found = json.loads(done.stdout)
+    began = found.pop("time")
+    assert fetched[0] <= began < fetched[0] + 2
+    assert found == {
         "name": "__main__",
         "arguments": [str(tmp_path / "work.py"), "--json-string", "{}"],
         "collects": True,
@@ -77,7 +77,7 @@ def test_dags_that_never_come_are_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("dags",), ("dags", "60")])
-def test_words_that_are_missing(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_missing_arguments_are_answered_by_the_usage(words: tuple[str, ...], tmp_path: Path) -> None:
     done = started(*words, folder=tmp_path)
     assert done.returncode == 2
     assert "start_task.py FOLDER SECONDS python -m MODULE" in done.stderr

@@ -59,7 +59,7 @@ def test_stop_ends_the_whole_family_even_if_it_does_not_listen(config):
         parent.wait()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can end a child with its parent")
+@pytest.mark.skipif(sys.platform != "linux", reason="system: only Linux can end a child with its parent")
 def test_a_forked_part_ends_when_its_parent_is_killed():
     program = (
         "import os, signal, time\n"

@@ -1,7 +1,5 @@
 """Who is notified of which alert: amtool over the configuration, and over what the chart makes of it."""
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import pytest
 import yaml
 
 from tests.monitoring.test_chart import of_kind, render
+from tests.tools import tool
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "helm/monitoring/alertmanager.yaml"
@@ -24,10 +23,7 @@ BY_SEVERITY = {"page": "pager", "ticket": "slack", "info": "slack-once"}
 
 
 def amtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    program = shutil.which("amtool", path=os.pathsep.join((str(ROOT / ".local/bin"), os.environ.get("PATH", ""))))
-    if not program:
-        pytest.skip("amtool is not on the PATH: helm/tools/install.sh amtool builds it where Go is.")
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([tool("amtool"), *arguments], capture_output=True, text=True, check=False, timeout=60)
 
 
 def receiver(labels: dict[str, str], config: Path = CONFIG) -> str:

@@ -1,9 +1,7 @@
 """The chart monitoring, rendered: all that its switches make, locked down, and understood by those who read it."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -12,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.tools import absent, tool
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm/monitoring"
@@ -37,11 +37,6 @@ EVERYTHING: Manifest = {
         "redis": {"cidrs": ["10.0.0.0/16"]},
     },
 }
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name, path=os.pathsep.join((str(ROOT / ".local/bin"), os.environ.get("PATH", ""))))
-    return found or pytest.skip(f"{name} is not on the PATH: helm/tools/install.sh {name} builds it where Go is.")
 
 
 def run_helm(values: Manifest, *arguments: str, namespace: str = "taxiway") -> subprocess.CompletedProcess[str]:
@@ -140,8 +135,7 @@ def test_dashboards_carry_the_label_that_grafana_looks_for_and_are_whole() -> No
         assert sidecar["folderAnnotation"] in each["metadata"]["annotations"]
         ((name, text),) = each["data"].items()
         assert json.loads(text) == json.loads((CHART / "dashboards" / name).read_text(encoding="utf-8"))
-    if not found:
-        pytest.skip("there are no dashboards yet")
+    assert found
 
 
 # -- Rules ------------------------------------------------------------------------------------------------------------
@@ -211,7 +205,7 @@ def test_promtool_takes_the_plain_configuration_as_it_stands() -> None:
 @cache
 def airflow() -> tuple[Manifest, ...]:
     if not AIRFLOW_CHART.is_file():
-        pytest.skip(f"the Airflow chart is not at {AIRFLOW_CHART}")
+        absent("chart", f"the Airflow chart is not at {AIRFLOW_CHART}")
     done = subprocess.run(
         [tool("helm"), "template", "airflow", AIRFLOW_CHART, "--namespace", "taxiway",
          "--set", "useStandardNaming=true", "--set", "postgresql.enabled=false", "--set", "pgbouncer.enabled=true",
@@ -266,13 +260,12 @@ def test_another_release_of_airflow_is_scraped_under_the_same_job() -> None:
 
 
 def operator_schemas() -> Path:
-    if not shutil.which("go"):
-        pytest.skip("Go, which has the operator's CRDs, is not on the PATH")
     done = subprocess.run(
-        ["go", "mod", "download", "-json", OPERATOR], capture_output=True, text=True, check=False, cwd="/", timeout=280
-    )
+        [tool("go"), "mod", "download", "-json", OPERATOR],
+        capture_output=True, text=True, check=False, cwd="/", timeout=280,
+    )  # fmt: skip
     if done.returncode:
-        pytest.skip(f"the operator's CRDs cannot be had: {done.stderr.strip()[-200:]}")
+        pytest.skip(f"the operator's CRDs are unavailable: {done.stderr.strip()[-200:]}")
     return Path(json.loads(done.stdout)["Dir"]) / "example/prometheus-operator-crd"
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -10,7 +9,6 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pytest
 import requests
 import yaml
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -18,10 +16,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from monitoring.exporter import free_port
-from tests.monitoring.test_chart import ROOT, of_kind, render
-
-PROGRAM = shutil.which("otelcol", path=str(ROOT / ".local/bin"))
-pytestmark = pytest.mark.skipif(not PROGRAM, reason="helm/tools/install.sh otelcol has not built the collector")
+from tests.monitoring.test_chart import of_kind, render
+from tests.tools import tool
 
 
 def test_spans_are_handed_on_with_the_secrets_header(tmp_path: Path) -> None:
@@ -47,7 +43,7 @@ def test_spans_are_handed_on_with_the_secrets_header(tmp_path: Path) -> None:
     (tmp_path / "collector.yaml").write_text(text)
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
-            [str(PROGRAM), f"--config={tmp_path / 'collector.yaml'}"],
+            [tool("otelcol"), f"--config={tmp_path / 'collector.yaml'}"],
             env=os.environ | {"AUTHORIZATION": "Bearer of-a-test"}, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
@@ -70,7 +66,7 @@ def test_spans_are_handed_on_with_the_secrets_header(tmp_path: Path) -> None:
 def test_without_an_endpoint_it_only_logs() -> None:
     text = of_kind(render({"collector": {"enabled": True}}), "ConfigMap")["collector"]["data"]["collector.yaml"]
     done = subprocess.run(
-        [str(PROGRAM), "validate", "--config=env:CONFIG"],
+        [tool("otelcol"), "validate", "--config=env:CONFIG"],
         env={"CONFIG": text}, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -1,9 +1,7 @@
 """Recording and alert rules: what they watch exists, each alert fires and keeps still, and has a page that helps."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections import Counter
 from functools import cache
@@ -14,6 +12,7 @@ import pytest
 import yaml
 
 from monitoring import docs, metrics, slo
+from tests.tools import tool
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "helm/monitoring"
@@ -26,11 +25,6 @@ PROMQL = {
     *("sum", "max", "min", "avg", "count", "group", "or", "and", "unless", "offset", "bool"),
     *("on", "ignoring", "group_left", "group_right"),
 }
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name, path=os.pathsep.join((str(ROOT / ".local/bin"), os.environ.get("PATH", ""))))
-    return found or pytest.skip(f"{name} is not on the PATH: helm/tools/install.sh {name} builds it where Go is.")
 
 
 def load(path: Path) -> Any:

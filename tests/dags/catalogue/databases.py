@@ -1,7 +1,6 @@
 """A MySQL-compatible server of the tests' own."""
 
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -12,22 +11,19 @@ from pathlib import Path
 
 import pymysql
 
-
-def find_server() -> str | None:
-    """Return the path of the server's program, None if this machine has none."""
-    path = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
-    return shutil.which("mariadbd", path=path) or shutil.which("mysqld", path=path)
+from tests.tools import tool
 
 
 @contextmanager
 def mariadb(*more: str) -> Iterator[str]:
     """Run a MariaDB in a temporary folder, on a free port of loopback; yield the SQLAlchemy URL without a database.
 
+    Skips the test where no server is installed.
+
     Args:
         more: options of the server.
     """
-    server = find_server()
-    assert server
+    server = tool("mariadbd", "mysqld")
     # A short path: a socket's name is limited to about 100 characters.
     with tempfile.TemporaryDirectory(prefix="taxiway-db-", dir="/tmp") as folder:
         # The server refuses to run as root unless it is told to.

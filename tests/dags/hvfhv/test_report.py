@@ -25,6 +25,7 @@ from taxiway.catalogue import Input
 from taxiway.hvfhv import tables
 from taxiway.hvfhv.report import MonthFigures, charts, page, render, text
 from taxiway.hvfhv.report.summary import FEW_TRIPS, NO_TRIPS, Summary, summarise
+from tests.tools import absent
 
 ROOT = Path(__file__).parents[3]
 MARTS = ("service_quality", "market_share", "popular_zones", "rising_zones", "trend")
@@ -464,10 +465,10 @@ print("vegaEmbed" in render(FIGURES))'
 def test_a_page_needs_no_network_and_no_folder_but_that_for_temporary_files() -> None:
     argv = ["unshare", "--mount", "--net", *(["--map-root-user"] if os.geteuid() else [])]
     if not shutil.which("unshare") or str(ROOT).startswith("/tmp"):
-        pytest.skip("needs Linux's unshare, and the checkout outside /tmp")
+        absent("system", "needs Linux's unshare, and the checkout outside /tmp")
     done = subprocess.run([*argv, "sh", "-c", POD, "sh", str(ROOT), sys.executable], capture_output=True, text=True)
     if done.returncode in (1, 77) and ("unshare:" in done.stderr or "mount:" in done.stderr):
-        pytest.skip(f"this machine does not let a test make file systems read-only: {done.stderr.strip()}")
+        absent("system", f"this machine does not let a test make file systems read-only: {done.stderr.strip()}")
     assert done.stdout.split("\n") == ["Read-only file system", "True", ""], done.stderr
 
 

@@ -17,6 +17,7 @@ import pytest
 from botocore.config import Config
 
 from tests.local_aws.endpoint import Endpoint, error_of, eventually
+from tests.tools import absent
 
 MIB = 1024**2
 
@@ -260,13 +261,13 @@ def test_large_objects_need_no_memory(new_endpoint: Callable[..., Endpoint], tmp
     eventually(lambda: process.memory_full_info().uss - before < 150 * MIB)
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="mounts a small disk")
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="system: mounts a disk, as root on Linux")
 def test_a_full_disk_is_reported_and_harms_nothing(new_endpoint: Callable[..., Endpoint]) -> None:
     endpoint = new_endpoint()
     endpoint.data.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", endpoint.data], check=False)
     if mounted.returncode:
-        pytest.skip("this machine does not let us mount a small disk")
+        absent("system", "this machine does not let root mount a small disk")
     try:
         s3 = endpoint.start().client("s3")
         s3.create_bucket(Bucket="lake")
