@@ -25,10 +25,13 @@ import yaml
 
 from benchmarks.measure import keep, machine
 from cluster import git, images, manifests, releases
-from cluster.airflow_api import API_SERVER, ClusterAirflow, admin
-from cluster.config import ROOT, Config
+from cluster.access import admin, open_airflow
+from cluster.chart import chart_path
+from cluster.config import Config
 from cluster.helm import Helm
 from cluster.kubectl import Kubectl
+from console.airflow import Airflow
+from console.options import ROOT
 
 PROBE = ROOT / "tests/e2e/dags/e2e_probe.py"
 DEFAULTS = "taxiway-defaults"
@@ -43,7 +46,7 @@ GOALS = {"new DAG listed": 20.0, "changed DAG parsed": 15.0, "parsing": 0.1, "ce
 class Place:
     """One Airflow on the cluster, and where commits for it are pushed."""
 
-    airflow: ClusterAirflow
+    airflow: Airflow
     kubectl: Kubectl
     git_server: Kubectl
     processor: str
@@ -153,7 +156,7 @@ def push(place: Place, checkout: Path, name: str, text: str) -> float:
     return time.monotonic()
 
 
-def tags(airflow: ClusterAirflow, dag: str) -> set[str]:
+def tags(airflow: Airflow, dag: str) -> set[str]:
     """Return the tags of a DAG."""
     return {tag["name"] for each in airflow.dags() if each["dag_id"] == dag for tag in each["tags"]}
 
@@ -194,9 +197,7 @@ def moment(text: str) -> float:
 @contextlib.contextmanager
 def opened(kubectl: Kubectl, git_server: Kubectl, login: tuple[str, str]) -> Iterator[Place]:
     """Reach an Airflow for the length of a ``with`` block."""
-    with kubectl.forward(*API_SERVER) as forward:
-        airflow = ClusterAirflow(forward, *login)
-        airflow.login()
+    with open_airflow(kubectl, login) as airflow:
         yield Place(airflow, kubectl, git_server, "deployment/airflow-dag-processor")
 
 
@@ -220,7 +221,7 @@ def the_defaults(config: Config, ours: Kubectl, tag: str) -> Iterator[Place]:
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as values:
             yaml.safe_dump(least_values(config, tag, git_address), values)
             values.flush()
-            helm.upgrade("airflow", releases.chart_path(), ["-f", values.name, "--timeout", "900s"], say)
+            helm.upgrade("airflow", chart_path(), ["-f", values.name, "--timeout", "900s"], say)
         with opened(kubectl, ours, ("admin", "admin")) as place:
             yield place
     finally:

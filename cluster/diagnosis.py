@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.config import ClusterError
 from cluster.kubectl import Kubectl
+from console.errors import UserError
 
 Object = dict[str, Any]
 
@@ -179,7 +179,7 @@ def diagnose(kubectl: Kubectl) -> str:
     """Return why the namespace's pods are not ready, with events and last log lines; empty if nothing is wrong."""
     try:
         problems = look(kubectl).problems
-    except ClusterError as error:
+    except UserError as error:
         return f"Why cannot be told: {error}"
 
     def read_log(pod: str, container: str, previous: bool) -> str:

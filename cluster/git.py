@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.config import ROOT, ClusterError
 from cluster.kubectl import Kubectl, connection_problem
 from cluster.shell import last_lines, output, run
+from console.errors import UserError
+from console.options import ROOT
 
 BRANCH = "main"
 SERVER_POD = "git-server-0"
@@ -19,10 +20,10 @@ IMAGE_SOURCES = ("images", "local_aws", "requirements", ".dockerignore")
 
 
 def head(root: Path = ROOT) -> str:
-    """Return the commit that is checked out; ClusterError if there is none."""
+    """Return the commit that is checked out; UserError if there is none."""
     result = run(["git", "rev-parse", "--verify", "HEAD"], seconds=30, cwd=root)
     if result.returncode:
-        raise ClusterError(f"{root} is in no git repository with a commit: clone the repository, or commit first.")
+        raise UserError(f"{root} is in no git repository with a commit: clone the repository, or commit first.")
     return result.stdout.strip()
 
 
@@ -57,7 +58,7 @@ def push(kubectl: Kubectl, root: Path = ROOT) -> tuple[str, str]:
         the branch's commit before (empty if there was none) and now.
 
     Raises:
-        ClusterError: the server cannot be reached, or refuses; the text has git's words.
+        UserError: the server cannot be reached, or refuses; the text has git's words.
     """
     commit = head(root)
     before = branch_head(kubectl)
@@ -79,7 +80,7 @@ def push(kubectl: Kubectl, root: Path = ROOT) -> tuple[str, str]:
         cwd=root,
     )
     if result.returncode:
-        raise ClusterError(push_problem(result.stderr, kubectl.context))
+        raise UserError(push_problem(result.stderr, kubectl.context))
     return before, commit
 
 
@@ -88,7 +89,7 @@ def branch_head(kubectl: Kubectl) -> str:
     command = ["git", "-C", SERVER_PATH, "rev-parse", "--quiet", "--verify", f"refs/heads/{BRANCH}"]
     result = kubectl.execute(f"pod/{SERVER_POD}", *command, seconds=60)
     if result.returncode and ("Error from server" in result.stderr or "error:" in result.stderr):
-        raise ClusterError(push_problem(result.stderr, kubectl.context))
+        raise UserError(push_problem(result.stderr, kubectl.context))
     return result.stdout.strip()
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from cluster import diagnosis
-from cluster.config import ClusterError
 from cluster.kubectl import Kubectl, connection_problem
 from cluster.shell import last_lines, require, run
+from console.errors import UserError
 
 Say = Callable[[str], None]
 Revision = dict[str, Any]
@@ -42,11 +42,11 @@ class Helm:
         """Run a command and return its standard output.
 
         Raises:
-            ClusterError: it failed; the text has helm's last words.
+            UserError: it failed; the text has helm's last words.
         """
         result = run(self.command(*words), seconds=seconds)
         if result.returncode:
-            raise ClusterError(
+            raise UserError(
                 connection_problem(result.stderr, self.kubectl.context)
                 or f"helm {' '.join(words[:2])} failed: {helm_error(result.stderr)}"
             )
@@ -58,7 +58,7 @@ class Helm:
         if result.returncode and "not found" in result.stderr:
             return []
         if result.returncode:
-            raise ClusterError(
+            raise UserError(
                 connection_problem(result.stderr, self.kubectl.context)
                 or f"helm history {release} failed: {last_lines(result.stderr)}"
             )
@@ -76,25 +76,25 @@ class Helm:
         server = version["serverVersion"]["gitVersion"]
         try:
             return self.output("template", release, chart, "--is-upgrade", "--kube-version", server, *arguments)
-        except ClusterError as error:
+        except UserError as error:
             hint = " Give it by a values file of yours: VALUES=<file>." if "failed: Set " in str(error) else ""
-            raise ClusterError(f"{error}{hint}") from None
+            raise UserError(f"{error}{hint}") from None
 
     def require_version(self) -> None:
-        """Check that helm is one that the chart can be rendered with; ClusterError otherwise."""
+        """Check that helm is one that the chart can be rendered with; UserError otherwise."""
         said = self.output("version", "--template", "{{.Version}}", seconds=20)
         found = re.match(r"v(\d+)\.(\d+)", said)
         if found and (int(found[1]), int(found[2])) < OLDEST_HELM:
-            raise ClusterError(f"The chart needs Helm 3.19 or later and 'helm' is {said.strip()}: install a newer one.")
+            raise UserError(f"The chart needs Helm 3.19 or later and 'helm' is {said.strip()}: install a newer one.")
 
     def upgrade(self, release: str, chart: str, arguments: Sequence[str], say: Say) -> None:
         """Install or upgrade a release and wait until all of it is ready.
 
         Raises:
-            ClusterError: it is stuck, or does not become ready; the text says which pod, why and what to do.
+            UserError: it is stuck, or does not become ready; the text says which pod, why and what to do.
         """
         if stuck := pending(release, self.history(release), self.go_back, self.kubectl):
-            raise ClusterError(stuck)
+            raise UserError(stuck)
         self.remove_migration(release, say)
         self._watch(
             ["upgrade", "--install", release, chart, *arguments, "--history-max", "10"], f"The release {release!r}", say
@@ -112,7 +112,7 @@ class Helm:
         does not wait for it: pods that find the database migrated are ready before it is done.
 
         Raises:
-            ClusterError: it does not end.
+            UserError: it does not end.
         """
         end, told = time.monotonic() + self.wait_s, False
         while jobs := self.kubectl.items("jobs", "-l", f"release={release},{MIGRATION}"):
@@ -122,7 +122,7 @@ class Helm:
                     self.kubectl.run("delete", "job", each["metadata"]["name"], "--ignore-not-found", "--wait=true")
                 return
             if time.monotonic() > end:
-                raise ClusterError(
+                raise UserError(
                     f"The migration of the database still runs after {self.wait_s} s, and must not be ended: kubectl "
                     f"--context {self.kubectl.context} -n {self.kubectl.namespace} logs job/{running[0]} tells how far "
                     "it is. Repeat the command when it has ended."
@@ -144,11 +144,11 @@ class Helm:
             try:
                 while process.poll() is None:
                     if time.monotonic() - began > self.wait_s + 90:
-                        raise ClusterError(f"{what} did not end within {self.wait_s + 90} s.")
+                        raise UserError(f"{what} did not end within {self.wait_s + 90} s.")
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(4)
                         break
-                    with contextlib.suppress(ClusterError):  # one look that fails is no reason to give up
+                    with contextlib.suppress(UserError):  # one look that fails is no reason to give up
                         look = diagnosis.look(self.kubectl)
                         now = diagnosis.waiting_for(look.pods)
                         if now and now != shown:
@@ -167,7 +167,7 @@ class Helm:
             reason = "it was given up" if lost else helm_error(said.read())
         why = diagnosis.diagnose(self.kubectl) or "No pod or event tells why."
         problem = connection_problem(reason, self.kubectl.context)
-        raise ClusterError(
+        raise UserError(
             problem
             or f"{what} did not become ready: {reason}\n{why}\n"
             f"Mend it and repeat the command, or go back to what ran before: {self.go_back}"
@@ -196,14 +196,14 @@ def choose_revision(release: str, history: Sequence[Revision], wanted: str | Non
     """Return the revision to go back to: the one that is wanted, or the last good one before that which runs.
 
     Raises:
-        ClusterError: there is none.
+        UserError: there is none.
     """
     if not history:
-        raise ClusterError(f"There is no release {release!r} to roll back: nothing was deployed.")
+        raise UserError(f"There is no release {release!r} to roll back: nothing was deployed.")
     known = [int(each["revision"]) for each in history]
     if wanted:
         if not wanted.isdecimal() or int(wanted) not in known:
-            raise ClusterError(
+            raise UserError(
                 f"REVISION={wanted}: the release {release!r} has no such revision; it has {known[0]} to {known[-1]}."
             )
         return int(wanted)
@@ -213,7 +213,7 @@ def choose_revision(release: str, history: Sequence[Revision], wanted: str | Non
         return int(running[-1]["revision"])
     good = [each for each in history[:-1] if each["status"] == "superseded"]
     if not good:
-        raise ClusterError(
+        raise UserError(
             f"The release {release!r} has no good revision before {last['revision']} ({last['status']}) to go back to."
         )
     return int(good[-1]["revision"])

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.config import ClusterError
 from cluster.shell import last_lines, require, run
+from console.errors import UserError
 
 UNREACHABLE = re.compile(
     r"refused|no such host|i/o timeout|Unable to connect|deadline exceeded|network is unreachable|no route to host"
@@ -36,21 +36,21 @@ class Kubectl:
     def try_run(
         self, *words: str, seconds: float = 60, text_in: str | None = None
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command and return what it said, whatever its exit status; ClusterError if the cluster is away."""
+        """Run a command and return what it said, whatever its exit status; UserError if the cluster is away."""
         result = run(self.command(*words), seconds=seconds, text_in=text_in)
         if result.returncode and (problem := connection_problem(result.stderr, self.context)):
-            raise ClusterError(problem)
+            raise UserError(problem)
         return result
 
     def run(self, *words: str, seconds: float = 60, text_in: str | None = None) -> str:
         """Run a command and return its standard output.
 
         Raises:
-            ClusterError: it failed; the text has kubectl's last words.
+            UserError: it failed; the text has kubectl's last words.
         """
         result = self.try_run(*words, seconds=seconds, text_in=text_in)
         if result.returncode:
-            raise ClusterError(f"kubectl {' '.join(words[:3])} failed: {last_lines(result.stderr or result.stdout)}")
+            raise UserError(f"kubectl {' '.join(words[:3])} failed: {last_lines(result.stderr or result.stdout)}")
         return result.stdout
 
     def get(self, *words: str) -> Any:
@@ -112,7 +112,7 @@ class Forward:
         """Start the forward unless it runs.
 
         Raises:
-            ClusterError: kubectl refuses; the text has its words.
+            UserError: kubectl refuses; the text has its words.
         """
         if self._process and self._process.poll() is None:
             return
@@ -137,8 +137,8 @@ class Forward:
                     break
         self.close()
         if "address already in use" in said:
-            raise ClusterError(f"The local port for {self._target} is taken: end what listens there or name another.")
-        raise ClusterError(
+            raise UserError(f"The local port for {self._target} is taken: end what listens there or name another.")
+        raise UserError(
             connection_problem(said, self._context)
             or f"{self._target} cannot be reached through kubectl port-forward: {last_lines(said)}"
         )

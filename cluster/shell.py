@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from cluster.config import ClusterError
+from console.errors import UserError
 
 HOW_TO_INSTALL = {
     "docker": "install Docker Engine, https://docs.docker.com/engine/install/",
@@ -20,12 +20,12 @@ def require(*programs: str) -> None:
     """Check that programs can be found.
 
     Raises:
-        ClusterError: one cannot; the text says where it is to be had.
+        UserError: one cannot; the text says where it is to be had.
     """
     for program in programs:
         if not shutil.which(program):
             hint = HOW_TO_INSTALL.get(program, "install it, or name another")
-            raise ClusterError(f"The program {program!r} is needed and is not on the PATH: {hint}.")
+            raise UserError(f"The program {program!r} is needed and is not on the PATH: {hint}.")
 
 
 def run(
@@ -46,17 +46,16 @@ def run(
         environment: its variables; by default ours.
 
     Raises:
-        ClusterError: the program is missing, or took too long.
+        UserError: the program is missing, or took too long.
     """
     require(command[0])
-    stream: dict[str, object] = {"input": text_in} if text_in is not None else {"stdin": subprocess.DEVNULL}
     try:
-        return subprocess.run(  # type: ignore[call-overload]
-            list(command), capture_output=True, text=True, errors="replace", timeout=seconds, cwd=cwd, env=environment,
-            check=False, **stream,
+        return subprocess.run(
+            list(command), input=text_in, stdin=None if text_in is not None else subprocess.DEVNULL,
+            capture_output=True, text=True, errors="replace", timeout=seconds, cwd=cwd, env=environment, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise ClusterError(f"{brief(command)} did not end within {seconds:.0f} s and was stopped.") from None
+        raise UserError(f"{brief(command)} did not end within {seconds:.0f} s and was stopped.") from None
 
 
 def output(
@@ -70,11 +69,11 @@ def output(
     """Run a program and return its standard output.
 
     Raises:
-        ClusterError: the program is missing, took too long or failed; the text has its last words.
+        UserError: the program is missing, took too long or failed; the text has its last words.
     """
     result = run(command, seconds=seconds, cwd=cwd, environment=environment)
     if result.returncode not in accepted:
-        raise ClusterError(f"{brief(command)} failed: {last_lines(result.stderr or result.stdout)}")
+        raise UserError(f"{brief(command)} failed: {last_lines(result.stderr or result.stdout)}")
     return result.stdout
 
 

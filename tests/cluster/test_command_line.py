@@ -10,10 +10,12 @@ import time
 import pytest
 
 from cluster.chart import SHA256, VERSION
-from cluster.config import ROOT, ClusterError, Config
+from cluster.config import Config
 from cluster.images import load, wanted
 from cluster.kubectl import Kubectl, connection_problem
 from cluster.releases import image_tag, require_operator, secrets_sentence
+from console.errors import UserError
+from console.options import ROOT
 from tests.cluster.kubernetes import api_server, write_kubeconfig
 
 needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not on this machine")
@@ -68,7 +70,7 @@ def test_unknown_names_are_one_sentence_each(tmp_path):
     ],
 )
 def test_values_that_cannot_be_used(given, words):
-    with pytest.raises(ClusterError, match=words):
+    with pytest.raises(UserError, match=words):
         Config.from_environment(given)
 
 
@@ -180,15 +182,13 @@ def test_a_cluster_without_the_operator_is_told_before_helm_tries(tmp_path, monk
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     with (
         api_server({}, tmp_path / "kubeconfig", "one"),
-        pytest.raises(
-            ClusterError, match=r"no Prometheus operator .it does not know ServiceMonitor.*install kube-prom"
-        ),
+        pytest.raises(UserError, match=r"no Prometheus operator .it does not know ServiceMonitor.*install kube-prom"),
     ):
         require_operator(config, Kubectl("one", "taxiway"), manifest)
 
 
 def test_eks_never_builds_and_needs_an_image():
-    with pytest.raises(ClusterError, match="needs IMAGE_REGISTRY=… and IMAGE_TAG=…"):
+    with pytest.raises(UserError, match="needs IMAGE_REGISTRY=… and IMAGE_TAG=…"):
         image_tag(Config.from_environment({"ENV": "eks", "IMAGE_TAG": "1"}))
     config = Config.from_environment({"ENV": "eks", "IMAGE_TAG": "1", "IMAGE_REGISTRY": "r.example.com/"})
     assert (image_tag(config), config.repository("airflow")) == ("1", "r.example.com/taxiway/airflow")
@@ -206,14 +206,14 @@ def test_images_are_chosen_by_name():
     assert wanted(Config.from_environment({})) == ["airflow", "local-aws", "git-server"]
     spark = wanted(Config.from_environment({"ENGINE": "spark"}))
     assert spark.index("local-aws") < spark.index("spark"), "Spark's image stands on the other"
-    with pytest.raises(ClusterError, match="IMAGES: 'nginx'"):
+    with pytest.raises(UserError, match="IMAGES: 'nginx'"):
         wanted(Config.from_environment({"IMAGES": "nginx"}))
 
 
 def test_a_cluster_that_is_not_kinds_needs_a_loader():
-    with pytest.raises(ClusterError, match="IMAGE_LOADER="):
+    with pytest.raises(UserError, match="IMAGE_LOADER="):
         load(Config.from_environment({"KUBE_CONTEXT": "mine"}), ["a:1"], lambda _: None)
-    with pytest.raises(ClusterError, match="were not loaded: no such image"):
+    with pytest.raises(UserError, match="were not loaded: no such image"):
         load(
             Config.from_environment({"KUBE_CONTEXT": "mine", "IMAGE_LOADER": "sh -c 'echo no such image >&2; false'"}),
             ["a:1"],
@@ -222,10 +222,8 @@ def test_a_cluster_that_is_not_kinds_needs_a_loader():
 
 
 def chart_command(tmp_path, **variables):
-    code = (
-        "from cluster.chart import chart_path\nfrom cluster.config import ClusterError\ntry:\n  print(chart_path())\n"
-    )
-    code += "except ClusterError as error:\n  print(error)\n"
+    code = "from cluster.chart import chart_path\nfrom cluster.config import UserError\ntry:\n  print(chart_path())\n"
+    code += "except UserError as error:\n  print(error)\n"
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | variables
     result = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
@@ -288,7 +286,7 @@ def test_a_forward_that_cannot_be_made_is_one_sentence(tmp_path, monkeypatch):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with (
-        pytest.raises(ClusterError, match="local port for service/x is taken"),
+        pytest.raises(UserError, match="local port for service/x is taken"),
         Kubectl("c", "n").forward("service/x", 1),
     ):
         pass

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from cluster.config import ClusterError
 from cluster.credentials import Address, catalog_uri, eks_secrets, kind_secrets, metadata_secrets
+from console.errors import UserError
 
 URLS = {
     "METADATA_URL": "postgresql://air%40flow:p%2Fw%22@db.example.com/airflow",
@@ -62,7 +62,7 @@ def test_what_depends_on_a_password_that_is_there_has_that_one():
 
 
 def test_a_secret_without_its_key_is_named():
-    with pytest.raises(ClusterError, match="'postgres' is there and lacks the key 'password'"):
+    with pytest.raises(UserError, match="'postgres' is there and lacks the key 'password'"):
         kind_secrets("taxiway", {"postgres": {"other": "x"}})
 
 
@@ -90,7 +90,7 @@ def test_eks_does_not_ask_for_what_is_there(monkeypatch):
     there = {name: {} for name in NAMES}
     assert eks_secrets("taxiway", there, {}, oidc=False).keys() == NAMES.keys()
     del there["airflow-broker-url"]
-    with pytest.raises(ClusterError, match=r"Celery broker is needed.*BROKER_URL"):
+    with pytest.raises(UserError, match=r"Celery broker is needed.*BROKER_URL"):
         eks_secrets("taxiway", there, {}, oidc=False)
 
 
@@ -105,7 +105,7 @@ def test_eks_does_not_ask_for_what_is_there(monkeypatch):
     ],
 )
 def test_an_address_that_cannot_be_used_is_one_sentence_without_the_password(name, url):
-    with pytest.raises(ClusterError, match=rf"{name} .*write it like") as error:
+    with pytest.raises(UserError, match=rf"{name} .*write it like") as error:
         Address.parse(name, url)
     assert "hunter2" not in str(error.value)
 

@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from cluster import git
-from cluster.config import ClusterError
 from cluster.kubectl import Kubectl
+from console.errors import UserError
 
 
 def run(folder, *words):
@@ -47,7 +47,7 @@ def server(tmp_path, monkeypatch):
 
 
 def test_no_repository_is_one_sentence(tmp_path):
-    with pytest.raises(ClusterError, match="in no git repository with a commit"):
+    with pytest.raises(UserError, match="in no git repository with a commit"):
         git.head(tmp_path)
 
 

@@ -6,9 +6,9 @@ import os
 import pytest
 
 from cluster import helm
-from cluster.config import ClusterError
 from cluster.helm import Helm, choose_revision, helm_error, pending
 from cluster.kubectl import Kubectl
+from console.errors import UserError
 from tests.cluster.kubernetes import pod, waiting
 
 KUBECTL = Kubectl("kind-taxiway", "taxiway")
@@ -33,13 +33,13 @@ def test_the_revision_before(states, target):
 
 
 def test_revisions_that_are_not_there():
-    with pytest.raises(ClusterError, match="nothing was deployed"):
+    with pytest.raises(UserError, match="nothing was deployed"):
         choose_revision("airflow", [], None)
-    with pytest.raises(ClusterError, match="no good revision before 1"):
+    with pytest.raises(UserError, match="no good revision before 1"):
         choose_revision("airflow", history("deployed"), None)
-    with pytest.raises(ClusterError, match=r"REVISION=9.*has 1 to 2"):
+    with pytest.raises(UserError, match=r"REVISION=9.*has 1 to 2"):
         choose_revision("airflow", history("superseded", "deployed"), "9")
-    with pytest.raises(ClusterError, match="REVISION=-1"):
+    with pytest.raises(UserError, match="REVISION=-1"):
         choose_revision("airflow", history("superseded", "deployed"), "-1")
     assert choose_revision("airflow", history("superseded", "failed", "deployed"), "2") == 2
 
@@ -96,7 +96,7 @@ def test_a_migration_that_never_began_is_not_waited_for():
 
 def test_a_migration_that_does_not_end_is_never_ended():
     kubectl = jobs({"active": 1, "ready": 1})
-    with pytest.raises(ClusterError, match=r"still runs after 0 s.*logs job/migration tells"):
+    with pytest.raises(UserError, match=r"still runs after 0 s.*logs job/migration tells"):
         Helm(kubectl, 0, "").remove_migration("airflow", lambda _: None)
     assert kubectl.deleted == []
 
@@ -131,7 +131,7 @@ def cluster(tmp_path, monkeypatch):
 
 def test_waiting_in_vain_ends_early_and_says_why(cluster):
     said = []
-    with pytest.raises(ClusterError) as error:
+    with pytest.raises(UserError) as error:
         helm.Helm(KUBECTL, 60, "make rollback ENV=kind").upgrade("airflow", "chart", ["-f", "x"], said.append)
     assert "scheduler-1: container scheduler: ErrImagePull: taxiway/airflow:gone" in str(error.value)
     assert str(error.value).endswith("make rollback ENV=kind")

@@ -9,8 +9,9 @@ import yaml
 
 from cluster import manifests, releases
 from cluster.chart import VERSION, chart_path
-from cluster.config import ROOT, Config
+from cluster.config import Config
 from cluster.credentials import eks_secrets, kind_secrets
+from console.options import ROOT
 from tests.cluster.test_credentials import URLS
 
 HELM = shutil.which("helm") or shutil.which("helm", path=str(ROOT / ".local/bin"))

@@ -22,7 +22,7 @@ from taxiway.settings import settings
 pytestmark = pytest.mark.timeout(600)  # a minute on a quiet machine
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "laptop" / "sample"
+SAMPLE = ROOT / "demos" / "hvfhv" / "sample"
 
 
 @pytest.fixture(scope="module")

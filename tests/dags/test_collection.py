@@ -29,7 +29,7 @@ from taxiway.settings import Settings
 from tests.dags.web import Web, web_server
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "laptop/sample/fhvhv_tripdata_sample_2023-01.parquet"
+SAMPLE = ROOT / "demos/hvfhv/sample/fhvhv_tripdata_sample_2023-01.parquet"
 CONTENT = SAMPLE.read_bytes()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 ROWS = 14977

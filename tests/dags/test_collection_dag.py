@@ -17,7 +17,7 @@ from taxiway.settings import settings
 from tests.dags.web import Web, web_server
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "laptop/sample"
+SAMPLE = ROOT / "demos/hvfhv/sample"
 MONTHS = ["2023-01", "2023-02", "2023-03"]
 
 pytestmark = pytest.mark.usefixtures("airflow_db")

@@ -11,7 +11,7 @@ import pytest
 
 from taxiway.trip_file import REQUIRED, TripFileError, check_trip_file
 
-SAMPLE = Path(__file__).parents[2] / "laptop/sample"
+SAMPLE = Path(__file__).parents[2] / "demos/hvfhv/sample"
 JANUARY = SAMPLE / "fhvhv_tripdata_sample_2023-01.parquet"
 TRIPS = pq.read_table(JANUARY).slice(0, 500)
 # The columns of TLC's yellow-taxi files.

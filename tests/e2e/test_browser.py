@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from cluster.airflow_api import admin, secret
+from cluster.access import admin, secret
 from tests.e2e.conftest import PICTURES, Platform
 
 

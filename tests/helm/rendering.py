@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from cluster.chart import chart_path
-from cluster.config import ClusterError
+from console.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAY = ROOT / "helm/airflow"
@@ -193,7 +193,7 @@ def packed_chart() -> Path:
     helm()
     try:
         return Path(chart_path())
-    except ClusterError as error:
+    except UserError as error:
         pytest.skip(str(error))
 
 

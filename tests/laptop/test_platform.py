@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from laptop.config import ROOT, Config
+from console.options import ROOT
+from laptop.config import Config
 from tests.oracle.comparison import difference
 from tests.oracle.oracle import KEYS, PATHS, compute, month_of
 from tests.oracle.programs import ZONE_LOOKUP
@@ -137,7 +138,7 @@ def test_the_demo_leaves_no_process(person, demo):
 
 @pytest.mark.parametrize("month", MONTHS)
 def test_every_table_equals_the_oracle(results, month):
-    files = {each: [ROOT / f"laptop/sample/fhvhv_tripdata_sample_{each}.parquet"] for each in MONTHS}
+    files = {each: [ROOT / f"demos/hvfhv/sample/fhvhv_tripdata_sample_{each}.parquet"] for each in MONTHS}
     year, number = month.split("-")
     with compute(files, ZONE_LOOKUP) as oracle:
         for table, keys in KEYS.items():

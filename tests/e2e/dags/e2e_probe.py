@@ -1,4 +1,4 @@
-"""A DAG for tests on a cluster: tasks on both executors that take as long as they are told and say what they are."""
+"""A DAG for tests on a cluster: tasks on both executors take as long as asked, and return what their code says."""
 
 from datetime import timedelta
 
