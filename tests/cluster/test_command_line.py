@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ from tests.cluster.kubernetes import api_server, write_kubeconfig
 needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not on this machine")
 
 
-def type_command(tmp_path, *words, **variables):
+def type_command(tmp_path: Path, *words: str, **variables: str) -> tuple[int, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "KUBE"))}
     for name in ("ENV", "FEATURES", "CHART", "IMAGE_TAG", "IMAGE_REGISTRY", "NAMESPACE"):
         environment.pop(name, None)
@@ -40,7 +42,7 @@ def type_command(tmp_path, *words, **variables):
     return result.returncode, (result.stdout + result.stderr).strip()
 
 
-def path_with(tmp_path, *programs):
+def path_with(tmp_path: Path, *programs: str) -> str:
     folder = tmp_path / "programs"
     folder.mkdir()
     for program in programs:
@@ -48,7 +50,7 @@ def path_with(tmp_path, *programs):
     return str(folder)
 
 
-def test_unknown_names_are_one_sentence_each(tmp_path):
+def test_unknown_names_are_one_sentence_each(tmp_path: Path) -> None:
     assert type_command(tmp_path, "status", ENV="gke") == (
         1,
         "ENV=gke is not known: use ENV=kind (default) or ENV=eks.",
@@ -69,12 +71,12 @@ def test_unknown_names_are_one_sentence_each(tmp_path):
         ({"VALUES": "no/such.yaml"}, "VALUES: no/such.yaml"),
     ],
 )
-def test_values_that_cannot_be_used(given, words):
+def test_values_that_cannot_be_used(given: dict[str, str], words: str) -> None:
     with pytest.raises(UserError, match=words):
         Config.from_environment(given)
 
 
-def test_features_keep_their_order(tmp_path):
+def test_features_keep_their_order(tmp_path: Path) -> None:
     folder = tmp_path / "helm/airflow/features"
     folder.mkdir(parents=True)
     for name in ("oidc", "keda"):
@@ -83,7 +85,7 @@ def test_features_keep_their_order(tmp_path):
 
 
 @pytest.mark.parametrize("program", ["docker", "helm", "kubectl", "kind"])
-def test_a_missing_program_is_named_with_where_it_is_to_be_had(tmp_path, program):
+def test_a_missing_program_is_named_with_where_it_is_to_be_had(tmp_path: Path, program: str) -> None:
     others = [each for each in ("docker", "helm", "kubectl", "kind", "git") if each != program]
     folder = tmp_path / "programs"
     folder.mkdir()
@@ -97,7 +99,7 @@ def test_a_missing_program_is_named_with_where_it_is_to_be_had(tmp_path, program
 
 
 @needs_kubectl
-def test_no_cluster(tmp_path):
+def test_no_cluster(tmp_path: Path) -> None:
     status, said = type_command(tmp_path, "ui")
     assert status == 1
     assert said == (
@@ -107,7 +109,7 @@ def test_no_cluster(tmp_path):
 
 
 @needs_kubectl
-def test_a_cluster_that_does_not_answer(tmp_path):
+def test_a_cluster_that_does_not_answer(tmp_path: Path) -> None:
     write_kubeconfig(tmp_path / "kubeconfig", "kind-taxiway", "https://127.0.0.1:1")
     status, said = type_command(tmp_path, "secrets")
     assert status == 1
@@ -115,7 +117,7 @@ def test_a_cluster_that_does_not_answer(tmp_path):
 
 
 @needs_kubectl
-def test_contexts_that_are_not_the_environments(tmp_path):
+def test_contexts_that_are_not_the_environments(tmp_path: Path) -> None:
     write_kubeconfig(tmp_path / "kubeconfig", "kind-taxiway", "https://127.0.0.1:1")
     assert "say which by KUBE_CONTEXT" in type_command(tmp_path, "secrets", ENV="eks")[1]
     assert "no such context; it has: kind-taxiway" in type_command(tmp_path, "ui", KUBE_CONTEXT="prod")[1]
@@ -124,7 +126,7 @@ def test_contexts_that_are_not_the_environments(tmp_path):
     assert "does not go to the EKS cluster" in type_command(tmp_path, "ui", KUBE_CONTEXT="prod")[1]
 
 
-def namespace(**labels):
+def namespace(**labels: str) -> dict[str, Any]:
     return {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "taxiway", "labels": labels}}
 
 
@@ -138,7 +140,7 @@ def namespace(**labels):
         ((401, {"kind": "Status", "reason": "Unauthorized", "code": 401, "message": "Unauthorized"}), "log in anew"),
     ],
 )
-def test_the_namespace_must_be_the_environments(tmp_path, answer, words):
+def test_the_namespace_must_be_the_environments(tmp_path: Path, answer: tuple[int, dict[str, Any]], words: str) -> None:
     with api_server({"/api/v1/namespaces/taxiway": answer}, tmp_path / "kubeconfig", "one"):
         status, said = type_command(tmp_path, "flower", KUBE_CONTEXT="one")
     assert status == 1
@@ -147,7 +149,7 @@ def test_the_namespace_must_be_the_environments(tmp_path, answer, words):
 
 
 @needs_kubectl
-def test_password_is_shown_only_by_its_own_command(tmp_path):
+def test_password_is_shown_only_by_its_own_command(tmp_path: Path) -> None:
     secret = {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "airflow-flower-auth"}}
     answers = {
         "/api/v1/namespaces/taxiway": (200, namespace(**{"taxiway.io/environment": "kind"})),
@@ -166,7 +168,7 @@ def test_password_is_shown_only_by_its_own_command(tmp_path):
         ("eks", "on EKS it is kube-prometheus-stack's own (helm/monitoring/README.md)."),
     ],
 )
-def test_a_page_that_is_not_there_is_told_with_who_brings_it(tmp_path, environment, words):
+def test_a_page_that_is_not_there_is_told_with_who_brings_it(tmp_path: Path, environment: str, words: str) -> None:
     labelled = {"/api/v1/namespaces/taxiway": (200, namespace(**{"taxiway.io/environment": environment}))}
     with api_server(labelled, tmp_path / "kubeconfig", "one"):
         status, said = type_command(tmp_path, "grafana", KUBE_CONTEXT="one", ENV=environment)
@@ -176,7 +178,9 @@ def test_a_page_that_is_not_there_is_told_with_who_brings_it(tmp_path, environme
 
 
 @needs_kubectl
-def test_a_cluster_without_the_operator_is_told_before_helm_tries(tmp_path, monkeypatch):
+def test_a_cluster_without_the_operator_is_told_before_helm_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = Config.from_environment({"ENV": "eks", "KUBE_CONTEXT": "one"})
     manifest = "apiVersion: monitoring.coreos.com/v1\nkind: ServiceMonitor\n---\napiVersion: v1\nkind: ConfigMap\n"
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
@@ -187,14 +191,14 @@ def test_a_cluster_without_the_operator_is_told_before_helm_tries(tmp_path, monk
         require_operator(config, Kubectl("one", "taxiway"), manifest)
 
 
-def test_eks_never_builds_and_needs_an_image():
+def test_eks_never_builds_and_needs_an_image() -> None:
     with pytest.raises(UserError, match="needs IMAGE_REGISTRY=… and IMAGE_TAG=…"):
         image_tag(Config.from_environment({"ENV": "eks", "IMAGE_TAG": "1"}))
     config = Config.from_environment({"ENV": "eks", "IMAGE_TAG": "1", "IMAGE_REGISTRY": "r.example.com/"})
     assert (image_tag(config), config.repository("airflow")) == ("1", "r.example.com/taxiway/airflow")
 
 
-def test_missing_secrets_are_named_with_how_each_is_made():
+def test_missing_secrets_are_named_with_how_each_is_made() -> None:
     config = Config.from_environment({"ENV": "eks", "KUBE_CONTEXT": "prod"})
     said = secrets_sentence(config, ["airflow-metadata", "git-ssh-key"])
     assert "The secrets airflow-metadata, git-ssh-key are missing in the namespace 'taxiway'" in said
@@ -202,7 +206,7 @@ def test_missing_secrets_are_named_with_how_each_is_made():
     assert "make secrets ENV=eks KUBE_CONTEXT=prod makes what is missing" in said
 
 
-def test_images_are_chosen_by_name():
+def test_images_are_chosen_by_name() -> None:
     assert wanted(Config.from_environment({})) == ["airflow", "local-aws", "git-server"]
     spark = wanted(Config.from_environment({"ENGINE": "spark"}))
     assert spark.index("local-aws") < spark.index("spark"), "Spark's image stands on the other"
@@ -210,7 +214,7 @@ def test_images_are_chosen_by_name():
         wanted(Config.from_environment({"IMAGES": "nginx"}))
 
 
-def test_a_cluster_that_is_not_kinds_needs_a_loader():
+def test_a_cluster_that_is_not_kinds_needs_a_loader() -> None:
     with pytest.raises(UserError, match="IMAGE_LOADER="):
         load(Config.from_environment({"KUBE_CONTEXT": "mine"}), ["a:1"], lambda _: None)
     with pytest.raises(UserError, match="were not loaded: no such image"):
@@ -221,7 +225,7 @@ def test_a_cluster_that_is_not_kinds_needs_a_loader():
         )
 
 
-def chart_command(tmp_path, **variables):
+def chart_command(tmp_path: Path, **variables: str) -> str:
     code = "from cluster.chart import chart_path\nfrom cluster.config import UserError\ntry:\n  print(chart_path())\n"
     code += "except UserError as error:\n  print(error)\n"
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | variables
@@ -231,7 +235,7 @@ def chart_command(tmp_path, **variables):
     return result.stdout.strip()
 
 
-def test_the_chart(tmp_path):
+def test_the_chart(tmp_path: Path) -> None:
     empty = path_with(tmp_path)
     assert "'helm' is needed" in chart_command(tmp_path, PATH=empty)
     (tmp_path / "programs" / "helm").write_text("#!/bin/sh\necho 'dial tcp: no such host' >&2; exit 1\n")
@@ -248,14 +252,17 @@ def test_the_chart(tmp_path):
     assert len(SHA256) == 64
 
 
-def test_what_kubectl_says_of_a_cluster():
-    assert "does not answer" in connection_problem("The connection to the server 127.0.0.1:6443 was refused", "c")
-    assert "log in anew" in connection_problem("error: You must be logged in to the server (Unauthorized)", "c")
-    assert "no context 'c'" in connection_problem('error: context "c" does not exist', "c")
+def test_what_kubectl_says_of_a_cluster() -> None:
+    for text, words in (
+        ("The connection to the server 127.0.0.1:6443 was refused", "does not answer"),
+        ("error: You must be logged in to the server (Unauthorized)", "log in anew"),
+        ('error: context "c" does not exist', "no context 'c'"),
+    ):
+        assert words in str(connection_problem(text, "c"))
     assert connection_problem('Error from server (NotFound): pods "x" not found', "c") is None
 
 
-def test_ctrl_c_leaves_no_port_forward_behind(tmp_path):
+def test_ctrl_c_leaves_no_port_forward_behind(tmp_path: Path) -> None:
     program = tmp_path / "kubectl"
     program.write_text('#!/bin/sh\necho "$$" >"$0.pid"\necho "Forwarding from 127.0.0.1:5 -> 8080"\nexec sleep 60\n')
     program.chmod(0o755)
@@ -268,6 +275,7 @@ def test_ctrl_c_leaves_no_port_forward_behind(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
+    assert process.stdout
     assert process.stdout.readline().strip() == "http://127.0.0.1:5"
     forward = int((tmp_path / "kubectl.pid").read_text())
     process.send_signal(signal.SIGINT)
@@ -278,7 +286,7 @@ def test_ctrl_c_leaves_no_port_forward_behind(tmp_path):
     assert not os.path.exists(f"/proc/{forward}")  # noqa: PTH110
 
 
-def test_a_forward_that_cannot_be_made_is_one_sentence(tmp_path, monkeypatch):
+def test_a_forward_that_cannot_be_made_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "kubectl"
     program.write_text(
         "#!/bin/sh\necho 'error: unable to listen on any of the requested ports: address already in use'\n"

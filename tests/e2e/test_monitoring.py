@@ -149,7 +149,8 @@ def test_an_alert_is_sent_for_a_dead_scheduler_and_resolved_when_it_is_back(plat
     def received(status: str) -> dict[str, Any] | None:
         for each in platform.posted():
             if each["path"] == "/alerts":
-                for alert in json.loads(base64.b64decode(each["body"]))["alerts"]:
+                alerts: list[dict[str, Any]] = json.loads(base64.b64decode(each["body"]))["alerts"]
+                for alert in alerts:
                     if alert["labels"]["alertname"] == "SchedulerHeartbeatMissing" and alert["status"] == status:
                         return alert
         return None

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -81,7 +82,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def person(tmp_path_factory):
+def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
     python = Config.from_environment({}).python("airflow")
     if not python.exists():
         pytest.skip("the environment of Airflow is not installed: make setup")
@@ -92,10 +93,11 @@ def person(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def killed(person):
+def killed(person: Person) -> list[str]:
     """Kill a demo, and nothing but its own process, while a Spark step runs."""
     demo = person.start("demo")
     said = ""
+    assert demo.stdout
     for line in demo.stdout:
         said += line
         if re.search(r"step curate .* runs", line):
@@ -107,24 +109,24 @@ def killed(person):
 
 
 @pytest.fixture(scope="module")
-def demo(person, killed):
+def demo(person: Person, killed: list[str]) -> tuple[int, str]:
     """Run the demo to its end, on what the killed one has left."""
     return person.type("demo")
 
 
 @pytest.fixture(scope="module")
-def results(person, demo, tmp_path_factory):
+def results(person: Person, demo: tuple[int, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     status, said = person.type("results", "--to", str(folder))
     assert status == 0, said
     return folder
 
 
-def test_a_killed_demo_leaves_no_process(killed):
+def test_a_killed_demo_leaves_no_process(killed: list[str]) -> None:
     assert not killed
 
 
-def test_the_demo_ends_well_and_shows_what_it_found(demo):
+def test_the_demo_ends_well_and_shows_what_it_found(demo: tuple[int, str]) -> None:
     status, said = demo
     assert status == 0, said
     for words in ("Market share and waits", "Rising zones in 2023-03", "quarantined", "list price", "2023-03.html"):
@@ -132,12 +134,12 @@ def test_the_demo_ends_well_and_shows_what_it_found(demo):
     assert "is TERMINATED" in said
 
 
-def test_the_demo_leaves_no_process(person, demo):
+def test_the_demo_leaves_no_process(person: Person, demo: tuple[int, str]) -> None:
     assert not person.left_after(5)
 
 
 @pytest.mark.parametrize("month", MONTHS)
-def test_every_table_equals_the_oracle(results, month):
+def test_every_table_equals_the_oracle(results: Path, month: str) -> None:
     files = {each: [ROOT / f"demos/hvfhv/sample/fhvhv_tripdata_sample_{each}.parquet"] for each in MONTHS}
     year, number = month.split("-")
     with compute(files, ZONE_LOOKUP) as oracle:
@@ -148,13 +150,13 @@ def test_every_table_equals_the_oracle(results, month):
             assert not found, f"{table}: {found}"
 
 
-def test_results_hold_nothing_but_what_is_published(results):
+def test_results_hold_nothing_but_what_is_published(results: Path) -> None:
     files = sorted(path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file())
     partition = r"(curated|quarantine|marts/hvfhv)/\w+/year=2023/month=0[123]/[^/]+\.parquet"
     assert [name for name in files if not re.fullmatch(rf"{partition}|reports/hvfhv/2023-0[123]\.html", name)] == []
 
 
-def test_up_keeps_it_running_until_down(person, demo, tmp_path):
+def test_up_keeps_it_running_until_down(person: Person, demo: tuple[int, str], tmp_path: Path) -> None:
     """What was stored is there again; a wrong list is refused in one sentence; the platform outlives a failed demo."""
     status, said = person.type("up")
     assert status == 0, said
@@ -186,7 +188,7 @@ def test_up_keeps_it_running_until_down(person, demo, tmp_path):
     assert person.type("status")[0] == 3
 
 
-def test_a_taken_port_is_one_sentence(person, demo):
+def test_a_taken_port_is_one_sentence(person: Person, demo: tuple[int, str]) -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", int(person.environment["UI_PORT"])))
@@ -198,8 +200,9 @@ def test_a_taken_port_is_one_sentence(person, demo):
     assert not person.left_after(5)
 
 
-def test_an_interrupted_demo_ends_everything(person, demo):
+def test_an_interrupted_demo_ends_everything(person: Person, demo: tuple[int, str]) -> None:
     process = person.start("demo")
+    assert process.stdout
     for line in process.stdout:
         if "is ready" in line:
             break
