@@ -21,7 +21,7 @@ class ForwardAccess:
     username: str
     password: str
     origin: str = f"the secret {ADMIN_SECRET}"
-    hint: str = "make status tells what runs."
+    hint: str = "make status shows what runs."
 
     @property
     def url(self) -> str:

@@ -41,7 +41,7 @@ def _fetch(kept: Path) -> None:
         if result.returncode or not file.exists():
             raise UserError(
                 f"The Airflow chart {VERSION} cannot be downloaded from {REPOSITORY} ({last_lines(result.stderr, 1)}): "
-                f"put airflow-{VERSION}.tgz into {kept.parent}, or say CHART=<file>."
+                f"put airflow-{VERSION}.tgz into {kept.parent}, or set CHART=<file>."
             )
         _check(file)
         file.replace(kept)
@@ -51,5 +51,5 @@ def _check(file: Path) -> None:
     if hashlib.sha256(file.read_bytes()).hexdigest() != SHA256:
         raise UserError(
             f"{file} is not the Airflow chart {VERSION} that the overlay was made for (its SHA-256 differs): delete it "
-            "to have it fetched anew, or say CHART=<file> to use another on purpose."
+            "to have it fetched again, or set CHART=<file> to use another on purpose."
         )

@@ -193,16 +193,16 @@ def ui(config: Config, console: Console) -> int:
     """Open Airflow's page on loopback until Ctrl-C."""
     kubectl = open_target(config)
     _require_airflow(config, kubectl)
-    said = f"user and password: {config.make('password')}"
-    return _serve(kubectl, "service/airflow-api-server", 8080, config.ui_port, "UI_PORT", said, console)
+    login = f"user and password: {config.make('password')}"
+    return _serve(kubectl, "service/airflow-api-server", 8080, config.ui_port, "UI_PORT", login, console)
 
 
 def flower(config: Config, console: Console) -> int:
     """Open Flower's page on loopback until Ctrl-C."""
     kubectl = open_target(config)
     _require_airflow(config, kubectl)
-    said = f"user and password: {config.make('password')}"
-    return _serve(kubectl, "service/airflow-flower", 5555, config.flower_port, "FLOWER_PORT", said, console)
+    login = f"user and password: {config.make('password')}"
+    return _serve(kubectl, "service/airflow-flower", 5555, config.flower_port, "FLOWER_PORT", login, console)
 
 
 def deploy_monitoring(config: Config, console: Console) -> int:
@@ -271,7 +271,7 @@ def dags_push(config: Config, console: Console) -> int:
     if config.environment != "kind":
         raise UserError(
             f"ENV={config.environment}: DAGs come from your Git repository. git push there, and "
-            f"{config.make('status')} tells when they have arrived."
+            f"{config.make('status')} shows when they have arrived."
         )
     commit = git.head()
     kubectl = open_target(config)
@@ -284,7 +284,7 @@ def dags_push(config: Config, console: Console) -> int:
         if time.monotonic() > deadline:
             raise UserError(
                 f"git-sync has not brought {commit[:12]} within {VISIBLE_TIMEOUT_S} s: "
-                f"kubectl --context {config.context} -n {config.namespace} logs {PROCESSOR} -c git-sync tells why."
+                f"kubectl --context {config.context} -n {config.namespace} logs {PROCESSOR} -c git-sync shows why."
             )
         time.sleep(1)
     report("waits until Airflow has parsed its DAGs")
@@ -320,7 +320,7 @@ def publish_programs(config: Config, console: Console) -> int:
 
 
 def _deliver(kubectl: Kubectl, config: Config, commit: str, report: Callable[[str], None]) -> bool:
-    """Publish the commit's Spark programs, then its DAGs, so that no run is without programs; tell if it is news."""
+    """Publish the commit's Spark programs, then its DAGs, which need them; return whether the git server had others."""
     with programs.local_aws(kubectl) as url:
         if made := programs.ensure_buckets(url):
             report(f"made the buckets {', '.join(made)}")
@@ -382,7 +382,7 @@ def _print_diff(console: Console, text: str) -> None:
         console.print(line, style=styles.get(line[:1], ""), markup=False, highlight=False, soft_wrap=True)
 
 
-def _serve_monitoring(config: Config, name: str, port: int, local: int, said: str, console: Console) -> int:
+def _serve_monitoring(config: Config, name: str, port: int, local: int, note: str, console: Console) -> int:
     kubectl = open_target(config)
     if not kubectl.find("service", name):
         raise UserError(
@@ -393,14 +393,14 @@ def _serve_monitoring(config: Config, name: str, port: int, local: int, said: st
                 else "on EKS it is kube-prometheus-stack's own (helm/monitoring/README.md)."
             )
         )
-    return _serve(kubectl, f"service/{name}", port, local, f"{name.upper()}_PORT", said, console)
+    return _serve(kubectl, f"service/{name}", port, local, f"{name.upper()}_PORT", note, console)
 
 
-def _serve(kubectl: Kubectl, target: str, port: int, local: int, variable: str, said: str, console: Console) -> int:
+def _serve(kubectl: Kubectl, target: str, port: int, local: int, variable: str, note: str, console: Console) -> int:
     report = Reporter(console)
     require_free(local, variable, f"the page of {target}")
     with kubectl.forward(target, port, local) as forward:
-        report.plain(f"{forward.url}   ({said})\nCtrl-C ends it.")
+        report.plain(f"{forward.url}   ({note})\nCtrl-C ends it.")
         while True:
             if forward.wait(1):
                 report("the pod behind it is gone; opens it again")

@@ -52,7 +52,7 @@ def image_tag(root: Path = ROOT) -> str:
 def push(kubectl: Kubectl, root: Path = ROOT) -> tuple[str, str]:
     """Bring HEAD into the cluster's git server as its branch ``main``, whatever that was before.
 
-    Whoever may run commands in the server's pod may push; nothing listens for pushes.
+    Anybody who may run commands in the server's pod may push; nothing listens for pushes.
 
     Returns:
         the branch's commit before (empty if there was none) and now.
@@ -93,18 +93,18 @@ def branch_head(kubectl: Kubectl) -> str:
     return result.stdout.strip()
 
 
-def push_problem(said: str, context: str) -> str:
+def push_problem(message: str, context: str) -> str:
     """Return why a push into the cluster's git server failed."""
-    if problem := connection_problem(said, context):
+    if problem := connection_problem(message, context):
         return problem
-    last = last_lines(said, 4)
-    if "NotFound" in said or ("not found" in said and "pods" in said):
+    last = last_lines(message, 4)
+    if "NotFound" in message or ("not found" in message and "pods" in message):
         return f"There is no git server ({SERVER_POD}) in the cluster: make kind-up makes it."
-    if "forbidden" in said.lower():
+    if "forbidden" in message.lower():
         return f"You may not run commands in {SERVER_POD}, which pushing needs: ask for pods/exec there ({last})."
-    if "shallow" in said:
+    if "shallow" in message:
         return f"This clone is shallow, and the git server takes whole histories: git fetch --unshallow ({last})."
-    if "does not appear to be a git repository" in said or "not a git repository" in said:
+    if "does not appear to be a git repository" in message or "not a git repository" in message:
         return f"{SERVER_POD} has no repository {SERVER_PATH}: see kubectl logs {SERVER_POD} ({last})."
     return f"The push into {SERVER_POD} failed: {last}"
 

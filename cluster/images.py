@@ -10,7 +10,7 @@ from cluster.shell import last_lines, require, run
 from console.errors import UserError
 from console.options import ROOT
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 # Image → the variable that names what it is built on; the Dockerfile has the default.
 BASES = {
@@ -18,7 +18,7 @@ BASES = {
     "local-aws": "PYTHON_BASE_IMAGE",
     "git-server": "DEBIAN_BASE_IMAGE",
 }
-SPARK = "spark"  # stands on our own local-aws
+SPARK = "spark"  # built on our own local-aws
 BUILD_S = 3600
 
 
@@ -38,7 +38,7 @@ def wanted(config: Config) -> list[str]:
     return names
 
 
-def build(config: Config, tag: str, say: Say) -> list[str]:
+def build(config: Config, tag: str, report: Report) -> list[str]:
     """Build images and return their names with the tag.
 
     Raises:
@@ -53,7 +53,7 @@ def build(config: Config, tag: str, say: Say) -> list[str]:
             raise UserError(f"There is no {dockerfile.relative_to(ROOT)} to build the image {name!r} from.")
         image = f"{config.repository(name)}:{tag}"
         base = f"{config.repository('local-aws')}:{tag}" if name == SPARK else config.given.get(BASES[name])
-        say(f"builds {image}" + (f" on {base}" if base else ""))
+        report(f"builds {image}" + (f" on {base}" if base else ""))
         command = ["docker", "build", "--file", str(dockerfile), "--tag", image]
         command += ["--build-arg", f"VERSION={tag}", "--build-arg", f"REVISION={head()}"]
         command += ["--build-arg", f"BASE_IMAGE={base}"] if base else []
@@ -64,7 +64,7 @@ def build(config: Config, tag: str, say: Say) -> list[str]:
     return built
 
 
-def load(config: Config, images: Sequence[str], say: Say) -> None:
+def load(config: Config, images: Sequence[str], report: Report) -> None:
     """Make images known to the cluster's nodes: by kind, or by the command of ``IMAGE_LOADER``.
 
     Raises:
@@ -77,10 +77,10 @@ def load(config: Config, images: Sequence[str], say: Say) -> None:
         command = ["kind", "load", "docker-image", "--name", KIND_CLUSTER, *images]
     else:
         raise UserError(
-            f"The cluster of the context {config.context!r} is not that of kind: say by IMAGE_LOADER=… which command "
+            f"The cluster of the context {config.context!r} is not that of kind: name by IMAGE_LOADER=… a command that "
             "loads images into it (it gets NAME:TAG…)."
         )
-    say(f"loads {len(images)} images into the cluster")
+    report(f"loads {len(images)} images into the cluster")
     result = run(command, seconds=1800)
     if result.returncode:
         raise UserError(f"The images were not loaded: {last_lines(result.stderr or result.stdout)}")
@@ -99,7 +99,7 @@ def kind_clusters() -> list[str]:
     require("kind")
     result = run(["kind", "get", "clusters"], seconds=60)
     if result.returncode:
-        raise UserError(f"kind does not tell its clusters: {last_lines(result.stderr)}")
+        raise UserError(f"kind does not list its clusters: {last_lines(result.stderr)}")
     return result.stdout.split()
 
 
@@ -116,7 +116,7 @@ def export_context() -> None:
     """Write the cluster's context into KUBECONFIG: it may be another file than when the cluster was made."""
     result = run(["kind", "export", "kubeconfig", "--name", KIND_CLUSTER], seconds=60)
     if result.returncode:
-        raise UserError(f"kind does not tell how to reach its cluster: {last_lines(result.stderr)}")
+        raise UserError(f"kind does not export the context of its cluster: {last_lines(result.stderr)}")
 
 
 def delete_kind_cluster() -> None:
@@ -126,9 +126,9 @@ def delete_kind_cluster() -> None:
         raise UserError(f"kind did not remove the cluster {KIND_CLUSTER!r}: {last_lines(result.stderr)}")
 
 
-def _build_failure(name: str, said: str) -> str:
-    tail = "\n".join(f"    {line}" for line in said.strip().splitlines()[-12:])
+def _build_failure(name: str, message: str) -> str:
+    tail = "\n".join(f"    {line}" for line in message.strip().splitlines()[-12:])
     hint = ""
-    if "pull access denied" in said or "failed to resolve" in said or "manifest unknown" in said:
-        hint = f"\n  → its base image cannot be had: name another by {BASES.get(name, 'BASE_IMAGE')}=…"
+    if "pull access denied" in message or "failed to resolve" in message or "manifest unknown" in message:
+        hint = f"\n  → its base image is unavailable: name another by {BASES.get(name, 'BASE_IMAGE')}=…"
     return f"The image {name!r} was not built; docker's last lines:\n{tail}{hint}"

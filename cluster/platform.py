@@ -33,7 +33,7 @@ class ClusterPlatform:
     poll_s: float = 2
     lake: str = LAKE
     parsing_hint: str = (
-        "make status tells the commit that git-sync brought, and "
+        "make status shows the commit that git-sync brought, and "
         f"kubectl logs {PROCESSOR} -c {PROCESSOR_CONTAINER} what became of its files."
     )
     scheduling_hint: str = "make ui shows the runs; make status whether the scheduler is well."
@@ -87,7 +87,7 @@ def run_module(kubectl: Kubectl, module: str, *arguments: str, file: tuple[str, 
     """Run ``python -m module`` of the delivered DAGs in a worker; see :meth:`console.platform.Platform.run`.
 
     Raises:
-        UserError: it failed; the text has its last words.
+        UserError: it failed; the text has its last lines.
     """
     result = kubectl.execute(
         WORKER,

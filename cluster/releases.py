@@ -115,8 +115,8 @@ def require_secrets(config: Config, kubectl: Kubectl, rendered: Sequence[str]) -
             needed.setdefault(name, set()).update(keys)
     # Names and keys only: the values stay in the cluster.
     template = '{{range .items}}{{.metadata.name}}{{range $key, $value := .data}} {{$key}}{{end}}{{"\\n"}}{{end}}'
-    said = kubectl.run("get", "secrets", "-o", f"go-template={template}", "--request-timeout=20s", seconds=30)
-    there = {words[0]: set(words[1:]) for line in said.splitlines() if (words := line.split())}
+    listed = kubectl.run("get", "secrets", "-o", f"go-template={template}", "--request-timeout=20s", seconds=30)
+    there = {words[0]: set(words[1:]) for line in listed.splitlines() if (words := line.split())}
     if missing := manifests.missing_secrets(needed, there):
         raise UserError(secrets_sentence(config, missing))
 

@@ -20,7 +20,7 @@ def require(*programs: str) -> None:
     """Check that programs can be found.
 
     Raises:
-        UserError: one cannot; the text says where it is to be had.
+        UserError: one cannot; the text says where to get it.
     """
     for program in programs:
         if not shutil.which(program):
@@ -36,7 +36,7 @@ def run(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a program to its end and return what it said, whatever its exit status.
+    """Run a program to its end and return its output, whatever its exit status.
 
     Args:
         command: program and arguments; secrets are never among them.
@@ -69,7 +69,7 @@ def output(
     """Run a program and return its standard output.
 
     Raises:
-        UserError: the program is missing, took too long or failed; the text has its last words.
+        UserError: the program is missing, took too long or failed; the text has its last lines.
     """
     result = run(command, seconds=seconds, cwd=cwd, environment=environment)
     if result.returncode not in accepted:
@@ -78,7 +78,7 @@ def output(
 
 
 def brief(command: Sequence[str]) -> str:
-    """Return a command for a message, without what every one of ours says."""
+    """Return a command for a message, without the options that all of them have."""
     words, hidden = [], {"--context", "--kube-context", "-n", "--namespace", "--request-timeout"}
     skip = False
     for word in command:
@@ -90,6 +90,6 @@ def brief(command: Sequence[str]) -> str:
 
 
 def last_lines(text: str, count: int = 3) -> str:
-    """Return the last lines of what a program said, as one line."""
+    """Return the last lines of the output of a program, as one line."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     return " | ".join(lines[-count:]) or "it gave no reason"

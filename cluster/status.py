@@ -50,7 +50,7 @@ def show(config: Config, kubectl: Kubectl, helm: Helm, console: Console) -> int:
 
 
 def synced_commit(kubectl: Kubectl) -> str:
-    """Return the commit whose DAGs the DAG processor reads, empty if it cannot tell."""
+    """Return the commit whose DAGs the DAG processor reads, empty if it is unknown."""
     try:
         result = kubectl.execute(PROCESSOR, "readlink", f"{CHECKOUT}", container=PROCESSOR_CONTAINER, seconds=30)
     except UserError:
@@ -87,7 +87,7 @@ def git_source(pods: list[dict[str, Any]]) -> tuple[str, str]:
 def commit_sentence(synced: str, branch: str) -> str:
     """Return a sentence on the commit that runs against the branch's."""
     if not synced:
-        return "DAGs: the DAG processor does not tell which commit git-sync brought."
+        return "DAGs: the DAG processor does not show which commit git-sync brought."
     if not branch:
         return f"DAGs: commit {synced[:12]}; the head of the branch cannot be asked from here."
     if synced == branch:

@@ -42,7 +42,7 @@ def require_context(config: Config) -> str:
     """
     if not config.context:
         raise UserError(
-            f"ENV={config.environment} has no cluster of its own: say which by KUBE_CONTEXT=… "
+            f"ENV={config.environment} has no cluster of its own: name it by KUBE_CONTEXT=… "
             f"(kubectl config get-contexts lists: {', '.join(_contexts()) or 'none'})."
         )
     known = _contexts()
@@ -57,9 +57,9 @@ def require_context(config: Config) -> str:
     server = _server(config.context)
     on_eks = ".eks.amazonaws.com" in server or config.context.startswith("arn:aws:eks:")
     if config.environment == "kind" and on_eks:
-        raise UserError(f"ENV=kind does not go to the EKS cluster of the context {config.context!r}: say ENV=eks.")
+        raise UserError(f"ENV=kind does not go to the EKS cluster of the context {config.context!r}: use ENV=eks.")
     if config.environment == "eks" and config.context.startswith("kind-"):
-        raise UserError(f"ENV=eks does not go to the kind cluster of the context {config.context!r}: say ENV=kind.")
+        raise UserError(f"ENV=eks does not go to the kind cluster of the context {config.context!r}: use ENV=kind.")
     return config.context
 
 

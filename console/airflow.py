@@ -102,7 +102,7 @@ class Airflow:
         self._session.trust_env = False  # the address is on loopback: no proxy
 
     def healthy(self) -> bool:
-        """Tell at once whether database, scheduler, triggerer and DAG processor all report healthy."""
+        """Return at once whether database, scheduler, triggerer and DAG processor all report healthy."""
         try:
             parts = self._session.get(f"{self._access.url}/api/v2/monitor/health", timeout=5).json()
         except (requests.RequestException, ValueError):
@@ -135,7 +135,7 @@ class Airflow:
         return list(self._call("GET", "importErrors?limit=100")["import_errors"])
 
     def has_dag(self, dag_id: str) -> bool:
-        """Tell whether a DAG is listed.
+        """Return whether a DAG is listed.
 
         Raises:
             UserError: the file of that name cannot be imported; the text is Airflow's own.

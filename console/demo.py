@@ -146,7 +146,7 @@ def prepare(platform: Platform, chosen: Iterable[Demo[Any]], report: Reporter) -
 def run(
     platform: Platform, demo: Demo[Input], data: Input, report: Reporter, *, since: datetime, fresh: bool = False
 ) -> Plan:
-    """Load a demo's input, start its runs and follow them to their end, telling what happens.
+    """Load a demo's input, start its runs and follow them to their end, reporting what happens.
 
     Args:
         platform: a running one, prepared for the demo.

@@ -1,4 +1,4 @@
-"""Follows the runs of a demo: prints every event of their tasks and EMR steps, and tells when it is over."""
+"""Follows the runs of a demo: prints every event of their tasks and EMR steps, and returns when they are over."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -160,7 +160,7 @@ class Follower:
                 for step in reversed(list(steps)):
                     yield from self._step_event(step)
         except (BotoCoreError, ClientError):
-            return  # the endpoint is being replaced: the next look tells, and the tasks tell of failures
+            return  # the endpoint is being replaced: the next look reports it, and failures show in the tasks
 
     def _step_event(self, step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         state, mark = step["Status"]["State"], "[cyan]EMR[/cyan]   "
@@ -177,7 +177,7 @@ class Follower:
             yield f"step {step['Name']} {state}: {details.get('Message', '')}", "[red]EMR[/red]   "
 
     def _is_new(self, *event: str) -> bool:
-        """Tell whether an event was not seen yet."""
+        """Return whether an event was not seen yet."""
         new = event not in self._seen
         self._seen.add(event)
         return new
@@ -193,7 +193,7 @@ class Follower:
 
 
 def failure_sentence(name: str, task: TaskInstance, entries: list[LogEntry], path: Path | None) -> str:
-    """Return what is to be said of a failed task: why, and where its log is or else its last lines."""
+    """Return the text on a failed task: why it failed, and where its log is or else its last lines."""
     where = f"DAG {task['dag_id']}, run {task['dag_run_id']}, try {task['try_number']}"
     log = [f"Log: {path}"] if path else last_lines(entries, LOG_LINES)
     return "\n    ".join([f"{name} failed ({where}): {failure_reason(entries) or NO_REASON}", *log])

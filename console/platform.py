@@ -23,11 +23,11 @@ class Platform(Protocol):
 
     @property
     def parsing_hint(self) -> str:
-        """What tells why a DAG is not listed; the end of a sentence."""
+        """What shows why a DAG is not listed; the end of a sentence."""
 
     @property
     def scheduling_hint(self) -> str:
-        """What tells why a run does not start; the end of a sentence."""
+        """What shows why a run does not start; the end of a sentence."""
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of the platform's AWS."""
@@ -44,7 +44,7 @@ class Platform(Protocol):
             its standard output.
 
         Raises:
-            UserError: it failed; the text has its last words.
+            UserError: it failed; the text has its last lines.
         """
 
     def log_path(self, task: TaskInstance) -> Path | None:

@@ -76,7 +76,7 @@ class Config:
         return local_environment(self.aws_url)
 
     def aws_is_healthy(self) -> bool:
-        """Tell whether the local AWS endpoint answers."""
+        """Return whether the local AWS endpoint answers."""
         import requests
 
         try:
@@ -123,7 +123,7 @@ class Config:
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__API__SECRET_KEY": keys["api"],
             "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
-            # Whoever finds the database locked waits, for the scheduler does not survive an error here.
+            # A process that finds the database locked waits: the scheduler does not survive an error here.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.metadata_file}?timeout=60",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.airflow_home / "logs"),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",

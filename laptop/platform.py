@@ -74,7 +74,7 @@ class Platform:
         engine = self.supervisor.engine()
         if engine != self.config.engine:
             raise UserError(
-                f"The platform runs already, with ENGINE={engine}: say make down before ENGINE={self.config.engine}."
+                f"The platform runs already, with ENGINE={engine}: run make down before ENGINE={self.config.engine}."
             )
         self.config.apply_aws_environment()
         self._wait_for_airflow()
@@ -131,12 +131,12 @@ class Platform:
 
     @property
     def parsing_hint(self) -> str:
-        """What tells why a DAG is not listed."""
+        """What shows why a DAG is not listed."""
         return f"see {self.config.logs / 'dag-processor.log'}."
 
     @property
     def scheduling_hint(self) -> str:
-        """What tells why a run does not start."""
+        """What shows why a run does not start."""
         return f"see {self.config.logs / 'scheduler.log'}."
 
     def client(self, service: str) -> Any:
@@ -167,8 +167,8 @@ class Platform:
                 check=False,
             )
         if result.returncode:
-            said = (result.stderr or result.stdout).strip().splitlines()
-            raise UserError(f"{module} {' '.join(arguments)} failed: {said[-1] if said else 'it gave no reason'}")
+            lines = (result.stderr or result.stdout).strip().splitlines()
+            raise UserError(f"{module} {' '.join(arguments)} failed: {lines[-1] if lines else 'it gave no reason'}")
         return result.stdout
 
     def log_path(self, task: TaskInstance) -> Path:

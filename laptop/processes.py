@@ -45,7 +45,7 @@ class Supervisor:
         """Raise UserError where the running platform was started by a version of the code that it does not fit."""
         if self.process() and json.loads(self._record.read_text()).get("version") != VERSION:
             raise UserError(
-                "The platform that runs was started by another version of this checkout: say make down, then repeat "
+                "The platform that runs was started by another version of this checkout: run make down, then repeat "
                 "the command; what is stored stays."
             )
 

@@ -89,7 +89,7 @@ class HvfhvDemo(Demo[DatasetList]):
         stamp = f"{began:%Y%m%dT%H%M%S}"
         return Plan(
             runs=[
-                # Again: whoever types make demo wants to see the analysis.
+                # Again: a person who runs make demo wants to see the analysis.
                 Run(COLLECTION, f"demo__{month}__{stamp}", {"month": month, "again": True}, month)
                 for month in data.months
             ],

@@ -55,9 +55,9 @@ def test_unknown_names_are_one_sentence_each(tmp_path: Path) -> None:
         1,
         "ENV=gke is not known: use ENV=kind (default) or ENV=eks.",
     )
-    status, said = type_command(tmp_path, "deploy", FEATURES="nonsense")
-    assert (status, said.count("\n")) == (1, 0)
-    assert "FEATURES: 'nonsense' is not known; there are:" in said
+    status, output = type_command(tmp_path, "deploy", FEATURES="nonsense")
+    assert (status, output.count("\n")) == (1, 0)
+    assert "FEATURES: 'nonsense' is not known; there are:" in output
 
 
 @pytest.mark.parametrize(
@@ -85,24 +85,24 @@ def test_features_keep_their_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("program", ["docker", "helm", "kubectl", "kind"])
-def test_a_missing_program_is_named_with_where_it_is_to_be_had(tmp_path: Path, program: str) -> None:
+def test_a_missing_program_is_named_with_where_to_get_it(tmp_path: Path, program: str) -> None:
     others = [each for each in ("docker", "helm", "kubectl", "kind", "git") if each != program]
     folder = tmp_path / "programs"
     folder.mkdir()
     for each in others:
         (folder / each).write_text("#!/bin/sh\nexit 0\n")
         (folder / each).chmod(0o755)
-    status, said = type_command(tmp_path, "kind-up", PATH=str(folder))
+    status, output = type_command(tmp_path, "kind-up", PATH=str(folder))
     assert status == 1
-    assert f"The program '{program}' is needed" in said
-    assert "https://" in said
+    assert f"The program '{program}' is needed" in output
+    assert "https://" in output
 
 
 @needs_kubectl
 def test_no_cluster(tmp_path: Path) -> None:
-    status, said = type_command(tmp_path, "ui")
+    status, output = type_command(tmp_path, "ui")
     assert status == 1
-    assert said == (
+    assert output == (
         "There is no cluster: KUBECONFIG has no context 'kind-taxiway' (it has: none). make kind-up makes it; "
         "KUBE_CONTEXT=… names another."
     )
@@ -111,15 +111,15 @@ def test_no_cluster(tmp_path: Path) -> None:
 @needs_kubectl
 def test_a_cluster_that_does_not_answer(tmp_path: Path) -> None:
     write_kubeconfig(tmp_path / "kubeconfig", "kind-taxiway", "https://127.0.0.1:1")
-    status, said = type_command(tmp_path, "secrets")
+    status, output = type_command(tmp_path, "secrets")
     assert status == 1
-    assert "The cluster of the context 'kind-taxiway' does not answer" in said
+    assert "The cluster of the context 'kind-taxiway' does not answer" in output
 
 
 @needs_kubectl
 def test_contexts_that_are_not_the_environments(tmp_path: Path) -> None:
     write_kubeconfig(tmp_path / "kubeconfig", "kind-taxiway", "https://127.0.0.1:1")
-    assert "say which by KUBE_CONTEXT" in type_command(tmp_path, "secrets", ENV="eks")[1]
+    assert "name it by KUBE_CONTEXT" in type_command(tmp_path, "secrets", ENV="eks")[1]
     assert "no such context; it has: kind-taxiway" in type_command(tmp_path, "ui", KUBE_CONTEXT="prod")[1]
     assert "does not go to the kind cluster" in type_command(tmp_path, "ui", ENV="eks", KUBE_CONTEXT="kind-taxiway")[1]
     write_kubeconfig(tmp_path / "kubeconfig", "prod", "https://x.eu-central-1.eks.amazonaws.com")
@@ -137,15 +137,15 @@ def namespace(**labels: str) -> dict[str, Any]:
         ((200, namespace(**{"taxiway.io/environment": "eks"})), "is that of ENV=eks, not of ENV=kind"),
         ((200, namespace()), "kubectl --context one label namespace taxiway taxiway.io/environment=kind"),
         ((404, {"kind": "Status", "reason": "NotFound", "code": 404, "message": "no"}), "has no namespace 'taxiway'"),
-        ((401, {"kind": "Status", "reason": "Unauthorized", "code": 401, "message": "Unauthorized"}), "log in anew"),
+        ((401, {"kind": "Status", "reason": "Unauthorized", "code": 401, "message": "Unauthorized"}), "log in again"),
     ],
 )
 def test_the_namespace_must_be_the_environments(tmp_path: Path, answer: tuple[int, dict[str, Any]], words: str) -> None:
     with api_server({"/api/v1/namespaces/taxiway": answer}, tmp_path / "kubeconfig", "one"):
-        status, said = type_command(tmp_path, "flower", KUBE_CONTEXT="one")
+        status, output = type_command(tmp_path, "flower", KUBE_CONTEXT="one")
     assert status == 1
-    assert words in said
-    assert said.count("\n") == 0
+    assert words in output
+    assert output.count("\n") == 0
 
 
 @needs_kubectl
@@ -156,8 +156,8 @@ def test_password_is_shown_only_by_its_own_command(tmp_path: Path) -> None:
         "/api/v1/namespaces/taxiway/secrets/airflow-flower-auth": (200, {**secret, "data": {"basicAuth": "YTpiYg=="}}),
     }
     with api_server(answers, tmp_path / "kubeconfig", "one"):
-        status, said = type_command(tmp_path, "password", KUBE_CONTEXT="one")
-    assert (status, said) == (0, "Flower   user a  password bb")
+        status, output = type_command(tmp_path, "password", KUBE_CONTEXT="one")
+    assert (status, output) == (0, "Flower   user a  password bb")
 
 
 @needs_kubectl
@@ -168,17 +168,17 @@ def test_password_is_shown_only_by_its_own_command(tmp_path: Path) -> None:
         ("eks", "on EKS it is kube-prometheus-stack's own (helm/monitoring/README.md)."),
     ],
 )
-def test_a_page_that_is_not_there_is_told_with_who_brings_it(tmp_path: Path, environment: str, words: str) -> None:
+def test_a_page_that_is_not_there_is_named_with_who_brings_it(tmp_path: Path, environment: str, words: str) -> None:
     labelled = {"/api/v1/namespaces/taxiway": (200, namespace(**{"taxiway.io/environment": environment}))}
     with api_server(labelled, tmp_path / "kubeconfig", "one"):
-        status, said = type_command(tmp_path, "grafana", KUBE_CONTEXT="one", ENV=environment)
+        status, output = type_command(tmp_path, "grafana", KUBE_CONTEXT="one", ENV=environment)
     assert status == 1
-    assert said.endswith(words)
-    assert said.count("\n") == 0
+    assert output.endswith(words)
+    assert output.count("\n") == 0
 
 
 @needs_kubectl
-def test_a_cluster_without_the_operator_is_told_before_helm_tries(
+def test_a_cluster_without_the_operator_is_reported_before_helm_tries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = Config.from_environment({"ENV": "eks", "KUBE_CONTEXT": "one"})
@@ -200,16 +200,16 @@ def test_eks_never_builds_and_needs_an_image() -> None:
 
 def test_missing_secrets_are_named_with_how_each_is_made() -> None:
     config = Config.from_environment({"ENV": "eks", "KUBE_CONTEXT": "prod"})
-    said = secrets_sentence(config, ["airflow-metadata", "git-ssh-key"])
-    assert "The secrets airflow-metadata, git-ssh-key are missing in the namespace 'taxiway'" in said
-    assert "kubectl --context prod -n taxiway create secret generic git-ssh-key --from-file=gitSshKey" in said
-    assert "make secrets ENV=eks KUBE_CONTEXT=prod makes what is missing" in said
+    output = secrets_sentence(config, ["airflow-metadata", "git-ssh-key"])
+    assert "The secrets airflow-metadata, git-ssh-key are missing in the namespace 'taxiway'" in output
+    assert "kubectl --context prod -n taxiway create secret generic git-ssh-key --from-file=gitSshKey" in output
+    assert "make secrets ENV=eks KUBE_CONTEXT=prod makes what is missing" in output
 
 
 def test_images_are_chosen_by_name() -> None:
     assert wanted(Config.from_environment({})) == ["airflow", "local-aws", "git-server"]
     spark = wanted(Config.from_environment({"ENGINE": "spark"}))
-    assert spark.index("local-aws") < spark.index("spark"), "Spark's image stands on the other"
+    assert spark.index("local-aws") < spark.index("spark"), "Spark's image is built on the other"
     with pytest.raises(UserError, match="IMAGES: 'nginx'"):
         wanted(Config.from_environment({"IMAGES": "nginx"}))
 
@@ -240,9 +240,9 @@ def test_the_chart(tmp_path: Path) -> None:
     assert "'helm' is needed" in chart_command(tmp_path, PATH=empty)
     (tmp_path / "programs" / "helm").write_text("#!/bin/sh\necho 'dial tcp: no such host' >&2; exit 1\n")
     (tmp_path / "programs" / "helm").chmod(0o755)
-    said = chart_command(tmp_path, PATH=empty + os.pathsep + os.environ["PATH"])
-    assert f"The Airflow chart {VERSION} cannot be downloaded" in said
-    assert "no such host" in said
+    output = chart_command(tmp_path, PATH=empty + os.pathsep + os.environ["PATH"])
+    assert f"The Airflow chart {VERSION} cannot be downloaded" in output
+    assert "no such host" in output
     assert "does not exist" in chart_command(tmp_path, CHART=str(tmp_path / "none"))
     assert chart_command(tmp_path, CHART=str(tmp_path)) == str(tmp_path)
     kept = tmp_path / f".cache/taxiway/airflow-{VERSION}.tgz"
@@ -255,7 +255,7 @@ def test_the_chart(tmp_path: Path) -> None:
 def test_what_kubectl_says_of_a_cluster() -> None:
     for text, words in (
         ("The connection to the server 127.0.0.1:6443 was refused", "does not answer"),
-        ("error: You must be logged in to the server (Unauthorized)", "log in anew"),
+        ("error: You must be logged in to the server (Unauthorized)", "log in again"),
         ('error: context "c" does not exist', "no context 'c'"),
     ):
         assert words in str(connection_problem(text, "c"))

@@ -1,4 +1,4 @@
-"""What is said of pods that do not come up."""
+"""What is output of pods that do not come up."""
 
 from typing import Any
 
@@ -7,22 +7,22 @@ from cluster.diagnosis import explain, git_fault, pod_problems, read, waiting_fo
 from tests.cluster.kubernetes import event, pod, running, waiting, well
 
 
-def told(*pods: dict[str, Any], log: str = "") -> str:
+def explained(*pods: dict[str, Any], log: str = "") -> str:
     return explain(pod_problems(pods), lambda *_: log)
 
 
-def test_nothing_is_said_of_what_is_well() -> None:
+def test_nothing_is_reported_of_what_is_well() -> None:
     done = pod("job-1", phase="Succeeded")
-    assert told(well("a"), done) == ""
+    assert explained(well("a"), done) == ""
     assert waiting_for([well("a"), done]) == ""
 
 
 def test_an_image_that_is_not_there() -> None:
     for reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"):
-        said = told(pod("scheduler-1", containers=[waiting("scheduler", reason, image="taxiway/airflow:gone")]))
-        assert "scheduler-1: container scheduler" in said
-        assert f"{reason}: taxiway/airflow:gone" in said
-        assert "IMAGE_TAG" in said
+        output = explained(pod("scheduler-1", containers=[waiting("scheduler", reason, image="taxiway/airflow:gone")]))
+        assert "scheduler-1: container scheduler" in output
+        assert f"{reason}: taxiway/airflow:gone" in output
+        assert "IMAGE_TAG" in output
 
 
 def test_a_missing_secret_and_a_missing_key() -> None:
@@ -30,10 +30,10 @@ def test_a_missing_secret_and_a_missing_key() -> None:
         problems = pod_problems([pod("p", containers=[waiting("c", "CreateContainerConfigError", message)])])
         assert message in problems[0].what
         assert "make secrets" in problems[0].hint
-        assert problems[0].hopeless
+        assert problems[0].unrecoverable
 
 
-def test_a_failing_init_container_is_told_with_its_log_and_what_to_do() -> None:
+def test_a_failing_init_container_is_shown_with_its_log_and_what_to_do() -> None:
     ended = {"exitCode": 128}
     broken = pod(
         "airflow-worker-1",
@@ -41,12 +41,12 @@ def test_a_failing_init_container_is_told_with_its_log_and_what_to_do() -> None:
         containers=[waiting("worker", "PodInitializing")],
     )
     log = "git@host: Permission denied (publickey).\nfatal: Could not read from remote repository."
-    said = told(broken, log=log)
-    assert "init container git-sync-init ended with status 128" in said
-    assert "Permission denied (publickey)" in said
-    assert "→ the Git host does not accept the SSH key: check the secret git-ssh-key" in said
-    assert "container worker" not in said, "it only waits"
-    assert pod_problems([broken])[0].hopeless
+    output = explained(broken, log=log)
+    assert "init container git-sync-init ended with status 128" in output
+    assert "Permission denied (publickey)" in output
+    assert "→ the Git host does not accept the SSH key: check the secret git-ssh-key" in output
+    assert "container worker" not in output, "it only waits"
+    assert pod_problems([broken])[0].unrecoverable
 
 
 def test_the_faults_of_git_have_their_remedies() -> None:
@@ -61,12 +61,12 @@ def test_the_faults_of_git_have_their_remedies() -> None:
 
 def test_memory_and_crashes() -> None:
     killed = {"exitCode": 137, "reason": "OOMKilled"}
-    said = told(pod("p", containers=[waiting("c", "CrashLoopBackOff", restarts=1, ended=killed)]))
-    assert "OOMKilled" in said
-    assert "resources.limits.memory" in said
+    output = explained(pod("p", containers=[waiting("c", "CrashLoopBackOff", restarts=1, ended=killed)]))
+    assert "OOMKilled" in output
+    assert "resources.limits.memory" in output
     problem = pod_problems([pod("p", containers=[waiting("c", "CrashLoopBackOff", restarts=1, ended={"exitCode": 1})])])
     assert problem[0].previous, "the log of the run that failed"
-    assert not problem[0].hopeless, "a database that starts meanwhile mends it"
+    assert not problem[0].unrecoverable, "a database that starts meanwhile fixes it"
 
 
 def test_no_room_on_the_node() -> None:
@@ -75,9 +75,9 @@ def test_no_room_on_the_node() -> None:
         "available: 1 No preemption victims found for incoming pod."
     )
     crowded = pod("p", phase="Pending", conditions=[{"type": "PodScheduled", "status": "False", "message": message}])
-    said = told(crowded)
-    assert "no node takes it: 0/1 nodes are available: 1 Insufficient memory\n" in said
-    assert "lower requests" in said
+    output = explained(crowded)
+    assert "no node takes it: 0/1 nodes are available: 1 Insufficient memory\n" in output
+    assert "lower requests" in output
     assert waiting_for([crowded]) == "p (no node takes it: 0/1 nodes are available: 1 Insufficient memory)"
 
 
@@ -94,9 +94,9 @@ def test_pods_of_tasks_and_failures_that_were_made_good_do_not_count() -> None:
     first = pod(
         "job-1", phase="Failed", containers=[{"name": "c", "state": {"terminated": {"exitCode": 1}}}], owner="j"
     )
-    assert told(task) == ""
-    assert "status 1" in told(first)
-    assert told(first, pod("job-2", phase="Succeeded", owner="j", created="2")) == ""
+    assert explained(task) == ""
+    assert "status 1" in explained(first)
+    assert explained(first, pod("job-2", phase="Succeeded", owner="j", created="2")) == ""
 
 
 def controller(kind: str, name: str, wanted: int, there: int) -> dict[str, Any]:
@@ -107,9 +107,9 @@ QUOTA = 'pods "airflow-worker-x" is forbidden: exceeded quota: taxiway, requeste
 
 
 def test_a_quota_that_is_too_small() -> None:
-    told = read([controller("ReplicaSet", "worker-5", 1, 0), event("ReplicaSet", "worker-5", "FailedCreate", QUOTA)])
-    assert told.hopeless
-    assert "the quota taxiway is too small" in told.problems[0].hint
+    look = read([controller("ReplicaSet", "worker-5", 1, 0), event("ReplicaSet", "worker-5", "FailedCreate", QUOTA)])
+    assert look.unrecoverable
+    assert "the quota taxiway is too small" in look.problems[0].hint
 
 
 def test_events_of_what_is_there_by_now_are_old_news() -> None:

@@ -39,7 +39,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     programs.mkdir()
     kubectl = programs / "kubectl"
     kubectl.write_text(
-        '#!/bin/sh\necho "$1 $2 $3 $4" >>"$0.said"\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec "$@"\n'
+        '#!/bin/sh\necho "$1 $2 $3 $4" >>"$0.calls"\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec "$@"\n'
     )
     kubectl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
@@ -72,8 +72,8 @@ def test_a_push_brings_the_commit_and_nothing_else(checkout: Path, server: Path)
     assert (before, now) == ("", git.head(checkout))
     shown = subprocess.run(["git", "show", "main:dags/a.py"], cwd=server, capture_output=True, text=True, check=True)
     assert shown.stdout == "1\n"
-    said = (server.parent / "bin" / "kubectl.said").read_text().splitlines()
-    assert set(said) == {"--context a context with blanks -n taxiway"}, "the context is always named"
+    calls = (server.parent / "bin" / "kubectl.calls").read_text().splitlines()
+    assert set(calls) == {"--context a context with blanks -n taxiway"}, "the context is always named"
 
 
 def test_a_branch_that_was_rewritten_takes_the_place_of_the_old_one(checkout: Path, server: Path) -> None:

@@ -85,29 +85,31 @@ def jobs(*states: dict[str, Any]) -> "Jobs":
 def test_a_running_migration_is_waited_for_and_then_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cluster.helm.time.sleep", lambda _: None)
     ended = {"succeeded": 1, "ready": 0, "conditions": [{"type": "Complete", "status": "True"}]}
-    said: list[str] = []
+    reports: list[str] = []
     kubectl = jobs({"active": 1, "ready": 1}, {"active": 1, "ready": 1}, ended)
-    Helm(kubectl, 60, "").remove_migration("airflow", said.append)
+    Helm(kubectl, 60, "").remove_migration("airflow", reports.append)
     assert kubectl.deleted == ["migration"]
-    assert said == ["waits until the last migration of the database has ended"]
+    assert reports == ["waits until the last migration of the database has ended"]
 
 
 def test_a_migration_that_never_began_is_not_waited_for() -> None:
-    kubectl, said = jobs({"active": 1, "ready": 0}), list[str]()
-    Helm(kubectl, 60, "").remove_migration("airflow", said.append)
-    assert (kubectl.deleted, said) == (["migration"], [])
+    kubectl, reports = jobs({"active": 1, "ready": 0}), list[str]()
+    Helm(kubectl, 60, "").remove_migration("airflow", reports.append)
+    assert (kubectl.deleted, reports) == (["migration"], [])
 
 
 def test_a_migration_that_does_not_end_is_never_ended() -> None:
     kubectl = jobs({"active": 1, "ready": 1})
-    with pytest.raises(UserError, match=r"still runs after 0 s.*logs job/migration tells"):
+    with pytest.raises(UserError, match=r"still runs after 0 s.*logs job/migration shows"):
         Helm(kubectl, 0, "").remove_migration("airflow", lambda _: None)
     assert kubectl.deleted == []
 
 
-def test_helms_error_is_told_without_its_advice_for_developers() -> None:
-    said = "Error: execution error at (airflow/templates/x.yaml:54:8): Set the account.\n\nUse --debug flag to render\n"
-    assert helm_error(said) == "Set the account."
+def test_helms_error_is_shown_without_its_advice_for_developers() -> None:
+    message = (
+        "Error: execution error at (airflow/templates/x.yaml:54:8): Set the account.\n\nUse --debug flag to render\n"
+    )
+    assert helm_error(message) == "Set the account."
     assert "timed out" in helm_error(
         "W1121 08:00 warning\nError: UPGRADE FAILED: context deadline exceeded: timed out\n"
     )
@@ -115,7 +117,7 @@ def test_helms_error_is_told_without_its_advice_for_developers() -> None:
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Programs that answer as a cluster does on which a deployment's image is missing; helm waits until it is told."""
+    """Programs that answer as a cluster does on which an image is missing; helm waits until it is interrupted."""
     broken = pod("scheduler-1", containers=[waiting("scheduler", "ErrImagePull", image="taxiway/airflow:gone")])
     (tmp_path / "objects.json").write_text(json.dumps({"items": [broken]}))
     programs = {
@@ -129,17 +131,17 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(helm, "PATIENCE_S", 0)
+    monkeypatch.setattr(helm, "GRACE_S", 0)
     return tmp_path
 
 
-def test_waiting_in_vain_ends_early_and_says_why(cluster: Path) -> None:
-    said: list[str] = []
+def test_waiting_without_success_ends_early_and_says_why(cluster: Path) -> None:
+    reports: list[str] = []
     with pytest.raises(UserError) as error:
-        helm.Helm(KUBECTL, 60, "make rollback ENV=kind").upgrade("airflow", "chart", ["-f", "x"], said.append)
+        helm.Helm(KUBECTL, 60, "make rollback ENV=kind").upgrade("airflow", "chart", ["-f", "x"], reports.append)
     assert "scheduler-1: container scheduler: ErrImagePull: taxiway/airflow:gone" in str(error.value)
     assert str(error.value).endswith("make rollback ENV=kind")
-    assert said[0] == "waits for scheduler-1 (scheduler: ErrImagePull)"
+    assert reports[0] == "waits for scheduler-1 (scheduler: ErrImagePull)"
     command, interrupted = (cluster / "helm.said").read_text().splitlines()
     assert command.startswith("--kube-context kind-taxiway --namespace taxiway upgrade --install airflow chart -f x")
     assert "--wait" in command

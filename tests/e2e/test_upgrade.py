@@ -53,8 +53,8 @@ def _check(airflow: Airflow, probe: str, run: str) -> None:
     wait_for("the run ends", lambda: airflow.run_state(probe, run) in ("success", "failed"), 300)
     assert [(task["state"], task["try_number"]) for task in _work(airflow, probe, run)] == [("success", 1)] * 6
     for task in _work(airflow, probe, run):
-        said = [str(entry.get("event")) for entry in airflow.task_log(task)]
-        assert sum("says " in line and line.startswith("task ") for line in said) == 1, said
+        output = [str(entry.get("event")) for entry in airflow.task_log(task)]
+        assert sum("says " in line and line.startswith("task ") for line in output) == 1, output
 
 
 def _wait_for_image(platform: Platform, image: str) -> None:

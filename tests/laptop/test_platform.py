@@ -53,9 +53,9 @@ class Person:
 
     def type(self, *words: str) -> tuple[int, str]:
         process = self.start(*words)
-        said, _ = process.communicate(timeout=400)
-        print(said)  # pytest shows it when a test fails
-        return process.returncode, said
+        output, _ = process.communicate(timeout=400)
+        print(output)  # pytest shows it when a test fails
+        return process.returncode, output
 
     def processes(self) -> list[psutil.Process]:
         """Return every live process that belongs to the platform, however it was started."""
@@ -96,15 +96,15 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
 def killed(person: Person) -> list[str]:
     """Kill a demo, and nothing but its own process, while a Spark step runs."""
     demo = person.start("demo")
-    said = ""
+    output = ""
     assert demo.stdout
     for line in demo.stdout:
-        said += line
+        output += line
         if re.search(r"step curate .* runs", line):
             break
     demo.send_signal(signal.SIGKILL)
     demo.wait()
-    assert "step curate" in said, said
+    assert "step curate" in output, output
     return person.left_after(40)
 
 
@@ -117,8 +117,8 @@ def demo(person: Person, killed: list[str]) -> tuple[int, str]:
 @pytest.fixture(scope="module")
 def results(person: Person, demo: tuple[int, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
-    status, said = person.type("results", "--to", str(folder))
-    assert status == 0, said
+    status, output = person.type("results", "--to", str(folder))
+    assert status == 0, output
     return folder
 
 
@@ -127,11 +127,11 @@ def test_a_killed_demo_leaves_no_process(killed: list[str]) -> None:
 
 
 def test_the_demo_ends_well_and_shows_what_it_found(demo: tuple[int, str]) -> None:
-    status, said = demo
-    assert status == 0, said
+    status, output = demo
+    assert status == 0, output
     for words in ("Market share and waits", "Rising zones in 2023-03", "quarantined", "list price", "2023-03.html"):
-        assert words in said
-    assert "is TERMINATED" in said
+        assert words in output
+    assert "is TERMINATED" in output
 
 
 def test_the_demo_leaves_no_process(person: Person, demo: tuple[int, str]) -> None:
@@ -158,32 +158,32 @@ def test_results_hold_nothing_but_what_is_published(results: Path) -> None:
 
 def test_up_keeps_it_running_until_down(person: Person, demo: tuple[int, str], tmp_path: Path) -> None:
     """What was stored is there again; a wrong list is refused in one sentence; the platform outlives a failed demo."""
-    status, said = person.type("up")
-    assert status == 0, said
+    status, output = person.type("up")
+    assert status == 0, output
     try:
-        assert re.search(r"user admin, password \S{8,}", said)
+        assert re.search(r"user admin, password \S{8,}", output)
         assert person.type("status")[0] == 0
         assert "It runs already" in person.type("up")[1]
 
         missing = tmp_path / "gone.parquet"
         (tmp_path / "list.csv").write_text(f"name,month,url\ngone,2023-05,{missing.as_uri()}\n")
-        status, said = person.type("demo", "--catalogue", str(tmp_path / "list.csv"))
+        status, output = person.type("demo", "--catalogue", str(tmp_path / "list.csv"))
         assert status == 1
-        assert "2023-05: collect failed" in said
-        assert "gone.parquet" in said
-        assert "Traceback" not in said
+        assert "2023-05: collect failed" in output
+        assert "gone.parquet" in output
+        assert "Traceback" not in output
 
         (tmp_path / "list.csv").write_text("name,url\nx,y\n")
-        status, said = person.type("demo", "--catalogue", str(tmp_path / "list.csv"))
-        assert (status, len(said.strip().splitlines())) == (1, 1)
-        assert "month" in said
+        status, output = person.type("demo", "--catalogue", str(tmp_path / "list.csv"))
+        assert (status, len(output.strip().splitlines())) == (1, 1)
+        assert "month" in output
 
-        status, said = person.type("results", "--to", str(tmp_path / "again"))
-        assert status == 0, said
+        status, output = person.type("results", "--to", str(tmp_path / "again"))
+        assert status == 0, output
         assert len(list((tmp_path / "again/curated/hvfhv_trips").rglob("*.parquet"))) >= len(MONTHS)
     finally:
-        status, said = person.type("down")
-    assert (status, "Ended" in said) == (0, True)
+        status, output = person.type("down")
+    assert (status, "Ended" in output) == (0, True)
     assert not person.left_after(5)
     assert person.type("status")[0] == 3
 
@@ -193,10 +193,10 @@ def test_a_taken_port_is_one_sentence(person: Person, demo: tuple[int, str]) -> 
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", int(person.environment["UI_PORT"])))
         other.listen()
-        status, said = person.type("demo")
+        status, output = person.type("demo")
     assert status == 1
-    assert f"Port {person.environment['UI_PORT']}" in said
-    assert "Traceback" not in said
+    assert f"Port {person.environment['UI_PORT']}" in output
+    assert "Traceback" not in output
     assert not person.left_after(5)
 
 
@@ -207,7 +207,7 @@ def test_an_interrupted_demo_ends_everything(person: Person, demo: tuple[int, st
         if "is ready" in line:
             break
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does, to all of the terminal's foreground
-    said, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert not person.left_after(5)

@@ -87,9 +87,9 @@ def test_a_new_catalogue_gets_the_whole_sample(tmp_path: Path) -> None:
 def test_the_demo_loads_its_list_through_the_platforms_own_environment(platform: Platform) -> None:
     if not platform.config.python("airflow").exists():
         pytest.skip("the environment of Airflow is not installed: make setup")
-    said = DEMO.load(platform, DEMO.read_input(None, str))
+    output = DEMO.load(platform, DEMO.read_input(None, str))
     assert (
-        said == "catalogue.csv names 3 months, 2023-01, 2023-02, 2023-03: 0 added, 3 changed, 0 unchanged, 1 removed."
+        output == "catalogue.csv names 3 months, 2023-01, 2023-02, 2023-03: 0 added, 3 changed, 0 unchanged, 1 removed."
     )
     assert list(urls(platform.catalogue())) == SAMPLED, "a list has its months whole"
 
@@ -105,5 +105,5 @@ def test_a_platform_of_the_version_before_that_still_runs_has_to_end_first(platf
     record = {"pid": os.getpid(), "created": psutil.Process().create_time(), "engine": "sail"}
     (tmp_path / "supervisor.json").write_text(json.dumps(record))
     assert platform.running
-    with pytest.raises(UserError, match=r"another version of this checkout: say make down, then repeat"):
+    with pytest.raises(UserError, match=r"another version of this checkout: run make down, then repeat"):
         platform.attach()
