@@ -39,10 +39,10 @@ class Person:
         }
         self.python = Config.from_environment({}).python("airflow")
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(self, *words: str, **variables: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [str(self.python), "-m", "laptop", *words],
-            env=self.environment,
+            env=self.environment | variables,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             text=True,
@@ -51,8 +51,8 @@ class Person:
             start_new_session=True,
         )
 
-    def type(self, *words: str) -> tuple[int, str]:
-        process = self.start(*words)
+    def type(self, *words: str, **variables: str) -> tuple[int, str]:
+        process = self.start(*words, **variables)
         output, _ = process.communicate(timeout=400)
         print(output)  # pytest shows it when a test fails
         return process.returncode, output
@@ -167,14 +167,14 @@ def test_up_keeps_it_running_until_down(person: Person, demo: tuple[int, str], t
 
         missing = tmp_path / "gone.parquet"
         (tmp_path / "list.csv").write_text(f"name,month,url\ngone,2023-05,{missing.as_uri()}\n")
-        status, output = person.type("demo", "--catalogue", str(tmp_path / "list.csv"))
+        status, output = person.type("demo", CATALOG=str(tmp_path / "list.csv"))
         assert status == 1
         assert "2023-05: collect failed" in output
         assert "gone.parquet" in output
         assert "Traceback" not in output
 
         (tmp_path / "list.csv").write_text("name,url\nx,y\n")
-        status, output = person.type("demo", "--catalogue", str(tmp_path / "list.csv"))
+        status, output = person.type("demo", CATALOG=str(tmp_path / "list.csv"))
         assert (status, len(output.strip().splitlines())) == (1, 1)
         assert "month" in output
 
