@@ -9,18 +9,16 @@ UV     := $(VENVS)/uv/bin/uv
 STAMP   = $(VENVS)/$(1)/.installed
 LAPTOP  = PYTHONPATH=.:dags $(VENVS)/airflow/bin/python -m laptop
 
-LIST    = $(if $(strip $(CATALOG)),--catalogue "$(CATALOG)")
-
 # Compiled Python files halve the start of every process; some machines switch them off for the whole shell.
 unexport PYTHONDONTWRITEBYTECODE
 
-# The laptop's own settings: say `make demo ENGINE=spark CATALOG=my.csv`.
+# Options of the platform on this machine: say `make demo ENGINE=spark`. PIPELINE, and the variable by which a pipeline
+# takes other input than its sample (demos/<pipeline>/, such as CATALOG=my.csv), reach the commands as they are.
 export ENGINE ?= sail
 export UI_PORT ?= 8080
 export AWS_PORT ?= 4566
 export STEP_MEMORY ?= 6g
-CATALOG ?=  # the sample months
-DEST    ?= results
+DEST ?= results
 
 .PHONY: help
 help: ## list the targets
@@ -68,12 +66,12 @@ lock: $(UV) ## resolve the requirement locks anew (requirements/*.in → *.txt; 
 ## The platform on this machine -------------------------------------------------------------------
 
 .PHONY: demo
-demo: $(RUNTIME) ## run the main job on three real months and show the result (ENGINE=spark, CATALOG=my.csv)
-	@$(LAPTOP) demo $(LIST)
+demo: $(RUNTIME) ## run a pipeline on its sample and show the result (PIPELINE=hvfhv, CATALOG=my.csv, ENGINE=spark)
+	@$(LAPTOP) demo
 
 .PHONY: up
 up: $(RUNTIME) ## start Airflow and local AWS and keep them running (http://127.0.0.1:8080)
-	@$(LAPTOP) up $(LIST)
+	@$(LAPTOP) up
 
 .PHONY: down
 down: $(RUNTIME) ## end what make up started; everything stored stays
@@ -82,12 +80,12 @@ down: $(RUNTIME) ## end what make up started; everything stored stays
 # With ENV=kind or ENV=eks it means the cluster: see "Airflow on Kubernetes".
 .PHONY: status
 ifndef ENV
-status: $(RUNTIME) ## say whether the platform runs, where, and what it holds (ENV=kind|eks: in the cluster)
+status: $(RUNTIME) ## show whether the platform runs, where, and what it holds (ENV=kind|eks: in the cluster)
 	@$(LAPTOP) status
 endif
 
 .PHONY: results
-results: $(RUNTIME) ## copy the published tables and reports out of the lake (DEST=folder)
+results: $(RUNTIME) ## copy the published tables and reports out of the lake (DEST=folder, PIPELINE=… for one pipeline's)
 	@$(LAPTOP) results --to "$(DEST)"
 
 ## Airflow on Kubernetes --------------------------------------------------------------------------
@@ -95,9 +93,9 @@ results: $(RUNTIME) ## copy the published tables and reports out of the lake (DE
 # Variables that these understand: ENV (kind, eks), FEATURES, KUBE_CONTEXT, NAMESPACE, IMAGE_REGISTRY, IMAGE_TAG,
 # IMAGE_LOADER, IMAGES, AIRFLOW_BASE_IMAGE, PYTHON_BASE_IMAGE, DEBIAN_BASE_IMAGE, VALUES, PLATFORM_VALUES,
 # MONITORING_VALUES, CHART, REVISION, RELEASE, ARTIFACTS, FLOWER_PORT, GRAFANA_PORT, PROMETHEUS_PORT, ALERTMANAGER_PORT,
-# WAIT_S; ENGINE, UI_PORT and CATALOG as above. helm/airflow/README.md and cluster/config.py explain them.
+# WAIT_S; ENGINE, UI_PORT and PIPELINE as above. helm/airflow/README.md and cluster/config.py explain them.
 # The pinned tools of helm/tools/install.sh, where there are no others.
-CLUSTER = PATH="$$PATH:$(CURDIR)/.local/bin" PYTHONPATH=. CATALOG="$(strip $(CATALOG))" $(VENVS)/cluster/bin/python -m cluster
+CLUSTER = PATH="$$PATH:$(CURDIR)/.local/bin" PYTHONPATH=.:dags $(VENVS)/cluster/bin/python -m cluster
 IN_CLUSTER := kind-up kind-down kind-demo ui flower password dags-push publish-jobs images secrets deploy diff rollback \
 	monitoring grafana prometheus alertmanager
 
@@ -107,7 +105,7 @@ $(IN_CLUSTER): $(call STAMP,cluster)
 
 kind-up: ## bring everything to a kind cluster: images, secrets, databases, Airflow (KUBE_CONTEXT=… another cluster)
 kind-down: ## remove the kind cluster and all that it stored
-kind-demo: ## run the main job in the cluster on three real months (CATALOG=my.csv)
+kind-demo: ## run a pipeline on its sample in the cluster (PIPELINE=hvfhv, CATALOG=my.csv)
 ui: ## open Airflow's page of the cluster on http://127.0.0.1:8080, until Ctrl-C
 flower: ## open Flower's page, which shows the Celery workers, on http://127.0.0.1:5555, until Ctrl-C
 monitoring: ## add what reads the metrics: Prometheus, Alertmanager, Grafana (ENV=eks: for the Prometheus operator)

@@ -25,11 +25,13 @@ import yaml
 
 from benchmarks.measure import keep, machine
 from cluster import git, images, manifests, releases
-from cluster.airflow_api import API_SERVER, ClusterAirflow, admin
+from cluster.access import admin, open_airflow
 from cluster.chart import chart_path
-from cluster.config import ROOT, Config
+from cluster.config import Config
 from cluster.helm import Helm
 from cluster.kubectl import Kubectl
+from console.airflow import Airflow
+from console.options import ROOT
 
 PROBE = ROOT / "tests/e2e/dags/e2e_probe.py"
 DEFAULTS = "taxiway-defaults"
@@ -44,7 +46,7 @@ GOALS = {"new DAG listed": 20.0, "changed DAG parsed": 15.0, "parsing": 0.1, "ce
 class Place:
     """One Airflow on the cluster, and where commits for it are pushed."""
 
-    airflow: ClusterAirflow
+    airflow: Airflow
     kubectl: Kubectl
     git_server: Kubectl
     processor: str
@@ -154,7 +156,7 @@ def push(place: Place, checkout: Path, name: str, text: str) -> float:
     return time.monotonic()
 
 
-def tags(airflow: ClusterAirflow, dag: str) -> set[str]:
+def tags(airflow: Airflow, dag: str) -> set[str]:
     """Return the tags of a DAG."""
     return {tag["name"] for each in airflow.dags() if each["dag_id"] == dag for tag in each["tags"]}
 
@@ -184,7 +186,11 @@ def starts(place: Place, counts: dict[str, int]) -> list[float]:
     wait(f"{run} ends", lambda: place.airflow.run_state("e2e_probe", run) in ("success", "failed"))
     tasks = [each for each in place.airflow.task_instances("e2e_probe", run) if each["task_id"] in EXECUTORS.values()]
     assert sum(counts.values()) == len([task for task in tasks if task["state"] == "success"]), "a task failed"
-    return [moment(task["start_date"]) - moment(task["queued_when"]) for task in tasks if task["state"] == "success"]
+    return [
+        moment(str(task["start_date"])) - moment(str(task["queued_when"]))
+        for task in tasks
+        if task["state"] == "success"
+    ]
 
 
 def moment(text: str) -> float:
@@ -195,9 +201,7 @@ def moment(text: str) -> float:
 @contextlib.contextmanager
 def opened(kubectl: Kubectl, git_server: Kubectl, login: tuple[str, str]) -> Iterator[Place]:
     """Reach an Airflow for the length of a ``with`` block."""
-    with kubectl.forward(*API_SERVER) as forward:
-        airflow = ClusterAirflow(forward, *login)
-        airflow.login()
+    with open_airflow(kubectl, login) as airflow:
         yield Place(airflow, kubectl, git_server, "deployment/airflow-dag-processor")
 
 

@@ -28,7 +28,7 @@ def write_month(rows: int, month: str, file: Path) -> None:
     """Write a synthetic month of some rows to a Parquet ``file``; the same call writes the same rows."""
     variables = {
         "trips": rows,
-        "sample": str(ROOT / "laptop/sample/*.parquet"),
+        "sample": str(ROOT / "demos/hvfhv/sample/*.parquet"),
         "lookup": str(ZONE_LOOKUP),
         "hour_of_week": str(HERE / "calibration/hour_of_week_2025-02_04.csv"),
         "companies": str(HERE / "calibration/companies_2024_2025.csv"),

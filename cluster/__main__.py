@@ -1,16 +1,11 @@
 """The commands behind ``make kind-up``, ``deploy``, ``diff``, ``rollback``, ``ui`` and so on."""
 
 import argparse
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn
-
-from rich.console import Console
 
 from cluster import commands
-from cluster.config import ClusterError, Config
-from laptop.config import LaptopError
+from cluster.config import Config
+from console.output import run_command
 
 COMMANDS = {
     "kind-up": commands.kind_up,
@@ -30,7 +25,7 @@ COMMANDS = {
     "alertmanager": commands.alertmanager,
     "password": commands.password,
     "dags-push": commands.dags_push,
-    "publish-jobs": commands.publish_jobs,
+    "publish-jobs": commands.publish_programs,
 }
 
 
@@ -41,21 +36,10 @@ def main() -> int:
     for name, command in COMMANDS.items():
         names.add_parser(name, help=(command.__doc__ or "").splitlines()[0])
     options = parser.parse_args()
-    console, errors = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    try:
-        return COMMANDS[options.command](Config.from_environment(), console)
-    except (ClusterError, LaptopError) as error:
-        errors.print(str(error), style="red", highlight=False, markup=False)
-        return 1
-    except KeyboardInterrupt:
-        errors.print("Interrupted: nothing of this command is left running here; the cluster stays as it is.")
-        return 130
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+    return run_command(
+        lambda console: COMMANDS[options.command](Config.from_environment(), console),
+        "Interrupted: nothing of this command is left running here; the cluster stays as it is.",
+    )
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from cluster.config import ClusterError
 from cluster.shell import last_lines, run
+from console.errors import UserError
 
 VERSION = "1.22.0"
 SHA256 = "1f7d1dfe3d58e2c54899950aba907a43625a18c8b6fb3c54760c21592129a5b6"
@@ -17,13 +17,11 @@ def chart_path() -> str:
     """Return where the chart is: ``$CHART`` (a file or folder), or our copy, which is fetched where it is missing.
 
     Raises:
-        ClusterError: it is not there and cannot be fetched, or is not the one that the overlay was made for.
+        UserError: it is not there and cannot be fetched, or is not the one that the overlay was made for.
     """
     if given := os.environ.get("CHART"):
         if not Path(given).exists():
-            raise ClusterError(
-                f"CHART={given} does not exist: give the packed or unpacked chart {VERSION}, or nothing."
-            )
+            raise UserError(f"CHART={given} does not exist: give the packed or unpacked chart {VERSION}, or nothing.")
         return given
     kept = Path.home() / f".cache/taxiway/airflow-{VERSION}.tgz"
     if not kept.exists():
@@ -41,9 +39,9 @@ def _fetch(kept: Path) -> None:
         )
         file = Path(folder) / kept.name
         if result.returncode or not file.exists():
-            raise ClusterError(
+            raise UserError(
                 f"The Airflow chart {VERSION} cannot be downloaded from {REPOSITORY} ({last_lines(result.stderr, 1)}): "
-                f"put airflow-{VERSION}.tgz into {kept.parent}, or say CHART=<file>."
+                f"put airflow-{VERSION}.tgz into {kept.parent}, or set CHART=<file>."
             )
         _check(file)
         file.replace(kept)
@@ -51,7 +49,7 @@ def _fetch(kept: Path) -> None:
 
 def _check(file: Path) -> None:
     if hashlib.sha256(file.read_bytes()).hexdigest() != SHA256:
-        raise ClusterError(
+        raise UserError(
             f"{file} is not the Airflow chart {VERSION} that the overlay was made for (its SHA-256 differs): delete it "
-            "to have it fetched anew, or say CHART=<file> to use another on purpose."
+            "to have it fetched again, or set CHART=<file> to use another on purpose."
         )

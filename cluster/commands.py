@@ -1,142 +1,130 @@
 """What each command of ``python -m cluster`` does."""
 
-import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from cluster import credentials, demo, git, images, jobs, manifests, releases, status
-from cluster.airflow_api import ADMIN_SECRET, admin, import_error, open_airflow, secret
+from cluster import credentials, git, images, manifests, programs, releases, status
+from cluster.access import ADMIN_SECRET, admin, open_airflow, secret
 from cluster.chart import chart_path
-from cluster.config import ROOT, ClusterError, Config
+from cluster.config import Config
 from cluster.helm import choose_revision
 from cluster.kubectl import Kubectl
+from cluster.platform import PROCESSOR, checkout_path, open_platform, run_module
 from cluster.shell import require
 from cluster.target import open_target, require_context
+from console import demo as demos
+from console.airflow import import_sentence
+from console.errors import UserError
+from console.options import ROOT
+from console.output import Reporter
+from console.ports import require_free
 
-VISIBLE_S = 120
+VISIBLE_TIMEOUT_S = 120
 REPORTS = ROOT / ".local/cluster/reports"
-
-
-class Teller:
-    """Says each step, and what it waits for, with the time since the command began."""
-
-    def __init__(self, console: Console) -> None:
-        self.console, self.began = console, time.monotonic()
-
-    def __call__(self, text: str) -> None:
-        """Print a line."""
-        self.console.print(f"[dim]{time.monotonic() - self.began:7.1f} s[/dim]  ", end="", highlight=False)
-        self.plain(text)
-
-    def plain(self, text: str = "") -> None:
-        """Print a line without the time."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def kind_up(config: Config, console: Console) -> int:
     """Bring the whole platform of the checkout to a kind cluster, or to the one-node cluster of KUBE_CONTEXT."""
-    say = Teller(console)
+    report = Reporter(console)
     _require_environment(config, "kind", "kind-up")
     require("docker", "helm", "kubectl", "git", *(["kind"] if config.own_kind_cluster else []))
     images.require_docker()
     commit, tag = git.head(), config.tag or git.image_tag()
-    chart_path()  # a chart that cannot be had is told before the long steps
+    chart_path()  # an unavailable chart is reported before the long steps
     if config.own_kind_cluster and "taxiway" not in images.kind_clusters():
-        say("makes the kind cluster 'taxiway' (some minutes the first time: its node's image is downloaded)")
+        report("makes the kind cluster 'taxiway' (some minutes the first time: its node's image is downloaded)")
         images.create_kind_cluster()
     elif config.own_kind_cluster:
         images.export_context()
     if not config.own_kind_cluster and not config.loader:
-        images.load(config, [], say)  # raises: there is no way to load what would be built
+        images.load(config, [], report)  # raises: there is no way to load what would be built
     require_context(config)
-    _tell_uncommitted(say)
-    built = images.build(config, tag, say)
-    images.load(config, built, say)
+    _note_uncommitted(report)
+    built = images.build(config, tag, report)
+    images.load(config, built, report)
     kubectl = open_target(config, make_namespace=True)
-    _make_secrets(config, kubectl, say)
+    _make_secrets(config, kubectl, report)
     helm = releases.helm_for(config, kubectl)
     platform = releases.platform(config, tag)
-    say("installs the databases, the git server and the local AWS endpoint; waits until they are ready")
-    helm.upgrade(platform.name, platform.chart, platform.arguments, say)
-    _deliver(kubectl, config, commit, say)
+    report("installs the databases, the git server and the local AWS endpoint; waits until they are ready")
+    helm.upgrade(platform.name, platform.chart, platform.arguments, report)
+    _deliver(kubectl, config, commit, report)
     airflow = releases.airflow(config, tag)
     releases.require_secrets(config, kubectl, [helm.template(airflow.name, airflow.chart, airflow.arguments)])
-    say(f"installs Airflow ({config.repository('airflow')}:{tag}); waits until all of it is ready")
-    helm.upgrade(airflow.name, airflow.chart, airflow.arguments, say)
-    say("makes the tables of the dataset catalogue")
-    demo.migrate_catalogue(kubectl)
-    say("everything is ready\n")
-    _tell_pages(config, say)
-    say.plain(f"Main job  {config.make('kind-demo')}   collects and analyses three real months here")
-    say.plain(f"Metrics   {config.make('monitoring')}   adds Prometheus, Alertmanager and Grafana")
+    report(f"installs Airflow ({config.repository('airflow')}:{tag}); waits until all of it is ready")
+    helm.upgrade(airflow.name, airflow.chart, airflow.arguments, report)
+    report("creates or upgrades the tables of the dataset catalogue")
+    run_module(kubectl, "taxiway.catalogue", "migrate")
+    report("everything is ready\n")
+    _show_pages(config, report)
+    for each in demos.discover().values():
+        report.plain(f"Demo      {config.make('kind-demo', PIPELINE=each.name)}   {each.title}")
+    report.plain(f"Metrics   {config.make('monitoring')}   adds Prometheus, Alertmanager and Grafana")
     return 0
 
 
 def kind_down(config: Config, console: Console) -> int:
     """Remove the kind cluster; from another cluster, only the platform's namespace."""
-    say = Teller(console)
+    report = Reporter(console)
     _require_environment(config, "kind", "kind-down")
     if config.own_kind_cluster:
         images.require_docker()
         if "taxiway" not in images.kind_clusters():
-            say.plain("There is no kind cluster 'taxiway': nothing to remove.")
+            report.plain("There is no kind cluster 'taxiway': nothing to remove.")
             return 0
-        say("removes the kind cluster 'taxiway' with everything that it stored")
+        report("removes the kind cluster 'taxiway' with everything that it stored")
         images.delete_kind_cluster()
         return 0
     kubectl = open_target(config)
-    say(f"removes the namespace {config.namespace} of {config.context} with everything that it stored")
+    report(f"removes the namespace {config.namespace} of {config.context} with everything that it stored")
     kubectl.run("delete", "namespace", config.namespace, "--wait=true", "--timeout=240s", seconds=300)
     return 0
 
 
 def kind_demo(config: Config, console: Console) -> int:
-    """Run the main job on the cluster for the months of a list, by default the sample's, and follow it."""
-    say = Teller(console)
+    """Run the demo that PIPELINE names on the cluster, and follow it."""
+    report, since = Reporter(console), datetime.now(UTC)
     _require_environment(config, "kind", "kind-demo")
-    file = Path(config.given.get("CATALOG") or demo.SAMPLE)
-    text, months = demo.cluster_list(file)
+    [demo] = demos.choose(config.given)
+    data = demo.read_input(demos.given_input(demo, config.given), checkout_path)
     kubectl = open_target(config)
     _require_airflow(config, kubectl)
-    say(f"loads {file.name} into the dataset catalogue: {', '.join(months)}")
-    demo.migrate_catalogue(kubectl)
-    say(demo.load_catalogue(kubectl, text))
-    since = datetime.now(UTC)
-    with open_airflow(kubectl) as airflow:
-        demo.run_months(airflow, months, console)
-    copied = _copy_reports(kubectl, months, since)
-    say(f"{', '.join(months)}: collected, analysed and published")
-    if copied:
-        say.plain("\nReports (open them in a browser):\n" + "\n".join(f"  {path}" for path in copied))
+    report("upgrades the tables of the dataset catalogue")
+    run_module(kubectl, "taxiway.catalogue", "migrate")
+    with open_platform(kubectl) as platform:
+        demos.prepare(platform, [demo], report)
+        plan = demos.run(platform, demo, data, report, since=since)
+        copied = demos.copy_reports(platform, demo, plan, REPORTS / demo.name)
+    report(f"the demo of {demo.name} is complete")
+    demos.show_reports(copied, report)
     return 0
 
 
 def make_images(config: Config, console: Console) -> int:
     """Build the images of the checkout and load them, if the cluster is there."""
-    say = Teller(console)
+    report = Reporter(console)
     tag = config.tag or git.image_tag()
-    built = images.build(config, tag, say)
+    built = images.build(config, tag, report)
     if config.environment == "kind" and (config.loader or _kind_cluster_runs(config)):
-        images.load(config, built, say)
+        images.load(config, built, report)
     for name in built:
-        say.plain(name)
+        report.plain(name)
     return 0
 
 
 def make_secrets(config: Config, console: Console) -> int:
     """Make the secrets that are missing, and the namespace where it is."""
-    _make_secrets(config, open_target(config, make_namespace=True), Teller(console))
+    _make_secrets(config, open_target(config, make_namespace=True), Reporter(console))
     return 0
 
 
 def deploy(config: Config, console: Console) -> int:
     """Install or upgrade both releases with images that are there already."""
-    say = Teller(console)
+    report = Reporter(console)
     require("helm", "kubectl")
     tag = releases.image_tag(config)
     kubectl = open_target(config)
@@ -145,17 +133,17 @@ def deploy(config: Config, console: Console) -> int:
     rendered = [helm.template(each.name, each.chart, each.arguments) for each in wanted]
     releases.require_secrets(config, kubectl, rendered)
     if config.environment == "kind" and config.tag is None:
-        _tell_uncommitted(say)
+        _note_uncommitted(report)
     for release in wanted:
-        say(f"deploys {release.name} to {config.namespace} of {config.context}; waits until all of it is ready")
-        helm.upgrade(release.name, release.chart, release.arguments, say)
-    say(f"ready, with {config.repository('airflow')}:{tag}")
+        report(f"deploys {release.name} to {config.namespace} of {config.context}; waits until all of it is ready")
+        helm.upgrade(release.name, release.chart, release.arguments, report)
+    report(f"ready, with {config.repository('airflow')}:{tag}")
     return 0
 
 
 def diff(config: Config, console: Console) -> int:
     """Show what a deployment would change; no value of a secret is shown."""
-    say = Teller(console)
+    report = Reporter(console)
     require("helm", "kubectl")
     tag = releases.image_tag(config)
     kubectl = open_target(config)
@@ -168,27 +156,29 @@ def diff(config: Config, console: Console) -> int:
             console.print(f"[bold]{release.name}[/bold]", highlight=False)
             _print_diff(console, text)
     if not changed:
-        say.plain("Nothing would change.")
+        report.plain("Nothing would change.")
     return 0
 
 
 def rollback(config: Config, console: Console) -> int:
     """Take a release back to the revision before, or to ``REVISION``."""
-    say = Teller(console)
+    report = Reporter(console)
     require("helm", "kubectl")
     name = config.given.get("RELEASE") or "airflow"
     if name not in releases.NAMES:
-        raise ClusterError(f"RELEASE={name} is not known: use RELEASE={' or RELEASE='.join(releases.NAMES)}.")
+        raise UserError(f"RELEASE={name} is not known: use RELEASE={' or RELEASE='.join(releases.NAMES)}.")
     kubectl = open_target(config)
     helm = releases.helm_for(config, kubectl)
     history = helm.history(name)
     target = choose_revision(name, history, config.given.get("REVISION"))
     current = int(history[-1]["revision"])
     before, after = (_image_of(helm.manifest(name, revision)) for revision in (current, target))
-    say(f"takes {name} from revision {current} ({before}) back to {target} ({after}); waits until all of it is ready")
-    helm.rollback(name, target, say)
+    report(
+        f"takes {name} from revision {current} ({before}) back to {target} ({after}); waits until all of it is ready"
+    )
+    helm.rollback(name, target, report)
     now = helm.history(name)[-1]["revision"]
-    say(f"ready: revision {now} is revision {target} again ({after}). The database's tables stay as they are.")
+    report(f"ready: revision {now} is revision {target} again ({after}). The database's tables stay as they are.")
     return 0
 
 
@@ -203,21 +193,21 @@ def ui(config: Config, console: Console) -> int:
     """Open Airflow's page on loopback until Ctrl-C."""
     kubectl = open_target(config)
     _require_airflow(config, kubectl)
-    said = f"user and password: {config.make('password')}"
-    return _serve(kubectl, "service/airflow-api-server", 8080, config.ui_port, "UI_PORT", said, console)
+    login = f"user and password: {config.make('password')}"
+    return _serve(kubectl, "service/airflow-api-server", 8080, config.ui_port, "UI_PORT", login, console)
 
 
 def flower(config: Config, console: Console) -> int:
     """Open Flower's page on loopback until Ctrl-C."""
     kubectl = open_target(config)
     _require_airflow(config, kubectl)
-    said = f"user and password: {config.make('password')}"
-    return _serve(kubectl, "service/airflow-flower", 5555, config.flower_port, "FLOWER_PORT", said, console)
+    login = f"user and password: {config.make('password')}"
+    return _serve(kubectl, "service/airflow-flower", 5555, config.flower_port, "FLOWER_PORT", login, console)
 
 
 def deploy_monitoring(config: Config, console: Console) -> int:
     """Install or upgrade what reads the metrics: Prometheus and Grafana on kind, objects for the operator on EKS."""
-    say = Teller(console)
+    report = Reporter(console)
     require("helm", "kubectl")
     kubectl = open_target(config)
     _require_airflow(config, kubectl)
@@ -226,9 +216,9 @@ def deploy_monitoring(config: Config, console: Console) -> int:
     rendered = helm.template(release.name, release.chart, release.arguments)
     releases.require_operator(config, kubectl, rendered)
     releases.require_secrets(config, kubectl, [rendered])
-    say(f"deploys {release.name} to {config.namespace} of {config.context}; waits until all of it is ready")
-    helm.upgrade(release.name, release.chart, release.arguments, say)
-    say("ready\n")
+    report(f"deploys {release.name} to {config.namespace} of {config.context}; waits until all of it is ready")
+    helm.upgrade(release.name, release.chart, release.arguments, report)
+    report("ready\n")
     services = {each["metadata"]["name"] for each in manifests.parse(rendered) if each["kind"] == "Service"}
     for title, port in (
         ("grafana", config.grafana_port),
@@ -236,7 +226,7 @@ def deploy_monitoring(config: Config, console: Console) -> int:
         ("alertmanager", config.alertmanager_port),
     ):
         if title in services:
-            say.plain(f"{title.capitalize():13}{config.make(title)}   then http://127.0.0.1:{port}")
+            report.plain(f"{title.capitalize():13}{config.make(title)}   then http://127.0.0.1:{port}")
     return 0
 
 
@@ -259,129 +249,126 @@ def alertmanager(config: Config, console: Console) -> int:
 
 def password(config: Config, console: Console) -> int:
     """Print users and passwords of the pages: only here, where somebody asks for them."""
-    say = Teller(console)
+    report = Reporter(console)
     kubectl = open_target(config)
     found = False
     if secret(kubectl, ADMIN_SECRET):
         name, word = admin(kubectl)
-        say.plain(f"Airflow  user {name}  password {word}")
+        report.plain(f"Airflow  user {name}  password {word}")
         found = True
     user, _, word = secret(kubectl, "airflow-flower-auth").get("basicAuth", "").partition(":")
     if word:
-        say.plain(f"Flower   user {user}  password {word}")
+        report.plain(f"Flower   user {user}  password {word}")
         found = True
     if not found:
-        raise ClusterError(f"There is no secret {ADMIN_SECRET} or airflow-flower-auth: {config.make('secrets')}.")
+        raise UserError(f"There is no secret {ADMIN_SECRET} or airflow-flower-auth: {config.make('secrets')}.")
     return 0
 
 
 def dags_push(config: Config, console: Console) -> int:
     """Bring the commit that is checked out into the cluster, and wait until Airflow has read it."""
-    say = Teller(console)
+    report = Reporter(console)
     if config.environment != "kind":
-        raise ClusterError(
+        raise UserError(
             f"ENV={config.environment}: DAGs come from your Git repository. git push there, and "
-            f"{config.make('status')} tells when they have arrived."
+            f"{config.make('status')} shows when they have arrived."
         )
     commit = git.head()
     kubectl = open_target(config)
-    _tell_uncommitted(say)
+    _note_uncommitted(report)
     # Files of a commit that is there already are parsed by the clock alone, minutes later: their last time counts.
-    pushed = datetime.now(UTC) if _deliver(kubectl, config, commit, say) else datetime.min.replace(tzinfo=UTC)
-    say("waits until git-sync has brought it to the DAG processor")
-    deadline = time.monotonic() + VISIBLE_S
+    pushed = datetime.now(UTC) if _deliver(kubectl, config, commit, report) else datetime.min.replace(tzinfo=UTC)
+    report("waits until git-sync has brought it to the DAG processor")
+    deadline = time.monotonic() + VISIBLE_TIMEOUT_S
     while status.synced_commit(kubectl) != commit:
         if time.monotonic() > deadline:
-            raise ClusterError(
-                f"git-sync has not brought {commit[:12]} within {VISIBLE_S} s: kubectl --context {config.context} -n "
-                f"{config.namespace} logs {demo.PROCESSOR} -c git-sync tells why."
+            raise UserError(
+                f"git-sync has not brought {commit[:12]} within {VISIBLE_TIMEOUT_S} s: "
+                f"kubectl --context {config.context} -n {config.namespace} logs {PROCESSOR} -c git-sync shows why."
             )
         time.sleep(1)
-    say("waits until Airflow has parsed its DAGs")
+    report("waits until Airflow has parsed its DAGs")
     with open_airflow(kubectl) as airflow:
         while True:
-            dags, errors = airflow.dags(), airflow.import_errors()
-            files = {dag["relative_fileloc"] for dag in dags if _time_of(dag, "last_parsed_time") >= pushed}
-            files |= {Path(error["filename"]).name for error in errors if _time_of(error, "timestamp") >= pushed}
+            dags, errors = airflow.dags(), airflow.import_faults()
+            files = {dag["relative_fileloc"] for dag in dags if _time(dag["last_parsed_time"]) >= pushed}
+            files |= {Path(error["filename"] or "").name for error in errors if _time(error["timestamp"]) >= pushed}
             if not (behind := sorted(git.dag_files(commit) - files)):
                 break
             if time.monotonic() > deadline:
-                raise ClusterError(f"Not parsed within {VISIBLE_S} s: {', '.join(behind)}.")
+                raise UserError(f"Not parsed within {VISIBLE_TIMEOUT_S} s: {', '.join(behind)}.")
             time.sleep(1)
         if errors:
-            raise ClusterError("\n".join(import_error(error) for error in errors))
-    say(f"Airflow runs {commit[:12]}: {', '.join(sorted(dag['dag_id'] for dag in dags))}")
+            raise UserError("\n".join(import_sentence(error) for error in errors))
+    report(f"Airflow runs {commit[:12]}: {', '.join(sorted(dag['dag_id'] for dag in dags))}")
     return 0
 
 
-def publish_jobs(config: Config, console: Console) -> int:
+def publish_programs(config: Config, console: Console) -> int:
     """Publish the Spark programs of the commit that is checked out."""
-    say = Teller(console)
+    report = Reporter(console)
     commit = git.head()
     if config.environment == "kind":
         kubectl = open_target(config)
-        with jobs.local_aws(kubectl) as environment:
-            jobs.make_buckets(environment)
-            say(f"published {jobs.publish(commit, jobs.destination(config), environment)}")
+        with programs.local_aws(kubectl) as url:
+            programs.ensure_buckets(url)
+            report(f"published {programs.publish(commit, programs.destination(config), url)}")
     else:
-        say(f"published {jobs.publish(commit, jobs.destination(config), None)}")
-    _tell_uncommitted(say)
+        report(f"published {programs.publish(commit, programs.destination(config), None)}")
+    _note_uncommitted(report)
     return 0
 
 
-def _deliver(kubectl: Kubectl, config: Config, commit: str, say: Callable[[str], None]) -> bool:
-    """Publish the commit's Spark programs, then its DAGs, so that no run is without programs; tell if it is news."""
-    with jobs.local_aws(kubectl) as environment:
-        if made := jobs.make_buckets(environment):
-            say(f"made the buckets {', '.join(made)}")
-        folder = jobs.publish(commit, jobs.destination(config), environment)
-        say(f"published the Spark programs of {commit[:12]} to {folder}")
+def _deliver(kubectl: Kubectl, config: Config, commit: str, report: Callable[[str], None]) -> bool:
+    """Publish the commit's Spark programs, then its DAGs, which need them; return whether the git server had others."""
+    with programs.local_aws(kubectl) as url:
+        if made := programs.ensure_buckets(url):
+            report(f"made the buckets {', '.join(made)}")
+        folder = programs.publish(commit, programs.destination(config), url)
+        report(f"published the Spark programs of {commit[:12]} to {folder}")
     before, now = git.push(kubectl)
     if before == now:
-        say(f"the git server has {now[:12]} already")
+        report(f"the git server has {now[:12]} already")
     else:
-        say(f"pushed {now[:12]} to the git server" + (f", which had {before[:12]}" if before else ""))
+        report(f"pushed {now[:12]} to the git server" + (f", which had {before[:12]}" if before else ""))
     return before != now
 
 
-def _make_secrets(config: Config, kubectl: Kubectl, say: Callable[[str], None]) -> None:
+def _make_secrets(config: Config, kubectl: Kubectl, report: Callable[[str], None]) -> None:
     made, kept = credentials.ensure_secrets(config, kubectl)
-    say(f"secrets: made {', '.join(made) or 'none'}; kept {', '.join(kept) or 'none'}")
+    report(f"secrets: made {', '.join(made) or 'none'}; kept {', '.join(kept) or 'none'}")
 
 
-def _tell_uncommitted(say: Callable[[str], None]) -> None:
+def _note_uncommitted(report: Callable[[str], None]) -> None:
     if changed := git.uncommitted():
         names = ", ".join(changed[:4]) + (" …" if len(changed) > 4 else "")
-        say(f"note: not committed, so not delivered (DAGs, Spark programs): {names} ({len(changed)} in all)")
+        report(f"note: not committed, so not delivered (DAGs, Spark programs): {names} ({len(changed)} in all)")
 
 
-def _tell_pages(config: Config, say: Teller) -> None:
-    say.plain(f"Airflow   {config.make('ui')}       then http://127.0.0.1:{config.ui_port}")
-    say.plain(f"Flower    {config.make('flower')}   then http://127.0.0.1:{config.flower_port}")
-    say.plain(
+def _show_pages(config: Config, report: Reporter) -> None:
+    report.plain(f"Airflow   {config.make('ui')}       then http://127.0.0.1:{config.ui_port}")
+    report.plain(f"Flower    {config.make('flower')}   then http://127.0.0.1:{config.flower_port}")
+    report.plain(
         f"Log-in    {config.make('password')} shows users and passwords (secrets {ADMIN_SECRET}, airflow-flower-auth)"
     )
 
 
 def _require_environment(config: Config, environment: str, target: str) -> None:
     if config.environment != environment:
-        raise ClusterError(
-            f"make {target} is for ENV={environment}, not for ENV={config.environment}: use make deploy."
-        )
+        raise UserError(f"make {target} is for ENV={environment}, not for ENV={config.environment}: use make deploy.")
 
 
 def _require_airflow(config: Config, kubectl: Kubectl) -> None:
     if not kubectl.find("deployment", "airflow-api-server"):
         hint = config.make("kind-up") if config.environment == "kind" else config.make("deploy")
-        raise ClusterError(f"Airflow is not deployed in {config.namespace} of {config.context}: {hint} does it.")
+        raise UserError(f"Airflow is not deployed in {config.namespace} of {config.context}: {hint} does it.")
 
 
 def _kind_cluster_runs(config: Config) -> bool:
     return config.own_kind_cluster and "taxiway" in images.kind_clusters()
 
 
-def _time_of(thing: dict[str, Any], when: str) -> datetime:
-    text = thing.get(when)
+def _time(text: str | None) -> datetime:
     return datetime.fromisoformat(text) if text else datetime.min.replace(tzinfo=UTC)
 
 
@@ -395,30 +382,10 @@ def _print_diff(console: Console, text: str) -> None:
         console.print(line, style=styles.get(line[:1], ""), markup=False, highlight=False, soft_wrap=True)
 
 
-def _copy_reports(kubectl: Kubectl, months: list[str], since: datetime) -> list[Path]:
-    """Copy the months' reports out of the cluster's lake."""
-    copied = []
-    with jobs.local_aws(kubectl) as environment:
-        s3 = jobs.s3_client(environment)
-        listed = s3.list_objects_v2(Bucket="taxiway-lake", Prefix="reports/").get("Contents") or []
-        for each in listed:
-            key = each["Key"]
-            if (
-                key.endswith(".html")
-                and Path(key).stem in months
-                and each["LastModified"] >= since.replace(microsecond=0)
-            ):
-                REPORTS.mkdir(parents=True, exist_ok=True)
-                target = REPORTS / Path(key).name
-                target.write_bytes(s3.get_object(Bucket="taxiway-lake", Key=key)["Body"].read())
-                copied.append(target)
-    return copied
-
-
-def _serve_monitoring(config: Config, name: str, port: int, local: int, said: str, console: Console) -> int:
+def _serve_monitoring(config: Config, name: str, port: int, local: int, note: str, console: Console) -> int:
     kubectl = open_target(config)
     if not kubectl.find("service", name):
-        raise ClusterError(
+        raise UserError(
             f"{name.capitalize()} is not deployed in {config.namespace} of {config.context}: "
             + (
                 f"{config.make('monitoring')} does it."
@@ -426,38 +393,28 @@ def _serve_monitoring(config: Config, name: str, port: int, local: int, said: st
                 else "on EKS it is kube-prometheus-stack's own (helm/monitoring/README.md)."
             )
         )
-    return _serve(kubectl, f"service/{name}", port, local, f"{name.upper()}_PORT", said, console)
+    return _serve(kubectl, f"service/{name}", port, local, f"{name.upper()}_PORT", note, console)
 
 
-def _serve(kubectl: Kubectl, target: str, port: int, local: int, variable: str, said: str, console: Console) -> int:
-    say = Teller(console)
-    require_free(local, variable)
+def _serve(kubectl: Kubectl, target: str, port: int, local: int, variable: str, note: str, console: Console) -> int:
+    report = Reporter(console)
+    require_free(local, variable, f"the page of {target}")
     with kubectl.forward(target, port, local) as forward:
-        say.plain(f"{forward.url}   ({said})\nCtrl-C ends it.")
+        report.plain(f"{forward.url}   ({note})\nCtrl-C ends it.")
         while True:
             if forward.wait(1):
-                say("the pod behind it is gone; opens it again")
+                report("the pod behind it is gone; opens it again")
                 _again(forward.ensure)
 
 
 def _again(ensure: Callable[[], None]) -> None:
-    deadline = time.monotonic() + VISIBLE_S
+    deadline = time.monotonic() + VISIBLE_TIMEOUT_S
     while True:
         try:
             ensure()
-        except ClusterError:
+        except UserError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(2)
         else:
             return
-
-
-def require_free(port: int, variable: str) -> None:
-    """Check that a local port is free; ClusterError otherwise."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise ClusterError(f"Port {port} is taken: end what listens there, or say {variable}=<another>.") from None

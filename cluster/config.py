@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from console.errors import UserError
+from console.options import ROOT, engine, number, port
+
 ENVIRONMENTS = ("kind", "eks")
 KIND_CLUSTER = "taxiway"
 KIND_CONTEXT = f"kind-{KIND_CLUSTER}"
-ENGINES = ("sail", "spark")
-
-
-class ClusterError(Exception):
-    """What was asked cannot be done; the text says what is wrong and what to do, for the person at the keyboard."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +63,14 @@ class Config:
         """Read ENV, FEATURES, KUBE_CONTEXT, NAMESPACE, IMAGE_REGISTRY, IMAGE_TAG and the rest; most have a default.
 
         Raises:
-            ClusterError: a value cannot be used.
+            UserError: a value cannot be used.
         """
         environment = given.get("ENV") or "kind"
         if environment not in ENVIRONMENTS:
-            raise ClusterError(f"ENV={environment} is not known: use ENV=kind (default) or ENV=eks.")
-        engine = given.get("ENGINE") or "sail"
-        if engine not in ENGINES:
-            raise ClusterError(f"ENGINE={engine} is not known: use ENGINE=sail (default, no Java) or ENGINE=spark.")
+            raise UserError(f"ENV={environment} is not known: use ENV=kind (default) or ENV=eks.")
         namespace = given.get("NAMESPACE") or "taxiway"
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", namespace):
-            raise ClusterError(f"NAMESPACE={namespace} cannot be the name of a namespace: use a-z, 0-9 and -.")
+            raise UserError(f"NAMESPACE={namespace} cannot be the name of a namespace: use a-z, 0-9 and -.")
         return cls(
             environment=environment,
             features=_features(given.get("FEATURES") or "", root / "helm/airflow/features"),
@@ -88,13 +82,13 @@ class Config:
             values=_files(given, "VALUES"),
             platform_values=_files(given, "PLATFORM_VALUES"),
             monitoring_values=_files(given, "MONITORING_VALUES"),
-            engine=engine,
-            ui_port=_number(given, "UI_PORT", 8080, 1024, 65535),
-            flower_port=_number(given, "FLOWER_PORT", 5555, 1024, 65535),
-            grafana_port=_number(given, "GRAFANA_PORT", 3000, 1024, 65535),
-            prometheus_port=_number(given, "PROMETHEUS_PORT", 9090, 1024, 65535),
-            alertmanager_port=_number(given, "ALERTMANAGER_PORT", 9093, 1024, 65535),
-            wait_s=_number(given, "WAIT_S", 900, 30, 7200),
+            engine=engine(given),
+            ui_port=port(given, "UI_PORT", 8080),
+            flower_port=port(given, "FLOWER_PORT", 5555),
+            grafana_port=port(given, "GRAFANA_PORT", 3000),
+            prometheus_port=port(given, "PROMETHEUS_PORT", 9090),
+            alertmanager_port=port(given, "ALERTMANAGER_PORT", 9093),
+            wait_s=number(given, "WAIT_S", 900, 30, 7200),
             given=given,
         )
 
@@ -122,7 +116,7 @@ def _features(text: str, folder: Path) -> tuple[str, ...]:
     features = tuple(dict.fromkeys(text.replace(",", " ").split()))
     for feature in features:
         if feature not in known:
-            raise ClusterError(f"FEATURES: {feature!r} is not known; there are: {', '.join(known) or 'none'}.")
+            raise UserError(f"FEATURES: {feature!r} is not known; there are: {', '.join(known) or 'none'}.")
     return features
 
 
@@ -130,9 +124,9 @@ def _tag(tag: str | None) -> str | None:
     if not tag:
         return None
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", tag):
-        raise ClusterError(f"IMAGE_TAG={tag} cannot be an image's tag: use letters, digits, '.', '_' and '-'.")
+        raise UserError(f"IMAGE_TAG={tag} cannot be an image's tag: use letters, digits, '.', '_' and '-'.")
     if tag == "latest":
-        raise ClusterError("IMAGE_TAG=latest says nothing and cannot be rolled back: name a commit or version.")
+        raise UserError("IMAGE_TAG=latest says nothing and cannot be rolled back: name a commit or version.")
     return tag
 
 
@@ -140,12 +134,5 @@ def _files(given: Mapping[str, str], name: str) -> tuple[Path, ...]:
     files = tuple(Path(word) for word in (given.get(name) or "").split())
     for file in files:
         if not file.is_file():
-            raise ClusterError(f"{name}: {file} is not a file.")
+            raise UserError(f"{name}: {file} is not a file.")
     return files
-
-
-def _number(given: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    value = given.get(name) or str(default)
-    if not value.isdecimal() or not low <= int(value) <= high:
-        raise ClusterError(f"{name}={value} cannot be used: give a number from {low} to {high}, such as {default}.")
-    return int(value)

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
-from cluster.config import ClusterError, Config
+from cluster.config import Config
 from cluster.kubectl import Kubectl
+from console.errors import UserError
 
 Data = dict[str, str]
 
@@ -43,7 +44,7 @@ class Address:
         """Read the URL of METADATA_URL, CATALOG_URL or BROKER_URL.
 
         Raises:
-            ClusterError: it cannot be used; the text does not show it, for it has a password.
+            UserError: it cannot be used; the text does not show it, for it has a password.
         """
         kind, default_port, what = URLS[name]
         user, path = ("", "0") if kind == "redis" else ("user", "name")
@@ -52,13 +53,13 @@ class Address:
             parts = urlsplit(url.strip())
             scheme, host, port = parts.scheme.partition("+")[0], parts.hostname, parts.port or default_port
         except ValueError:
-            raise ClusterError(f"{name} is no URL of {what}: write it like {example}.") from None
+            raise UserError(f"{name} is no URL of {what}: write it like {example}.") from None
         accepted = {kind, {"postgresql": "postgres", "redis": "rediss"}.get(kind, kind)}
         path = parts.path.strip("/")
         if scheme not in accepted or not host:
-            raise ClusterError(f"{name} is no URL of {what}: write it like {example}.")
+            raise UserError(f"{name} is no URL of {what}: write it like {example}.")
         if kind != "redis" and not (parts.username and parts.password and path):
-            raise ClusterError(f"{name} lacks a user, password or database name: write it like {example}.")
+            raise UserError(f"{name} lacks a user, password or database name: write it like {example}.")
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         return cls(scheme, user, password, host, port, path, parts.query)
 
@@ -70,7 +71,7 @@ def ensure_secrets(config: Config, kubectl: Kubectl) -> tuple[list[str], list[st
         the names of those that were made, and of those that were there.
 
     Raises:
-        ClusterError: the address of a database is needed and was not given, or cannot be used.
+        UserError: the address of a database is needed and was not given, or cannot be used.
     """
     there = {
         each["metadata"]["name"]: {
@@ -226,7 +227,7 @@ def _random() -> str:
 
 def _value(data: Data, name: str, key: str) -> str:
     if not data.get(key):
-        raise ClusterError(
+        raise UserError(
             f"The secret {name!r} is there and lacks the key {key!r}: delete it, with the volume that it was made for, "
             "or add the key."
         )
@@ -242,13 +243,13 @@ def _ask(name: str, given: Mapping[str, str]) -> str:
     if value := given.get(name):
         return value
     if not sys.stdin.isatty():
-        raise ClusterError(
+        raise UserError(
             f"The address of {what} is needed: give it by the variable {name} "
             f"({kind}://user:password@host:{port}/…), or run make secrets at a terminal, which asks for it."
         )
     value = getpass.getpass(f"{name} ({what}, {kind}://user:password@host:{port}/…; not shown): ")
     if not value.strip():
-        raise ClusterError(f"{name} was left empty: no secret was made.")
+        raise UserError(f"{name} was left empty: no secret was made.")
     return value
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.config import ClusterError
 from cluster.kubectl import Kubectl
+from console.errors import UserError
 
 Object = dict[str, Any]
 
@@ -14,7 +14,7 @@ IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "Inval
 LOG_LINES = 8
 MAKE_IMAGE = "load it (make images on kind), or check IMAGE_REGISTRY and IMAGE_TAG"
 MAKE_SECRET = "make secrets makes those that Airflow needs; then repeat the command"  # noqa: S105 - no secret
-# What git says of a repository that cannot be had, and the remedy.
+# What git says of a repository that is unavailable, and the remedy.
 GIT_FAULTS = (
     (
         r"Permission denied \(publickey|Load key .*error in libcrypto|invalid format",
@@ -47,8 +47,8 @@ class Problem:
     Attributes:
         who: pod or controller.
         what: container and state, in one line.
-        hint: what to do; empty where only the log can tell.
-        hopeless: waiting longer changes nothing.
+        hint: what to do; empty where only the log shows it.
+        unrecoverable: waiting longer changes nothing.
         log: container whose log explains it.
         previous: it is the log of the container's last, ended run.
     """
@@ -56,7 +56,7 @@ class Problem:
     who: str
     what: str
     hint: str = ""
-    hopeless: bool = False
+    unrecoverable: bool = False
     log: str | None = None
     previous: bool = False
 
@@ -64,7 +64,7 @@ class Problem:
 def pod_problems(pods: Iterable[Object]) -> list[Problem]:
     """Return what is wrong with pods that should be ready; causes before those who only wait for them."""
     problems = [problem for pod in _relevant(pods) for problem in _pod(pod)]
-    return sorted(problems, key=lambda problem: (not problem.hopeless, not problem.log, problem.who))
+    return sorted(problems, key=lambda problem: (not problem.unrecoverable, not problem.log, problem.who))
 
 
 def event_problems(events: Iterable[Object]) -> list[Problem]:
@@ -77,15 +77,17 @@ def event_problems(events: Iterable[Object]) -> list[Problem]:
         if reason == "FailedCreate" and "exceeded quota" in message:
             name = match[1] if (match := re.search(r"exceeded quota: ([\w.-]+)", message)) else "of the namespace"
             hint = f"the quota {name} is too small: raise it, or ask for less (kubectl describe resourcequota)"
-            found[who, "quota"] = Problem(who, f"FailedCreate: {message}", hint, hopeless=True)
+            found[who, "quota"] = Problem(who, f"FailedCreate: {message}", hint, unrecoverable=True)
         elif reason == "FailedCreate" and "violates PodSecurity" in message:
             hint = "the namespace admits restricted pods only: give the pod the security context that the message names"
-            found[who, "security"] = Problem(who, f"FailedCreate: {message}", hint, hopeless=True)
+            found[who, "security"] = Problem(who, f"FailedCreate: {message}", hint, unrecoverable=True)
         elif reason == "FailedCreate":
             found[who, reason] = Problem(who, f"FailedCreate: {message}")
         elif reason == "FailedMount" and (match := re.search(r'(secret|configmap) "([^"]+)" not found', message)):
             hint = MAKE_SECRET if match[1] == "secret" else "deploy again: a release makes its config maps itself"
-            found[who, reason] = Problem(who, f"FailedMount: {match[1]} {match[2]!r} not found", hint, hopeless=True)
+            found[who, reason] = Problem(
+                who, f"FailedMount: {match[1]} {match[2]!r} not found", hint, unrecoverable=True
+            )
         elif reason == "FailedMount":
             found[who, reason] = Problem(who, f"FailedMount: {message}")
     return list(found.values())
@@ -103,7 +105,7 @@ def waiting_for(pods: Iterable[Object]) -> str:
 
 
 def ready(pod: Object) -> bool:
-    """Tell whether a pod does what it should: it is ready, or was to end and has ended well."""
+    """Return whether a pod does what it should: it is ready, or was to end and has ended well."""
     status = pod.get("status", {})
     if status.get("phase") == "Succeeded":
         return True
@@ -111,7 +113,7 @@ def ready(pod: Object) -> bool:
 
 
 def is_task(pod: Object) -> bool:
-    """Tell whether a pod runs one task of Airflow's Kubernetes executor."""
+    """Return whether a pod runs one task of Airflow's Kubernetes executor."""
     labels = pod["metadata"].get("labels") or {}
     return "task_id" in labels or "kubernetes_executor" in labels
 
@@ -125,7 +127,7 @@ def explain(problems: Iterable[Problem], read_log: Callable[[str, str, bool], st
     """Return problems as text for people.
 
     Args:
-        problems: to tell of.
+        problems: to explain.
         read_log: gives the last lines of a pod's container; arguments are pod, container, previous run.
     """
     parts = []
@@ -150,9 +152,9 @@ class Look:
     problems: list[Problem]
 
     @property
-    def hopeless(self) -> set[str]:
-        """What waiting longer will not mend, each in one line."""
-        return {f"{problem.who}: {problem.what}" for problem in self.problems if problem.hopeless}
+    def unrecoverable(self) -> set[str]:
+        """What waiting longer will not fix, each in one line."""
+        return {f"{problem.who}: {problem.what}" for problem in self.problems if problem.unrecoverable}
 
 
 def look(kubectl: Kubectl) -> Look:
@@ -179,8 +181,8 @@ def diagnose(kubectl: Kubectl) -> str:
     """Return why the namespace's pods are not ready, with events and last log lines; empty if nothing is wrong."""
     try:
         problems = look(kubectl).problems
-    except ClusterError as error:
-        return f"Why cannot be told: {error}"
+    except UserError as error:
+        return f"The reason cannot be found: {error}"
 
     def read_log(pod: str, container: str, previous: bool) -> str:
         words = ["logs", pod, "-c", container, f"--tail={LOG_LINES}", *(["--previous"] if previous else [])]
@@ -191,7 +193,7 @@ def diagnose(kubectl: Kubectl) -> str:
 
 
 def lacks_pods(thing: Object) -> bool:
-    """Tell whether a controller has fewer pods than it wants, or a pod has not started: its events still matter."""
+    """Return whether a controller has fewer pods than it wants, or a pod has not started: its events still matter."""
     spec, status = thing.get("spec") or {}, thing.get("status") or {}
     if thing["kind"] == "Pod":
         return status.get("phase") == "Pending" and not is_task(thing)
@@ -240,18 +242,20 @@ def _container(pod: str, status: Object, *, init: bool) -> Problem | None:
     if waiting := state.get("waiting"):
         reason, message = waiting.get("reason") or "", " ".join((waiting.get("message") or "").split())
         if reason in IMAGE_REASONS:
-            return Problem(pod, f"{label}: {reason}: {status.get('image')}", MAKE_IMAGE, hopeless=True)
+            return Problem(pod, f"{label}: {reason}: {status.get('image')}", MAKE_IMAGE, unrecoverable=True)
         if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
             secret = re.search(r'secret "[^"]*" not found|find key \S+ in Secret', message)
-            return Problem(pod, f"{label}: {reason}: {message}", MAKE_SECRET if secret else "", hopeless=bool(secret))
+            return Problem(
+                pod, f"{label}: {reason}: {message}", MAKE_SECRET if secret else "", unrecoverable=bool(secret)
+            )
         if reason == "CrashLoopBackOff":
             ended = last.get("terminated") or {}
-            # Only the first failures can be mended by what it waits for, such as a database that is still starting.
-            lost = int(status.get("restartCount") or 0) >= 4
-            return _ended(pod, label, name, ended, hopeless=lost, previous=True)
+            # Only the first failures can be fixed by what it waits for, such as a database that is still starting.
+            repeated = int(status.get("restartCount") or 0) >= 4
+            return _ended(pod, label, name, ended, unrecoverable=repeated, previous=True)
         return None
     if (ended := state.get("terminated")) and ended.get("exitCode"):
-        return _ended(pod, label, name, ended, hopeless=False, previous=False)
+        return _ended(pod, label, name, ended, unrecoverable=False, previous=False)
     if "running" in state and not init and not status.get("ready"):
         restarts = int(status.get("restartCount") or 0)
         again = f", {restarts} restart{'s' * (restarts != 1)}" if restarts else ""
@@ -261,14 +265,14 @@ def _container(pod: str, status: Object, *, init: bool) -> Problem | None:
     return None
 
 
-def _ended(pod: str, label: str, name: str, ended: Object, *, hopeless: bool, previous: bool) -> Problem:
+def _ended(pod: str, label: str, name: str, ended: Object, *, unrecoverable: bool, previous: bool) -> Problem:
     if ended.get("reason") == "OOMKilled":
         hint = "it needs more memory than its limit: raise resources.limits.memory in the values"
         return Problem(
-            pod, f"{label} was ended for its memory (OOMKilled)", hint, hopeless, log=name, previous=previous
+            pod, f"{label} was ended for its memory (OOMKilled)", hint, unrecoverable, log=name, previous=previous
         )
     code = ended.get("exitCode", "unknown")
-    return Problem(pod, f"{label} ended with status {code}:", "", hopeless, log=name, previous=previous)
+    return Problem(pod, f"{label} ended with status {code}:", "", unrecoverable, log=name, previous=previous)
 
 
 def _scheduling_hint(message: str) -> str:
@@ -276,7 +280,7 @@ def _scheduling_hint(message: str) -> str:
         return "the cluster has not enough free processors or memory: add a node, or lower requests in the values"
     if "PersistentVolumeClaim" in message or "volume" in message:
         return "its volume is not there: check the StorageClass (kubectl get storageclass,pvc)"
-    return "kubectl describe node tells what nodes offer"
+    return "kubectl describe node shows what nodes offer"
 
 
 def _doing(status: Object) -> str:
@@ -301,7 +305,7 @@ def _unscheduled(status: Object) -> str:
     """Return why no node takes a pod, without what the scheduler says of preemption; empty if one does."""
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            message = str(condition.get("message") or condition.get("reason") or "it is not told")
+            message = str(condition.get("message") or condition.get("reason") or "no reason is given")
             return re.split(r"\.? (?:no new claims|preemption:)", message)[0]
     return ""
 

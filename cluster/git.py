@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster.config import ROOT, ClusterError
 from cluster.kubectl import Kubectl, connection_problem
 from cluster.shell import last_lines, output, run
+from console.errors import UserError
+from console.options import ROOT
 
 BRANCH = "main"
 SERVER_POD = "git-server-0"
@@ -19,10 +20,10 @@ IMAGE_SOURCES = ("images", "local_aws", "requirements", ".dockerignore")
 
 
 def head(root: Path = ROOT) -> str:
-    """Return the commit that is checked out; ClusterError if there is none."""
+    """Return the commit that is checked out; UserError if there is none."""
     result = run(["git", "rev-parse", "--verify", "HEAD"], seconds=30, cwd=root)
     if result.returncode:
-        raise ClusterError(f"{root} is in no git repository with a commit: clone the repository, or commit first.")
+        raise UserError(f"{root} is in no git repository with a commit: clone the repository, or commit first.")
     return result.stdout.strip()
 
 
@@ -51,13 +52,13 @@ def image_tag(root: Path = ROOT) -> str:
 def push(kubectl: Kubectl, root: Path = ROOT) -> tuple[str, str]:
     """Bring HEAD into the cluster's git server as its branch ``main``, whatever that was before.
 
-    Whoever may run commands in the server's pod may push; nothing listens for pushes.
+    Anybody who may run commands in the server's pod may push; nothing listens for pushes.
 
     Returns:
         the branch's commit before (empty if there was none) and now.
 
     Raises:
-        ClusterError: the server cannot be reached, or refuses; the text has git's words.
+        UserError: the server cannot be reached, or refuses; the text has git's words.
     """
     commit = head(root)
     before = branch_head(kubectl)
@@ -79,7 +80,7 @@ def push(kubectl: Kubectl, root: Path = ROOT) -> tuple[str, str]:
         cwd=root,
     )
     if result.returncode:
-        raise ClusterError(push_problem(result.stderr, kubectl.context))
+        raise UserError(push_problem(result.stderr, kubectl.context))
     return before, commit
 
 
@@ -88,22 +89,22 @@ def branch_head(kubectl: Kubectl) -> str:
     command = ["git", "-C", SERVER_PATH, "rev-parse", "--quiet", "--verify", f"refs/heads/{BRANCH}"]
     result = kubectl.execute(f"pod/{SERVER_POD}", *command, seconds=60)
     if result.returncode and ("Error from server" in result.stderr or "error:" in result.stderr):
-        raise ClusterError(push_problem(result.stderr, kubectl.context))
+        raise UserError(push_problem(result.stderr, kubectl.context))
     return result.stdout.strip()
 
 
-def push_problem(said: str, context: str) -> str:
+def push_problem(message: str, context: str) -> str:
     """Return why a push into the cluster's git server failed."""
-    if problem := connection_problem(said, context):
+    if problem := connection_problem(message, context):
         return problem
-    last = last_lines(said, 4)
-    if "NotFound" in said or ("not found" in said and "pods" in said):
+    last = last_lines(message, 4)
+    if "NotFound" in message or ("not found" in message and "pods" in message):
         return f"There is no git server ({SERVER_POD}) in the cluster: make kind-up makes it."
-    if "forbidden" in said.lower():
+    if "forbidden" in message.lower():
         return f"You may not run commands in {SERVER_POD}, which pushing needs: ask for pods/exec there ({last})."
-    if "shallow" in said:
+    if "shallow" in message:
         return f"This clone is shallow, and the git server takes whole histories: git fetch --unshallow ({last})."
-    if "does not appear to be a git repository" in said or "not a git repository" in said:
+    if "does not appear to be a git repository" in message or "not a git repository" in message:
         return f"{SERVER_POD} has no repository {SERVER_PATH}: see kubectl logs {SERVER_POD} ({last})."
     return f"The push into {SERVER_POD} failed: {last}"
 

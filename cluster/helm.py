@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from cluster import diagnosis
-from cluster.config import ClusterError
 from cluster.kubectl import Kubectl, connection_problem
 from cluster.shell import last_lines, require, run
+from console.errors import UserError
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 Revision = dict[str, Any]
 
-# What waiting cannot mend is waited for a little all the same: a secret or an image may be on its way.
-PATIENCE_S = 45
+# What waiting should not fix is waited for this long all the same: a secret or an image may be on its way.
+GRACE_S = 45
 OLDEST_HELM = (3, 19)
 MIGRATION = "component=run-airflow-migrations"
 
@@ -42,11 +42,11 @@ class Helm:
         """Run a command and return its standard output.
 
         Raises:
-            ClusterError: it failed; the text has helm's last words.
+            UserError: it failed; the text has helm's last lines.
         """
         result = run(self.command(*words), seconds=seconds)
         if result.returncode:
-            raise ClusterError(
+            raise UserError(
                 connection_problem(result.stderr, self.kubectl.context)
                 or f"helm {' '.join(words[:2])} failed: {helm_error(result.stderr)}"
             )
@@ -58,7 +58,7 @@ class Helm:
         if result.returncode and "not found" in result.stderr:
             return []
         if result.returncode:
-            raise ClusterError(
+            raise UserError(
                 connection_problem(result.stderr, self.kubectl.context)
                 or f"helm history {release} failed: {last_lines(result.stderr)}"
             )
@@ -76,45 +76,47 @@ class Helm:
         server = version["serverVersion"]["gitVersion"]
         try:
             return self.output("template", release, chart, "--is-upgrade", "--kube-version", server, *arguments)
-        except ClusterError as error:
+        except UserError as error:
             hint = " Give it by a values file of yours: VALUES=<file>." if "failed: Set " in str(error) else ""
-            raise ClusterError(f"{error}{hint}") from None
+            raise UserError(f"{error}{hint}") from None
 
     def require_version(self) -> None:
-        """Check that helm is one that the chart can be rendered with; ClusterError otherwise."""
-        said = self.output("version", "--template", "{{.Version}}", seconds=20)
-        found = re.match(r"v(\d+)\.(\d+)", said)
+        """Check that helm is one that the chart can be rendered with; UserError otherwise."""
+        version = self.output("version", "--template", "{{.Version}}", seconds=20)
+        found = re.match(r"v(\d+)\.(\d+)", version)
         if found and (int(found[1]), int(found[2])) < OLDEST_HELM:
-            raise ClusterError(f"The chart needs Helm 3.19 or later and 'helm' is {said.strip()}: install a newer one.")
+            raise UserError(f"The chart needs Helm 3.19 or later and 'helm' is {version.strip()}: install a newer one.")
 
-    def upgrade(self, release: str, chart: str, arguments: Sequence[str], say: Say) -> None:
+    def upgrade(self, release: str, chart: str, arguments: Sequence[str], report: Report) -> None:
         """Install or upgrade a release and wait until all of it is ready.
 
         Raises:
-            ClusterError: it is stuck, or does not become ready; the text says which pod, why and what to do.
+            UserError: it is stuck, or does not become ready; the text says which pod, why and what to do.
         """
         if stuck := pending(release, self.history(release), self.go_back, self.kubectl):
-            raise ClusterError(stuck)
-        self.remove_migration(release, say)
+            raise UserError(stuck)
+        self.remove_migration(release, report)
         self._watch(
-            ["upgrade", "--install", release, chart, *arguments, "--history-max", "10"], f"The release {release!r}", say
+            ["upgrade", "--install", release, chart, *arguments, "--history-max", "10"],
+            f"The release {release!r}",
+            report,
         )
 
-    def rollback(self, release: str, revision: int, say: Say) -> None:
+    def rollback(self, release: str, revision: int, report: Report) -> None:
         """Go back to a revision and wait until all of it is ready; raises as :meth:`upgrade` does."""
-        self.remove_migration(release, say)
-        self._watch(["rollback", release, str(revision), "--history-max", "10"], f"The rollback of {release!r}", say)
+        self.remove_migration(release, report)
+        self._watch(["rollback", release, str(revision), "--history-max", "10"], f"The rollback of {release!r}", report)
 
-    def remove_migration(self, release: str, say: Say) -> None:
+    def remove_migration(self, release: str, report: Report) -> None:
         """Remove the migration's job, once it has ended if it runs.
 
         Without helm's hooks the job is an object like others, and Kubernetes lets nobody change a job's image. Helm
         does not wait for it: pods that find the database migrated are ready before it is done.
 
         Raises:
-            ClusterError: it does not end.
+            UserError: it does not end.
         """
-        end, told = time.monotonic() + self.wait_s, False
+        end, reported = time.monotonic() + self.wait_s, False
         while jobs := self.kubectl.items("jobs", "-l", f"release={release},{MIGRATION}"):
             running = [each["metadata"]["name"] for each in jobs if each.get("status", {}).get("ready")]
             if not running:
@@ -122,55 +124,55 @@ class Helm:
                     self.kubectl.run("delete", "job", each["metadata"]["name"], "--ignore-not-found", "--wait=true")
                 return
             if time.monotonic() > end:
-                raise ClusterError(
+                raise UserError(
                     f"The migration of the database still runs after {self.wait_s} s, and must not be ended: kubectl "
-                    f"--context {self.kubectl.context} -n {self.kubectl.namespace} logs job/{running[0]} tells how far "
+                    f"--context {self.kubectl.context} -n {self.kubectl.namespace} logs job/{running[0]} shows how far "
                     "it is. Repeat the command when it has ended."
                 )
-            if not told:
-                say("waits until the last migration of the database has ended")
-                told = True
+            if not reported:
+                report("waits until the last migration of the database has ended")
+                reported = True
             time.sleep(1)
 
-    def _watch(self, words: Sequence[str], what: str, say: Say) -> None:
-        """Run a helm command that waits, say what it waits for, and give up early where waiting is in vain."""
+    def _watch(self, words: Sequence[str], what: str, report: Report) -> None:
+        """Run a helm command that waits, say what it waits for, and give up early where waiting cannot succeed."""
         require("helm")
         command = self.command(*words, "--wait", "--timeout", f"{self.wait_s}s")
         began, shown = time.monotonic(), ""
         since: dict[str, float] = {}
-        with tempfile.TemporaryFile("w+", errors="replace") as said:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
-            lost: list[str] = []
+        with tempfile.TemporaryFile("w+", errors="replace") as errors:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
+            unrecoverable: list[str] = []
             try:
                 while process.poll() is None:
                     if time.monotonic() - began > self.wait_s + 90:
-                        raise ClusterError(f"{what} did not end within {self.wait_s + 90} s.")
+                        raise UserError(f"{what} did not end within {self.wait_s + 90} s.")
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(4)
                         break
-                    with contextlib.suppress(ClusterError):  # one look that fails is no reason to give up
+                    with contextlib.suppress(UserError):  # one look that fails is no reason to give up
                         look = diagnosis.look(self.kubectl)
                         now = diagnosis.waiting_for(look.pods)
                         if now and now != shown:
-                            say(f"waits for {now}")
+                            report(f"waits for {now}")
                             shown = now
-                        since = {each: since.get(each, time.monotonic()) for each in look.hopeless}
-                    lost = [each for each, first in since.items() if time.monotonic() - first > PATIENCE_S]
-                    if lost:
-                        say("gives up early: waiting longer will not mend " + lost[0])
+                        since = {each: since.get(each, time.monotonic()) for each in look.unrecoverable}
+                    unrecoverable = [each for each, first in since.items() if time.monotonic() - first > GRACE_S]
+                    if unrecoverable:
+                        report("gives up early: waiting longer will not fix " + unrecoverable[0])
                         break
             finally:
                 _end(process)
-            said.seek(0)
-            if process.returncode == 0 and not lost:
+            errors.seek(0)
+            if process.returncode == 0 and not unrecoverable:
                 return
-            reason = "it was given up" if lost else helm_error(said.read())
-        why = diagnosis.diagnose(self.kubectl) or "No pod or event tells why."
+            reason = "it was given up" if unrecoverable else helm_error(errors.read())
+        why = diagnosis.diagnose(self.kubectl) or "No pod or event shows why."
         problem = connection_problem(reason, self.kubectl.context)
-        raise ClusterError(
+        raise UserError(
             problem
             or f"{what} did not become ready: {reason}\n{why}\n"
-            f"Mend it and repeat the command, or go back to what ran before: {self.go_back}"
+            f"Fix it and repeat the command, or go back to what ran before: {self.go_back}"
         )
 
 
@@ -196,14 +198,14 @@ def choose_revision(release: str, history: Sequence[Revision], wanted: str | Non
     """Return the revision to go back to: the one that is wanted, or the last good one before that which runs.
 
     Raises:
-        ClusterError: there is none.
+        UserError: there is none.
     """
     if not history:
-        raise ClusterError(f"There is no release {release!r} to roll back: nothing was deployed.")
+        raise UserError(f"There is no release {release!r} to roll back: nothing was deployed.")
     known = [int(each["revision"]) for each in history]
     if wanted:
         if not wanted.isdecimal() or int(wanted) not in known:
-            raise ClusterError(
+            raise UserError(
                 f"REVISION={wanted}: the release {release!r} has no such revision; it has {known[0]} to {known[-1]}."
             )
         return int(wanted)
@@ -213,16 +215,18 @@ def choose_revision(release: str, history: Sequence[Revision], wanted: str | Non
         return int(running[-1]["revision"])
     good = [each for each in history[:-1] if each["status"] == "superseded"]
     if not good:
-        raise ClusterError(
+        raise UserError(
             f"The release {release!r} has no good revision before {last['revision']} ({last['status']}) to go back to."
         )
     return int(good[-1]["revision"])
 
 
-def helm_error(said: str) -> str:
+def helm_error(message: str) -> str:
     """Return what helm says of a failure, without its place in a template and its advice for developers."""
-    told = [line for line in said.splitlines() if line.strip() and "--debug" not in line and not line.startswith("W")]
-    text = last_lines("\n".join(told), 4).removeprefix("Error: ")
+    lines = [
+        line for line in message.splitlines() if line.strip() and "--debug" not in line and not line.startswith("W")
+    ]
+    text = last_lines("\n".join(lines), 4).removeprefix("Error: ")
     return re.sub(r"(UPGRADE FAILED: )?execution error at \([^)]*\): ", "", text)
 
 

@@ -4,11 +4,13 @@ import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 
-from cluster.config import KIND_CLUSTER, ROOT, ClusterError, Config
+from cluster.config import KIND_CLUSTER, Config
 from cluster.git import head
 from cluster.shell import last_lines, require, run
+from console.errors import UserError
+from console.options import ROOT
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 # Image → the variable that names what it is built on; the Dockerfile has the default.
 BASES = {
@@ -16,7 +18,7 @@ BASES = {
     "local-aws": "PYTHON_BASE_IMAGE",
     "git-server": "DEBIAN_BASE_IMAGE",
 }
-SPARK = "spark"  # stands on our own local-aws
+SPARK = "spark"  # built on our own local-aws
 BUILD_S = 3600
 
 
@@ -24,23 +26,23 @@ def wanted(config: Config) -> list[str]:
     """Return the images to build: those that ``IMAGES`` names, or the three of kind, and Spark's where it is asked for.
 
     Raises:
-        ClusterError: one is unknown.
+        UserError: one is unknown.
     """
     names = (config.given.get("IMAGES") or "").replace(",", " ").split()
     for name in names:
         if name not in (*BASES, SPARK):
-            raise ClusterError(f"IMAGES: {name!r} is not known; there are: {', '.join((*BASES, SPARK))}.")
+            raise UserError(f"IMAGES: {name!r} is not known; there are: {', '.join((*BASES, SPARK))}.")
     names = list(dict.fromkeys(names)) or [*BASES, *([SPARK] if config.engine == "spark" else [])]
     if SPARK in names:
         names = [*(name for name in names if name not in ("local-aws", SPARK)), "local-aws", SPARK]
     return names
 
 
-def build(config: Config, tag: str, say: Say) -> list[str]:
+def build(config: Config, tag: str, report: Report) -> list[str]:
     """Build images and return their names with the tag.
 
     Raises:
-        ClusterError: docker is missing or does not answer, or a build fails.
+        UserError: docker is missing or does not answer, or a build fails.
     """
     names = wanted(config)
     require_docker()
@@ -48,25 +50,25 @@ def build(config: Config, tag: str, say: Say) -> list[str]:
     for name in names:
         dockerfile = ROOT / "images" / name / "Dockerfile"
         if not dockerfile.exists():
-            raise ClusterError(f"There is no {dockerfile.relative_to(ROOT)} to build the image {name!r} from.")
+            raise UserError(f"There is no {dockerfile.relative_to(ROOT)} to build the image {name!r} from.")
         image = f"{config.repository(name)}:{tag}"
         base = f"{config.repository('local-aws')}:{tag}" if name == SPARK else config.given.get(BASES[name])
-        say(f"builds {image}" + (f" on {base}" if base else ""))
+        report(f"builds {image}" + (f" on {base}" if base else ""))
         command = ["docker", "build", "--file", str(dockerfile), "--tag", image]
         command += ["--build-arg", f"VERSION={tag}", "--build-arg", f"REVISION={head()}"]
         command += ["--build-arg", f"BASE_IMAGE={base}"] if base else []
         result = run([*command, str(ROOT)], seconds=BUILD_S)
         if result.returncode:
-            raise ClusterError(_build_failure(name, result.stdout + result.stderr))
+            raise UserError(_build_failure(name, result.stdout + result.stderr))
         built.append(image)
     return built
 
 
-def load(config: Config, images: Sequence[str], say: Say) -> None:
+def load(config: Config, images: Sequence[str], report: Report) -> None:
     """Make images known to the cluster's nodes: by kind, or by the command of ``IMAGE_LOADER``.
 
     Raises:
-        ClusterError: there is no way, or it fails.
+        UserError: there is no way, or it fails.
     """
     if config.loader:
         command = [*shlex.split(config.loader), *images]
@@ -74,24 +76,22 @@ def load(config: Config, images: Sequence[str], say: Say) -> None:
         require("kind")
         command = ["kind", "load", "docker-image", "--name", KIND_CLUSTER, *images]
     else:
-        raise ClusterError(
-            f"The cluster of the context {config.context!r} is not that of kind: say by IMAGE_LOADER=… which command "
+        raise UserError(
+            f"The cluster of the context {config.context!r} is not that of kind: name by IMAGE_LOADER=… a command that "
             "loads images into it (it gets NAME:TAG…)."
         )
-    say(f"loads {len(images)} images into the cluster")
+    report(f"loads {len(images)} images into the cluster")
     result = run(command, seconds=1800)
     if result.returncode:
-        raise ClusterError(f"The images were not loaded: {last_lines(result.stderr or result.stdout)}")
+        raise UserError(f"The images were not loaded: {last_lines(result.stderr or result.stdout)}")
 
 
 def require_docker() -> None:
-    """Check that docker is there and its daemon answers; ClusterError otherwise."""
+    """Check that docker is there and its daemon answers; UserError otherwise."""
     require("docker")
     result = run(["docker", "version", "--format", "{{.Server.Version}}"], seconds=30)
     if result.returncode:
-        raise ClusterError(
-            f"Docker does not answer ({last_lines(result.stderr, 1)}): start it, then repeat the command."
-        )
+        raise UserError(f"Docker does not answer ({last_lines(result.stderr, 1)}): start it, then repeat the command.")
 
 
 def kind_clusters() -> list[str]:
@@ -99,7 +99,7 @@ def kind_clusters() -> list[str]:
     require("kind")
     result = run(["kind", "get", "clusters"], seconds=60)
     if result.returncode:
-        raise ClusterError(f"kind does not tell its clusters: {last_lines(result.stderr)}")
+        raise UserError(f"kind does not list its clusters: {last_lines(result.stderr)}")
     return result.stdout.split()
 
 
@@ -109,26 +109,26 @@ def create_kind_cluster() -> None:
     command = ["kind", "create", "cluster", "--name", KIND_CLUSTER, "--config", str(config), "--wait", "180s"]
     result = run(command, seconds=900)
     if result.returncode:
-        raise ClusterError(f"kind did not make the cluster {KIND_CLUSTER!r}: {last_lines(result.stderr, 6)}")
+        raise UserError(f"kind did not make the cluster {KIND_CLUSTER!r}: {last_lines(result.stderr, 6)}")
 
 
 def export_context() -> None:
     """Write the cluster's context into KUBECONFIG: it may be another file than when the cluster was made."""
     result = run(["kind", "export", "kubeconfig", "--name", KIND_CLUSTER], seconds=60)
     if result.returncode:
-        raise ClusterError(f"kind does not tell how to reach its cluster: {last_lines(result.stderr)}")
+        raise UserError(f"kind does not export the context of its cluster: {last_lines(result.stderr)}")
 
 
 def delete_kind_cluster() -> None:
     """Remove the cluster, with everything in it."""
     result: subprocess.CompletedProcess[str] = run(["kind", "delete", "cluster", "--name", KIND_CLUSTER], seconds=300)
     if result.returncode:
-        raise ClusterError(f"kind did not remove the cluster {KIND_CLUSTER!r}: {last_lines(result.stderr)}")
+        raise UserError(f"kind did not remove the cluster {KIND_CLUSTER!r}: {last_lines(result.stderr)}")
 
 
-def _build_failure(name: str, said: str) -> str:
-    tail = "\n".join(f"    {line}" for line in said.strip().splitlines()[-12:])
+def _build_failure(name: str, message: str) -> str:
+    tail = "\n".join(f"    {line}" for line in message.strip().splitlines()[-12:])
     hint = ""
-    if "pull access denied" in said or "failed to resolve" in said or "manifest unknown" in said:
-        hint = f"\n  → its base image cannot be had: name another by {BASES.get(name, 'BASE_IMAGE')}=…"
+    if "pull access denied" in message or "failed to resolve" in message or "manifest unknown" in message:
+        hint = f"\n  → its base image is unavailable: name another by {BASES.get(name, 'BASE_IMAGE')}=…"
     return f"The image {name!r} was not built; docker's last lines:\n{tail}{hint}"

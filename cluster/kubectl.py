@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.config import ClusterError
 from cluster.shell import last_lines, require, run
+from console.errors import UserError
 
 UNREACHABLE = re.compile(
     r"refused|no such host|i/o timeout|Unable to connect|deadline exceeded|network is unreachable|no route to host"
@@ -36,21 +36,21 @@ class Kubectl:
     def try_run(
         self, *words: str, seconds: float = 60, text_in: str | None = None
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command and return what it said, whatever its exit status; ClusterError if the cluster is away."""
+        """Run a command and return its output, whatever its exit status; UserError if the cluster does not answer."""
         result = run(self.command(*words), seconds=seconds, text_in=text_in)
         if result.returncode and (problem := connection_problem(result.stderr, self.context)):
-            raise ClusterError(problem)
+            raise UserError(problem)
         return result
 
     def run(self, *words: str, seconds: float = 60, text_in: str | None = None) -> str:
         """Run a command and return its standard output.
 
         Raises:
-            ClusterError: it failed; the text has kubectl's last words.
+            UserError: it failed; the text has kubectl's last lines.
         """
         result = self.try_run(*words, seconds=seconds, text_in=text_in)
         if result.returncode:
-            raise ClusterError(f"kubectl {' '.join(words[:3])} failed: {last_lines(result.stderr or result.stdout)}")
+            raise UserError(f"kubectl {' '.join(words[:3])} failed: {last_lines(result.stderr or result.stdout)}")
         return result.stdout
 
     def get(self, *words: str) -> Any:
@@ -59,8 +59,8 @@ class Kubectl:
 
     def find(self, *words: str) -> Any:
         """Return an object as a dictionary, None where there is none."""
-        said = self.run("get", *words, "-o", "json", "--ignore-not-found", "--request-timeout=20s", seconds=30)
-        return json.loads(said) if said.strip() else None
+        output = self.run("get", *words, "-o", "json", "--ignore-not-found", "--request-timeout=20s", seconds=30)
+        return json.loads(output) if output.strip() else None
 
     def items(self, kind: str, *words: str) -> list[dict[str, Any]]:
         """Return all objects of a kind."""
@@ -112,7 +112,7 @@ class Forward:
         """Start the forward unless it runs.
 
         Raises:
-            ClusterError: kubectl refuses; the text has its words.
+            UserError: kubectl refuses; the text has its words.
         """
         if self._process and self._process.poll() is None:
             return
@@ -121,7 +121,7 @@ class Forward:
         self._process = process = subprocess.Popen(
             self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        said, deadline = "", time.monotonic() + seconds
+        output, deadline = "", time.monotonic() + seconds
         assert process.stdout
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
@@ -129,18 +129,18 @@ class Forward:
                 if not selector.select(timeout=0.5):
                     continue
                 line = process.stdout.readline()
-                said += line
+                output += line
                 if match := re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", line):
                     self._url = f"http://127.0.0.1:{match[1]}"
                     return
                 if not line:
                     break
         self.close()
-        if "address already in use" in said:
-            raise ClusterError(f"The local port for {self._target} is taken: end what listens there or name another.")
-        raise ClusterError(
-            connection_problem(said, self._context)
-            or f"{self._target} cannot be reached through kubectl port-forward: {last_lines(said)}"
+        if "address already in use" in output:
+            raise UserError(f"The local port for {self._target} is taken: end what listens there or name another.")
+        raise UserError(
+            connection_problem(output, self._context)
+            or f"{self._target} cannot be reached through kubectl port-forward: {last_lines(output)}"
         )
 
     def restart(self) -> None:
@@ -148,7 +148,7 @@ class Forward:
         self.close()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the end of the forward; tell whether it ended."""
+        """Wait for the end of the forward; return whether it ended."""
         if not self._process:
             return True
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -169,14 +169,14 @@ class Forward:
                 process.stdout.close()
 
 
-def connection_problem(said: str, context: str) -> str | None:
-    """Return a sentence if what kubectl or helm said means that the cluster does not answer or lets nobody in."""
-    last = last_lines(said, 1)
-    if re.search(r"context .*does not exist|no context exists", said):
+def connection_problem(output: str, context: str) -> str | None:
+    """Return a sentence if what kubectl or helm printed means that the cluster does not answer or lets nobody in."""
+    last = last_lines(output, 1)
+    if re.search(r"context .*does not exist|no context exists", output):
         return f"KUBECONFIG has no context {context!r}: kubectl config get-contexts lists those that it has."
-    if REFUSED.search(said):
-        return f"The cluster of the context {context!r} does not accept its credentials ({last}): log in anew."
-    if UNREACHABLE.search(said) and not re.search(r"error: unable to upgrade connection", said):
+    if REFUSED.search(output):
+        return f"The cluster of the context {context!r} does not accept its credentials ({last}): log in again."
+    if UNREACHABLE.search(output) and not re.search(r"error: unable to upgrade connection", output):
         return (
             f"The cluster of the context {context!r} does not answer ({last}): start it, or name another "
             "by KUBE_CONTEXT and KUBECONFIG."

@@ -78,7 +78,7 @@ def missing_secrets(needed: Mapping[str, set[str]], there: Mapping[str, set[str]
 
 
 def difference(before: str, after: str) -> str:
-    """Return how two manifests differ, object by object, as a unified diff; no value of a secret stands in it."""
+    """Return how two manifests differ, object by object, as a unified diff; it shows no value of a secret."""
     old, new = ({_name(each): each for each in parse(manifest)} for manifest in (before, after))
     parts: list[str] = []
     for name in sorted(old.keys() | new.keys()):
@@ -99,7 +99,7 @@ def _lines(thing: Any) -> list[str]:
 
 def _name(thing: dict[str, Any]) -> str:
     metadata = thing.get("metadata") or {}
-    # A release's manifest names the namespace of some objects only, so that it tells nothing here.
+    # A release's manifest names the namespace of some objects only, so that it is of no use here.
     return f"{thing.get('kind')}/{metadata.get('name')}"
 
 
@@ -138,7 +138,7 @@ def _secret_references(objects: list[dict[str, Any]]) -> Iterator[tuple[str, set
 
 
 def _deep(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield every dictionary within a value, those of pods that stand as text in config maps too."""
+    """Yield every dictionary within a value, those of pods in the text of config maps too."""
     if isinstance(value, dict):
         yield value
         if value.get("kind") == "ConfigMap":

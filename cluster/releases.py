@@ -6,9 +6,11 @@ from pathlib import Path
 
 from cluster import git, manifests
 from cluster.chart import chart_path
-from cluster.config import ROOT, ClusterError, Config
+from cluster.config import Config
 from cluster.helm import Helm, values_arguments
 from cluster.kubectl import Kubectl
+from console.errors import UserError
+from console.options import ROOT
 
 NAMES = ("platform", "airflow", "monitoring")
 NEEDED = ("platform", "airflow")  # monitoring is a choice
@@ -39,10 +41,10 @@ def image_tag(config: Config) -> str:
     """Return the tag of our images: ``IMAGE_TAG``, or on kind that of the checkout.
 
     Raises:
-        ClusterError: EKS, and none was named.
+        UserError: EKS, and none was named.
     """
     if config.environment == "eks" and not (config.registry and config.tag):
-        raise ClusterError(
+        raise UserError(
             f"ENV={config.environment} needs IMAGE_REGISTRY=… and IMAGE_TAG=…: make deploy never builds an image."
         )
     return config.tag or git.image_tag()
@@ -89,7 +91,7 @@ def require_operator(config: Config, kubectl: Kubectl, manifest: str) -> None:
     """Check that the cluster knows the Prometheus operator's kinds where a manifest has objects of them.
 
     Raises:
-        ClusterError: it does not; the text says what to install.
+        UserError: it does not; the text says what to install.
     """
     wanted = sorted({each["kind"] for each in manifests.parse(manifest) if each["apiVersion"].startswith(OPERATOR)})
     if not wanted:
@@ -97,7 +99,7 @@ def require_operator(config: Config, kubectl: Kubectl, manifest: str) -> None:
     known = kubectl.run("api-resources", f"--api-group={OPERATOR}", "-o", "name", "--request-timeout=20s", seconds=30)
     missing = [kind for kind in wanted if f"{kind.lower()}s.{OPERATOR}" not in known.split()]
     if missing:
-        raise ClusterError(
+        raise UserError(
             f"{config.context} has no Prometheus operator (it does not know {' and '.join(missing)}): install "
             "kube-prometheus-stack first, as helm/monitoring/README.md says."
         )
@@ -107,7 +109,7 @@ def require_secrets(config: Config, kubectl: Kubectl, rendered: Sequence[str]) -
     """Check that the namespace has every secret that manifests need.
 
     Raises:
-        ClusterError: some are missing; the text names them and how they are made.
+        UserError: some are missing; the text names them and how they are made.
     """
     needed: dict[str, set[str]] = {}
     for manifest in rendered:
@@ -115,10 +117,10 @@ def require_secrets(config: Config, kubectl: Kubectl, rendered: Sequence[str]) -
             needed.setdefault(name, set()).update(keys)
     # Names and keys only: the values stay in the cluster.
     template = '{{range .items}}{{.metadata.name}}{{range $key, $value := .data}} {{$key}}{{end}}{{"\\n"}}{{end}}'
-    said = kubectl.run("get", "secrets", "-o", f"go-template={template}", "--request-timeout=20s", seconds=30)
-    there = {words[0]: set(words[1:]) for line in said.splitlines() if (words := line.split())}
+    listed = kubectl.run("get", "secrets", "-o", f"go-template={template}", "--request-timeout=20s", seconds=30)
+    there = {words[0]: set(words[1:]) for line in listed.splitlines() if (words := line.split())}
     if missing := manifests.missing_secrets(needed, there):
-        raise ClusterError(secrets_sentence(config, missing))
+        raise UserError(secrets_sentence(config, missing))
 
 
 def secrets_sentence(config: Config, missing: Sequence[str]) -> str:
@@ -136,7 +138,7 @@ def secrets_sentence(config: Config, missing: Sequence[str]) -> str:
 
 
 def helm_for(config: Config, kubectl: Kubectl) -> Helm:
-    """Return helm for the environment; ClusterError if it is missing or too old."""
+    """Return helm for the environment; UserError if it is missing or too old."""
     helm = Helm(kubectl, config.wait_s, config.make("rollback"))
     helm.require_version()
     return helm
@@ -145,5 +147,5 @@ def helm_for(config: Config, kubectl: Kubectl) -> Helm:
 def _existing(files: Sequence[Path]) -> list[Path]:
     for file in files:
         if not file.is_file():
-            raise ClusterError(f"{file} is missing: the checkout is not whole.")
+            raise UserError(f"{file} is missing: the checkout is not whole.")
     return list(files)

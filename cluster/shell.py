@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from cluster.config import ClusterError
+from console.errors import UserError
 
 HOW_TO_INSTALL = {
     "docker": "install Docker Engine, https://docs.docker.com/engine/install/",
@@ -20,12 +20,12 @@ def require(*programs: str) -> None:
     """Check that programs can be found.
 
     Raises:
-        ClusterError: one cannot; the text says where it is to be had.
+        UserError: one cannot; the text says where to get it.
     """
     for program in programs:
         if not shutil.which(program):
             hint = HOW_TO_INSTALL.get(program, "install it, or name another")
-            raise ClusterError(f"The program {program!r} is needed and is not on the PATH: {hint}.")
+            raise UserError(f"The program {program!r} is needed and is not on the PATH: {hint}.")
 
 
 def run(
@@ -36,7 +36,7 @@ def run(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a program to its end and return what it said, whatever its exit status.
+    """Run a program to its end and return its output, whatever its exit status.
 
     Args:
         command: program and arguments; secrets are never among them.
@@ -46,17 +46,16 @@ def run(
         environment: its variables; by default ours.
 
     Raises:
-        ClusterError: the program is missing, or took too long.
+        UserError: the program is missing, or took too long.
     """
     require(command[0])
-    stream: dict[str, object] = {"input": text_in} if text_in is not None else {"stdin": subprocess.DEVNULL}
     try:
-        return subprocess.run(  # type: ignore[call-overload]
-            list(command), capture_output=True, text=True, errors="replace", timeout=seconds, cwd=cwd, env=environment,
-            check=False, **stream,
+        return subprocess.run(
+            list(command), input=text_in, stdin=None if text_in is not None else subprocess.DEVNULL,
+            capture_output=True, text=True, errors="replace", timeout=seconds, cwd=cwd, env=environment, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise ClusterError(f"{brief(command)} did not end within {seconds:.0f} s and was stopped.") from None
+        raise UserError(f"{brief(command)} did not end within {seconds:.0f} s and was stopped.") from None
 
 
 def output(
@@ -70,16 +69,16 @@ def output(
     """Run a program and return its standard output.
 
     Raises:
-        ClusterError: the program is missing, took too long or failed; the text has its last words.
+        UserError: the program is missing, took too long or failed; the text has its last lines.
     """
     result = run(command, seconds=seconds, cwd=cwd, environment=environment)
     if result.returncode not in accepted:
-        raise ClusterError(f"{brief(command)} failed: {last_lines(result.stderr or result.stdout)}")
+        raise UserError(f"{brief(command)} failed: {last_lines(result.stderr or result.stdout)}")
     return result.stdout
 
 
 def brief(command: Sequence[str]) -> str:
-    """Return a command for a message, without what every one of ours says."""
+    """Return a command for a message, without the options that all of them have."""
     words, hidden = [], {"--context", "--kube-context", "-n", "--namespace", "--request-timeout"}
     skip = False
     for word in command:
@@ -91,6 +90,6 @@ def brief(command: Sequence[str]) -> str:
 
 
 def last_lines(text: str, count: int = 3) -> str:
-    """Return the last lines of what a program said, as one line."""
+    """Return the last lines of the output of a program, as one line."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     return " | ".join(lines[-count:]) or "it gave no reason"

@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster import diagnosis, git
-from cluster.config import ClusterError, Config
-from cluster.demo import CHECKOUT, PROCESSOR, PROCESSOR_CONTAINER
+from cluster.config import Config
 from cluster.helm import Helm
 from cluster.kubectl import Kubectl
+from cluster.platform import CHECKOUT, PROCESSOR, PROCESSOR_CONTAINER
 from cluster.releases import NAMES, NEEDED
 from cluster.shell import run
+from console.errors import UserError
 
 GOOD, NOT_WELL, ABSENT = 0, 1, 3
 
@@ -49,10 +50,10 @@ def show(config: Config, kubectl: Kubectl, helm: Helm, console: Console) -> int:
 
 
 def synced_commit(kubectl: Kubectl) -> str:
-    """Return the commit whose DAGs the DAG processor reads, empty if it cannot tell."""
+    """Return the commit whose DAGs the DAG processor reads, empty if it is unknown."""
     try:
         result = kubectl.execute(PROCESSOR, "readlink", f"{CHECKOUT}", container=PROCESSOR_CONTAINER, seconds=30)
-    except ClusterError:
+    except UserError:
         return ""
     found = re.search(r"([0-9a-f]{40})/?\s*$", result.stdout)
     return found[1] if found and result.returncode == 0 else ""
@@ -69,7 +70,7 @@ def branch_commit(config: Config, kubectl: Kubectl, pods: list[dict[str, Any]]) 
         quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes"}
         result = run(["git", "ls-remote", repository, ref], seconds=30, environment={**config.given, **quiet})
         return result.stdout.split()[0] if result.returncode == 0 and result.stdout.strip() else ""
-    except ClusterError:
+    except UserError:
         return ""
 
 
@@ -86,7 +87,7 @@ def git_source(pods: list[dict[str, Any]]) -> tuple[str, str]:
 def commit_sentence(synced: str, branch: str) -> str:
     """Return a sentence on the commit that runs against the branch's."""
     if not synced:
-        return "DAGs: the DAG processor does not tell which commit git-sync brought."
+        return "DAGs: the DAG processor does not show which commit git-sync brought."
     if not branch:
         return f"DAGs: commit {synced[:12]}; the head of the branch cannot be asked from here."
     if synced == branch:

@@ -7,27 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-ENGINES = ("sail", "spark")
-POOL = "emr_steps"
-
-
-class LaptopError(Exception):
-    """The platform cannot do what was asked; the text is one clear sentence for the person at the keyboard."""
-
-
-def local_aws_environment(url: str) -> dict[str, str]:
-    """Return the standard variables that point every AWS SDK at a local endpoint."""
-    return {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        # A profile of the user's must never send local requests to a real account.
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }
+from console.aws import local_environment
+from console.options import ROOT, engine, port
 
 
 @dataclass(frozen=True)
@@ -45,18 +26,15 @@ class Config:
         """Read STATE, VENVS, UI_PORT, AWS_PORT and ENGINE; each has a default.
 
         Raises:
-            LaptopError: a value cannot be used.
+            UserError: a value cannot be used.
         """
-        engine = environment.get("ENGINE") or "sail"
-        if engine not in ENGINES:
-            raise LaptopError(f"ENGINE={engine} is not known: use ENGINE=sail (default, no Java) or ENGINE=spark.")
         local = ROOT / ".local"
         return cls(
             state=Path(environment.get("STATE") or local / "platform").resolve(),
             venvs=Path(environment.get("VENVS") or local / "venvs").resolve(),
-            ui_port=_port(environment, "UI_PORT", 8080),
-            aws_port=_port(environment, "AWS_PORT", 4566),
-            engine=engine,
+            ui_port=port(environment, "UI_PORT", 8080),
+            aws_port=port(environment, "AWS_PORT", 4566),
+            engine=engine(environment),
         )
 
     @property
@@ -95,10 +73,10 @@ class Config:
 
     def aws_environment(self) -> dict[str, str]:
         """Return the standard variables that point every AWS SDK at the local endpoint."""
-        return local_aws_environment(self.aws_url)
+        return local_environment(self.aws_url)
 
     def aws_is_healthy(self) -> bool:
-        """Tell whether the local AWS endpoint answers."""
+        """Return whether the local AWS endpoint answers."""
         import requests
 
         try:
@@ -115,23 +93,18 @@ class Config:
                 del os.environ[name]
         os.environ.update(self.aws_environment())
 
-    def environment(self, spark_jobs: str | None = None) -> dict[str, str]:
+    def environment(self, pipelines: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of Airflow's processes, laid over that of the user.
 
         Args:
-            spark_jobs: the S3 folder of the published Spark programs, where it is known already.
+            pipelines: TAXIWAY_… variables that the pipelines and their published Spark programs need here.
         """
         keys = self._keys()
         settings = {
             "TAXIWAY_POLL_S": "1",
-            # The months to collect are named by the person (catalogue), not by the calendar.
-            "TAXIWAY_CATCHUP": "False",
             "TAXIWAY_EMR_STEP_CONCURRENCY": "4",  # local AWS limits what really runs at once
-            # A download that a switched-off machine left behind looks like one under way.
-            "TAXIWAY_JOIN_MINUTES": "2",
+            **pipelines,
         }
-        if spark_jobs:
-            settings["TAXIWAY_SPARK_JOBS"] = spark_jobs
         airflow = {
             "XDG_CACHE_HOME": str(self.state / "cache"),  # nothing outside the state folder
             "AIRFLOW_HOME": str(self.airflow_home),
@@ -150,7 +123,7 @@ class Config:
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__API__SECRET_KEY": keys["api"],
             "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
-            # Whoever finds the database locked waits, for the scheduler does not survive an error here.
+            # A process that finds the database locked waits: the scheduler does not survive an error here.
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.metadata_file}?timeout=60",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.airflow_home / "logs"),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
@@ -186,10 +159,3 @@ class Config:
 
 def _chosen_by_user() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k.startswith("TAXIWAY_")}
-
-
-def _port(environment: Mapping[str, str], name: str, default: int) -> int:
-    value = environment.get(name) or str(default)
-    if not value.isdigit() or not 1024 <= int(value) <= 65535:
-        raise LaptopError(f"{name}={value} is not a port: use a number from 1024 to 65535, for example {default}.")
-    return int(value)

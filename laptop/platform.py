@@ -1,34 +1,46 @@
-"""The platform of this machine: brought up with all it needs, found running, or ended."""
+"""The platform of this machine: started with all it needs, found running, or ended."""
 
+import json
 import os
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import boto3
-import botocore.exceptions
 import sqlalchemy as sa
 
-from laptop.airflow_api import Airflow
-from laptop.config import POOL, Config, LaptopError
+from console.airflow import Airflow, TaskInstance
+from console.aws import ARTIFACTS, local_client, make_buckets, split_uri
+from console.demo import discover
+from console.errors import UserError
+from console.options import ROOT
+from laptop.config import Config
 from laptop.processes import Supervisor, wait_until
 from spark_jobs import publish
 from taxiway import catalogue
-from taxiway.settings import SettingsError, read_settings
+from taxiway.core.settings import Settings, SettingsError
 
-DAGS = ("hvfhv_collection", "hvfhv_analysis")
-ARTIFACTS = "s3://taxiway-artifacts/spark_jobs"
-START_S = 180
+START_TIMEOUT_S = 180
+RUN_TIMEOUT_S = 300
 
 
 class Platform:
-    """Local AWS, Airflow and the dataset catalogue of one state folder."""
+    """Local AWS, Airflow and the dataset catalogue of one state folder.
+
+    It is both what demos see (:class:`console.platform.LocalPlatform`) and the way to its Airflow
+    (:class:`console.airflow.Access`).
+    """
+
+    poll_s = 0.7
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.supervisor = Supervisor(config)
-        self.airflow = Airflow(config)
+        self.airflow = Airflow(self)
+        self._client = cache(lambda service: local_client(service, config.aws_url))
 
     @property
     def running(self) -> bool:
@@ -37,7 +49,7 @@ class Platform:
 
     @contextmanager
     def held_up(self) -> Iterator[bool]:
-        """Bring the platform up for the length of a ``with`` block, unless it runs already; then it stays.
+        """Start the platform for the length of a ``with`` block, unless it runs already; then it stays.
 
         Yields:
             whether it ran before.
@@ -56,12 +68,13 @@ class Platform:
         """Use the platform that runs.
 
         Raises:
-            LaptopError: it runs another engine than the one that is asked for.
+            UserError: it was started by another version, or runs another engine than the one that is asked for.
         """
+        self.supervisor.require_same_version()
         engine = self.supervisor.engine()
         if engine != self.config.engine:
-            raise LaptopError(
-                f"The platform runs already, with ENGINE={engine}: say make down before ENGINE={self.config.engine}."
+            raise UserError(
+                f"The platform runs already, with ENGINE={engine}: run make down before ENGINE={self.config.engine}."
             )
         self.config.apply_aws_environment()
         self._wait_for_airflow()
@@ -73,23 +86,22 @@ class Platform:
             with_parent: end it when this process is gone.
 
         Raises:
-            LaptopError: it could not be started; nothing is left running.
+            UserError: it could not be started; nothing is left running.
         """
-        jobs = f"{ARTIFACTS}/{publish.default_version(publish.archive())}"
-        environment = self.config.environment(jobs)
-        _check_settings(environment)
-        self.supervisor.start(environment, with_parent=with_parent, step_memory=os.environ.get("STEP_MEMORY") or "6g")
+        _check_settings(self.environment)
+        memory = os.environ.get("STEP_MEMORY") or "6g"
+        self.supervisor.start(self.environment, with_parent=with_parent, step_memory=memory)
         try:
             self.config.apply_aws_environment()
             wait_until(
                 self.config.aws_is_healthy,
                 self.supervisor,
                 what="The local AWS endpoint",
-                seconds=START_S,
+                seconds=START_TIMEOUT_S,
                 log=self.config.logs / "local-aws.log",
             )
-            settings = read_settings()
-            self._make_buckets({settings.lake, settings.emr_logs, ARTIFACTS})
+            uris = (self.lake, Settings.read().emr_logs, ARTIFACTS)
+            make_buckets(self.client("s3"), [split_uri(uri)[0] for uri in uris])
             publish.publish(ARTIFACTS, None)
             catalogue.migrate(self.catalogue())
             self._wait_for_airflow()
@@ -97,66 +109,114 @@ class Platform:
             self.supervisor.stop()
             raise
 
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        """The environment of Airflow's processes, with the settings of all pipelines."""
+        settings = {"TAXIWAY_SPARK_JOBS": f"{ARTIFACTS}/{publish.default_version(publish.archive())}"}
+        for demo in discover().values():
+            settings |= demo.settings
+        return self.config.environment(settings)
+
+    def _wait_for_airflow(self) -> None:
+        log = self.config.logs / "scheduler.log"
+        wait_until(self.airflow.healthy, self.supervisor, what="Airflow", seconds=START_TIMEOUT_S, log=log)
+        self.airflow.login()
+
+    # What demos see --------------------------------------------------------------------------------------------------
+
+    @property
+    def lake(self) -> str:
+        """``s3://`` address of the lake."""
+        return Settings.read().lake
+
+    @property
+    def parsing_hint(self) -> str:
+        """What shows why a DAG is not listed."""
+        return f"see {self.config.logs / 'dag-processor.log'}."
+
+    @property
+    def scheduling_hint(self) -> str:
+        """What shows why a run does not start."""
+        return f"see {self.config.logs / 'scheduler.log'}."
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of local AWS."""
+        return self._client(service)
+
     def catalogue(self) -> sa.Engine:
         """Return an engine for the dataset catalogue and the ingestion log."""
         return catalogue.open_engine(sa.URL.create("sqlite", database=str(self.config.catalogue_file)))
 
-    def load_catalogue(self, file: Path) -> list[str]:
-        """Take over a list of data sets; a month that it names consists of the files that it names.
-
-        Returns:
-            its months, earliest first.
-
-        Raises:
-            LaptopError: the list cannot be used.
-        """
-        try:
-            catalogue.load(self.catalogue(), file, whole_months=True)
-            return sorted({dataset.month for _, dataset in catalogue.read_list(file)})
-        except catalogue.CatalogueError as error:
-            raise LaptopError(str(error)) from None
-
-    def _wait_for_airflow(self) -> None:
-        log = self.config.logs / "scheduler.log"
-        wait_until(self.airflow.healthy, self.supervisor, what="Airflow", seconds=START_S, log=log)
-        self.airflow.login()
-        self.airflow.ensure_pool(POOL, slots=16)  # local AWS itself limits what runs at once
-        for dag in DAGS:
-            wait_until(
-                lambda dag=dag: self.airflow.has_dag(dag),  # type: ignore[misc]
-                self.supervisor,
-                what=f"The DAG {dag}",
-                seconds=START_S,
-                log=self.config.logs / "dag-processor.log",
+    def run(self, module: str, *arguments: str, file: tuple[str, str] | None = None) -> str:
+        """Run ``python -m module``; see :meth:`console.platform.Platform.run`."""
+        command = [str(self.config.python("airflow")), "-m", module, *arguments]
+        environment = self.environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'dags'}"}
+        with tempfile.TemporaryDirectory(prefix="taxiway-") as folder:
+            if file:
+                path = Path(folder) / file[0]
+                path.write_text(file[1])
+                command.append(str(path))
+            result = subprocess.run(
+                command,
+                env=environment,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=RUN_TIMEOUT_S,
+                check=False,
             )
-            self.airflow.unpause(dag)
+        if result.returncode:
+            lines = (result.stderr or result.stdout).strip().splitlines()
+            raise UserError(f"{module} {' '.join(arguments)} failed: {lines[-1] if lines else 'it gave no reason'}")
+        return result.stdout
 
-    @staticmethod
-    def _make_buckets(uris: set[str]) -> None:
-        s3: Any = boto3.client("s3")
-        for bucket in {uri.removeprefix("s3://").split("/")[0] for uri in uris}:
-            try:
-                s3.head_bucket(Bucket=bucket)
-            except botocore.exceptions.ClientError:
-                s3.create_bucket(Bucket=bucket)
+    def log_path(self, task: TaskInstance) -> Path:
+        """Return the file of a task's log."""
+        folder = self.config.airflow_home / "logs" / f"dag_id={task['dag_id']}" / f"run_id={task['dag_run_id']}"
+        folder /= f"task_id={task['task_id']}"
+        if task["map_index"] >= 0:
+            folder /= f"map_index={task['map_index']}"
+        return folder / f"attempt={task['try_number']}.log"
 
+    def require_alive(self) -> None:
+        """Raise UserError, with the reason that the logs give, if the platform has ended."""
+        self.supervisor.require_alive()
 
-def check_list(file: Path) -> None:
-    """Refuse a list of data sets that cannot be used, before anything is started.
+    # The way to Airflow ----------------------------------------------------------------------------------------------
 
-    Raises:
-        LaptopError: what is wrong with it.
-    """
-    try:
-        catalogue.read_list(file)
-    except catalogue.CatalogueError as error:
-        raise LaptopError(str(error)) from None
+    @property
+    def url(self) -> str:
+        """Address of the API server."""
+        return self.config.ui_url
+
+    @property
+    def origin(self) -> str:
+        """Where the password comes from."""
+        return str(self._password_file)
+
+    @property
+    def hint(self) -> str:
+        """What to look at if the API server does not answer."""
+        return f"see {self.config.logs / 'api-server.log'}."
+
+    def credentials(self) -> tuple[str, str]:
+        """Return the user and the password that Airflow generated."""
+        return "admin", str(json.loads(self._password_file.read_text())["admin"])
+
+    def recover(self) -> None:
+        """Another try can succeed as long as the platform runs."""
+        self.require_alive()
+
+    @property
+    def _password_file(self) -> Path:
+        return self.config.airflow_home / "simple_auth_manager_passwords.json.generated"
 
 
 def _check_settings(environment: dict[str, str]) -> None:
     """Refuse a wrong TAXIWAY_… variable before anything is started."""
     os.environ.update({key: value for key, value in environment.items() if key.startswith("TAXIWAY_")})
     try:
-        read_settings()
+        Settings.read()
     except SettingsError as error:
-        raise LaptopError(str(error)) from None
+        raise UserError(str(error)) from None

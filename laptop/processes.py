@@ -3,7 +3,6 @@
 import contextlib
 import json
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -11,9 +10,14 @@ from pathlib import Path
 
 import psutil
 
-from laptop.config import ROOT, Config, LaptopError
+from console.errors import UserError
+from console.options import ROOT
+from console.ports import require_free
+from laptop.config import Config
 
-END_S = 15
+END_TIMEOUT_S = 15
+# Raised when the code asks for something of a running platform that one started by the version before has not.
+VERSION = 2
 
 
 class Supervisor:
@@ -37,6 +41,14 @@ class Supervisor:
         """Return the engine that the running platform was started with."""
         return json.loads(self._record.read_text())["engine"] if self.process() else None
 
+    def require_same_version(self) -> None:
+        """Raise UserError where the running platform was started by a version of the code that it does not fit."""
+        if self.process() and json.loads(self._record.read_text()).get("version") != VERSION:
+            raise UserError(
+                "The platform that runs was started by another version of this checkout: run make down, then repeat "
+                "the command; what is stored stays."
+            )
+
     def start(self, environment: Mapping[str, str], *, with_parent: bool, step_memory: str) -> None:
         """Start the platform's processes in the background.
 
@@ -46,7 +58,7 @@ class Supervisor:
             step_memory: memory that one Spark step may use, such as ``6g``.
 
         Raises:
-            LaptopError: a port is taken or the state folder cannot be written.
+            UserError: a port is taken or the state folder cannot be written.
         """
         require_free(self._config.aws_port, "AWS_PORT", "the local AWS endpoint")
         require_free(self._config.ui_port, "UI_PORT", "Airflow's web page")
@@ -55,7 +67,7 @@ class Supervisor:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 reason = f"The folder {folder} cannot be made ({error.strerror})"
-                raise LaptopError(f"{reason}: name another place with STATE=…") from None
+                raise UserError(f"{reason}: name another place with STATE=…") from None
         for log in self._config.logs.glob("*.log"):
             log.unlink()
         command = [str(self._config.python("airflow")), "-m", "laptop.supervisor", "--step-memory", step_memory]
@@ -79,14 +91,15 @@ class Supervisor:
                 start_new_session=True,
             )
         created = psutil.Process(child.pid).create_time()
-        self._record.write_text(json.dumps({"pid": child.pid, "created": created, "engine": self._config.engine}))
+        record = {"pid": child.pid, "created": created, "engine": self._config.engine, "version": VERSION}
+        self._record.write_text(json.dumps(record))
 
     def require_alive(self) -> None:
-        """Raise LaptopError, with the reason the logs give, where the platform has ended."""
+        """Raise UserError, with the reason the logs give, where the platform has ended."""
         if not self.process():
-            raise LaptopError(f"The platform has ended: {self._last_words()}")
+            raise UserError(f"The platform has ended: {self._end_reason()}")
 
-    def _last_words(self) -> str:
+    def _end_reason(self) -> str:
         for name in ("supervisor", "local-aws"):
             path = self._config.logs / f"{name}.log"
             lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
@@ -102,7 +115,7 @@ class Supervisor:
         family = [process, *process.children(recursive=True)]
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGTERM)
-        psutil.wait_procs([process], timeout=END_S)
+        psutil.wait_procs([process], timeout=END_TIMEOUT_S)
         for left in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 left.kill()
@@ -111,29 +124,15 @@ class Supervisor:
         return True
 
 
-def require_free(port: int, variable: str, user: str) -> None:
-    """Raise LaptopError where another program listens on a port of ours."""
-    with socket.socket() as probe:
-        # As servers do: a port whose last connections are still closing is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise LaptopError(
-                f"Port {port} on 127.0.0.1, which {user} needs, is taken by another program: "
-                f"end it, or choose another port with {variable}=…"
-            ) from None
-
-
 def wait_until(ready: Callable[[], bool], supervisor: Supervisor, *, what: str, seconds: float, log: Path) -> None:
     """Wait until ``ready()`` is true while the platform lives.
 
     Raises:
-        LaptopError: the platform ended, or it took longer than the seconds given.
+        UserError: the platform ended, or it took longer than the seconds given.
     """
     deadline = time.monotonic() + seconds
     while not ready():
         supervisor.require_alive()
         if time.monotonic() > deadline:
-            raise LaptopError(f"{what} did not become ready within {seconds:.0f} s; see {log}.")
+            raise UserError(f"{what} did not become ready within {seconds:.0f} s; see {log}.")
         time.sleep(0.2)

@@ -1,61 +1,59 @@
 """Copies what is published out of the lake, as plain Parquet and HTML files."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import boto3
 
-from laptop.config import LaptopError
-from taxiway.lake import TABLES, Lake
+from console.aws import split_uri
+from console.demo import Demo
+from console.errors import UserError
+from taxiway.core.settings import Settings
+from taxiway.lake import Lake
 
-REPORTS = "reports/hvfhv"
+
+def open_lake(demo: Demo[Any]) -> Lake:  # noqa: ARG001 - until lakes are of given tables
+    """Return the lake of a pipeline's tables."""
+    return Lake(Settings.read(), boto3.Session())
 
 
-def copy_results(lake: Lake, folder: Path) -> dict[str, int]:
-    """Write every published partition and report below a folder.
+def copy_results(demos: Iterable[Demo[Any]], folder: Path) -> dict[str, str]:
+    """Write every published partition and report of pipelines below a folder.
 
-    Tables become ``<table path>/year=YYYY/month=MM/*.parquet``, reports ``reports/hvfhv/YYYY-MM.html``. A partition
-    that is there already is replaced as a whole; other files of the folder stay.
+    Files have the paths that they have in the lake, without versions: ``<table path>/year=YYYY/month=MM/*.parquet``,
+    ``<reports>/*.html``. A partition that is there already is replaced as a whole; other files of the folder stay.
 
     Returns:
-        table path (or that of the reports) → number of months.
+        path of a table or of the reports → how much was copied, such as ``3 partitions``.
 
     Raises:
-        LaptopError: nothing is published, or the folder cannot be written.
+        UserError: nothing is published, or the folder cannot be written.
     """
     s3: Any = boto3.client("s3")
     copied = {}
     try:
-        for table in TABLES:
-            partitions = lake.partitions(table)
-            for month, partition in partitions.items():
-                year, _, number = month.partition("-")
-                _replace(s3, partition.location, folder / table.path / f"year={year}" / f"month={number}")
-            copied[table.path] = len(partitions)
-        copied[REPORTS] = _replace(s3, f"{lake.settings.lake}/{REPORTS}", folder / REPORTS)
+        for demo in demos:
+            lake = open_lake(demo)
+            root = lake.settings.lake
+            for table in demo.tables():
+                locations = [partition.location for partition in lake.partitions(table).values()]
+                for location in locations:
+                    path = location.removeprefix(f"{root}/").rpartition("/version=")[0]
+                    _replace(s3, location, folder / path)
+                copied[table.path] = len(locations), "partition"
+            copied[demo.reports] = _replace(s3, f"{root}/{demo.reports}", folder / demo.reports), "file"
     except OSError as error:
-        raise LaptopError(f"{folder} cannot be written: {error.strerror}. Choose another place with DEST=…") from None
-    if not any(copied.values()):
-        raise LaptopError("Nothing is published yet: run make demo first.")
-    return copied
-
-
-def copy_reports(lake: Lake, folder: Path, months: Sequence[str]) -> list[Path]:
-    """Copy the reports of some months to a folder and return their paths."""
-    s3: Any = boto3.client("s3")
-    bucket, _, prefix = f"{lake.settings.lake}/{REPORTS}".removeprefix("s3://").partition("/")
-    folder.mkdir(parents=True, exist_ok=True)
-    copied = [folder / f"{month}.html" for month in months]
-    for path in copied:
-        s3.download_file(bucket, f"{prefix}/{path.name}", str(path))
-    return copied
+        raise UserError(f"{folder} cannot be written: {error.strerror}. Choose another place with DEST=…") from None
+    if not any(count for count, _ in copied.values()):
+        raise UserError("Nothing is published yet: run make demo first.")
+    return {path: f"{count} {unit}{'s' * (count != 1)}" for path, (count, unit) in copied.items()}
 
 
 def _replace(s3: Any, location: str, target: Path) -> int:
     """Copy the objects below an S3 folder into a new local folder, then put it in the target's place."""
-    bucket, _, prefix = location.removeprefix("s3://").partition("/")
+    bucket, prefix = split_uri(location)
     fresh = target.with_name(f".{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     count = 0

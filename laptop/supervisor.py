@@ -20,7 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from laptop.config import Config, LaptopError
+from console.errors import UserError
+from laptop.config import Config
 
 API_SERVER = ["api-server"]
 # Logs are read from the disk by the API server; serving them as well would listen on all addresses.
@@ -45,7 +46,7 @@ class Stopped(Exception):
 
 
 def main() -> int:
-    """Run the platform until a signal, the end of one of its parts, or the end of the process that wants it."""
+    """Run the platform until a signal, the end of one of its parts, or the end of the parent process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--step-memory", default="6g")
     parser.add_argument("--with-parent", action="store_true", help="end when the parent process is gone")
@@ -69,7 +70,7 @@ def main() -> int:
         return _watch(children, parent)
     except Stopped:
         return 0
-    except LaptopError as error:
+    except UserError as error:
         print(error, flush=True)
         return 1
     finally:
@@ -105,7 +106,7 @@ def _migrate_database(config: Config) -> None:
     # In a fork, because a parent that has opened a database must not fork its children any more.
     _, status = os.waitpid(_fork(["db", "migrate"], log), 0)
     if status:
-        raise LaptopError(f"Airflow's database could not be brought up to date; the reason is at the end of {log}.")
+        raise UserError(f"Airflow's database could not be brought up to date; the reason is at the end of {log}.")
     with contextlib.closing(sqlite3.connect(config.metadata_file)) as database:
         database.execute(
             "PRAGMA journal_mode=WAL"
@@ -128,9 +129,9 @@ def _fork(arguments: list[str], log: Path) -> int:
         from airflow import settings
         from airflow.__main__ import main as airflow
 
-        settings.reconfigure_orm()
+        settings.reconfigure_orm()  # type: ignore[no-untyped-call]
         sys.argv = ["airflow", *arguments]
-        airflow()
+        airflow()  # type: ignore[no-untyped-call]
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,8 +10,20 @@ from typing import Any
 
 import yaml
 
+Object = dict[str, Any]
 
-def pod(name, *, containers=(), init=(), phase="Pending", conditions=(), labels=None, owner=None, created="1"):
+
+def pod(
+    name: str,
+    *,
+    containers: Sequence[Object] = (),
+    init: Sequence[Object] = (),
+    phase: str = "Pending",
+    conditions: Sequence[Object] = (),
+    labels: dict[str, str] | None = None,
+    owner: str | None = None,
+    created: str = "1",
+) -> Object:
     metadata: dict[str, Any] = {"name": name, "labels": labels or {}, "creationTimestamp": created}
     if owner:
         metadata["ownerReferences"] = [{"kind": "Job", "name": owner}]
@@ -28,24 +40,32 @@ def pod(name, *, containers=(), init=(), phase="Pending", conditions=(), labels=
     }
 
 
-def well(name):
+def well(name: str) -> Object:
     ready = [{"type": "Ready", "status": "True"}]
     container = {"name": "main", "ready": True, "state": {"running": {}}}
     return pod(name, containers=[container], phase="Running", conditions=ready)
 
 
-def waiting(name, reason, message="", *, restarts=0, image="taxiway/airflow:1", ended=None):
-    status = {"name": name, "image": image, "restartCount": restarts, "ready": False}
+def waiting(
+    name: str,
+    reason: str,
+    message: str = "",
+    *,
+    restarts: int = 0,
+    image: str = "taxiway/airflow:1",
+    ended: Object | None = None,
+) -> Object:
+    status: Object = {"name": name, "image": image, "restartCount": restarts, "ready": False}
     status["state"] = {"waiting": {"reason": reason, "message": message}}
     status["lastState"] = {"terminated": ended} if ended else {}
     return status
 
 
-def running(name, *, ready=False, restarts=0):
+def running(name: str, *, ready: bool = False, restarts: int = 0) -> Object:
     return {"name": name, "ready": ready, "restartCount": restarts, "state": {"running": {}}}
 
 
-def event(kind, name, reason, message, *, when="2026-01-01T00:00:00Z"):
+def event(kind: str, name: str, reason: str, message: str, *, when: str = "2026-01-01T00:00:00Z") -> Object:
     about = {"kind": kind, "name": name}
     return {
         "kind": "Event",
@@ -78,7 +98,7 @@ def api_server(answers: dict[str, tuple[int, dict[str, Any]]], kubeconfig: Path,
     missing = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
+        def do_GET(self) -> None:
             status, body = served.get(self.path.partition("?")[0], (404, {**missing, "message": "not found"}))
             content = json.dumps(body).encode()
             self.send_response(status)
@@ -87,7 +107,7 @@ def api_server(answers: dict[str, tuple[int, dict[str, Any]]], kubeconfig: Path,
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *_):
+        def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from cluster.config import ClusterError
 from cluster.credentials import Address, catalog_uri, eks_secrets, kind_secrets, metadata_secrets
+from console.errors import UserError
 
 URLS = {
     "METADATA_URL": "postgresql://air%40flow:p%2Fw%22@db.example.com/airflow",
@@ -29,7 +29,7 @@ NAMES = {
 }
 
 
-def test_kind_has_all_secrets_with_their_keys():
+def test_kind_has_all_secrets_with_their_keys() -> None:
     made = kind_secrets("taxiway", {})
     assert {name: set(data) for name, data in made.items()} == NAMES | {
         "postgres": {"password"},
@@ -40,13 +40,13 @@ def test_kind_has_all_secrets_with_their_keys():
     assert len(made["airflow-jwt-secret"]["jwt-secret"]) >= 64
 
 
-def test_every_time_other_values():
+def test_every_time_other_values() -> None:
     first, second = kind_secrets("taxiway", {}), kind_secrets("taxiway", {})
     for name in ("airflow-fernet-key", "airflow-jwt-secret", "airflow-admin", "postgres", "airflow-flower-auth"):
         assert first[name] != second[name]
 
 
-def test_what_depends_on_a_password_that_is_there_has_that_one():
+def test_what_depends_on_a_password_that_is_there_has_that_one() -> None:
     there = {
         "postgres": {"password": "kept1"},
         "mysql": {"password": "kept2"},
@@ -61,12 +61,12 @@ def test_what_depends_on_a_password_that_is_there_has_that_one():
     assert made["airflow-broker-url"]["connection"] == "redis://:kept3@airflow-redis:6379/0"
 
 
-def test_a_secret_without_its_key_is_named():
-    with pytest.raises(ClusterError, match="'postgres' is there and lacks the key 'password'"):
+def test_a_secret_without_its_key_is_named() -> None:
+    with pytest.raises(UserError, match="'postgres' is there and lacks the key 'password'"):
         kind_secrets("taxiway", {"postgres": {"other": "x"}})
 
 
-def test_passwords_with_signs_survive_urls_and_pgbouncers_file():
+def test_passwords_with_signs_survive_urls_and_pgbouncers_file() -> None:
     metadata = Address.parse("METADATA_URL", URLS["METADATA_URL"])
     made = metadata_secrets("ns", metadata, sslmode="require", metadata_pool=1, result_pool=1, clients=9)
     assert "air%40flow:p%2Fw%22@airflow-pgbouncer.ns:6543" in made["airflow-metadata"]["connection"]
@@ -77,7 +77,7 @@ def test_passwords_with_signs_survive_urls_and_pgbouncers_file():
     assert 'p/w"' not in ini
 
 
-def test_eks_takes_addresses_and_makes_the_rest():
+def test_eks_takes_addresses_and_makes_the_rest() -> None:
     made = eks_secrets("taxiway", {}, URLS, oidc=False)
     assert {name: set(data) for name, data in made.items()} == NAMES
     assert made["airflow-connections"]["tlc-catalog"] == "mysql://tlc:x@my.example.com:3307/tlc?ssl_ca=/ca.pem"
@@ -85,12 +85,12 @@ def test_eks_takes_addresses_and_makes_the_rest():
     assert "airflow-admin" not in eks_secrets("taxiway", {}, URLS, oidc=True)
 
 
-def test_eks_does_not_ask_for_what_is_there(monkeypatch):
+def test_eks_does_not_ask_for_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    there = {name: {} for name in NAMES}
+    there: dict[str, dict[str, str]] = {name: {} for name in NAMES}
     assert eks_secrets("taxiway", there, {}, oidc=False).keys() == NAMES.keys()
     del there["airflow-broker-url"]
-    with pytest.raises(ClusterError, match=r"Celery broker is needed.*BROKER_URL"):
+    with pytest.raises(UserError, match=r"Celery broker is needed.*BROKER_URL"):
         eks_secrets("taxiway", there, {}, oidc=False)
 
 
@@ -104,13 +104,13 @@ def test_eks_does_not_ask_for_what_is_there(monkeypatch):
         ("BROKER_URL", "hunter2"),
     ],
 )
-def test_an_address_that_cannot_be_used_is_one_sentence_without_the_password(name, url):
-    with pytest.raises(ClusterError, match=rf"{name} .*write it like") as error:
+def test_an_address_that_cannot_be_used_is_one_sentence_without_the_password(name: str, url: str) -> None:
+    with pytest.raises(UserError, match=rf"{name} .*write it like") as error:
         Address.parse(name, url)
     assert "hunter2" not in str(error.value)
 
 
-def test_the_catalogues_connection_is_one_that_airflow_takes_for_mysql():
+def test_the_catalogues_connection_is_one_that_airflow_takes_for_mysql() -> None:
     pytest.importorskip("airflow.sdk")
     from airflow.models.connection import Connection
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not CHART.exists(), reason="chart: the Airflow c
 EKS = {"ENV": "eks", "IMAGE_REGISTRY": "r.example.com", "IMAGE_TAG": "1"}
 
 
-def render(release):
+def render(release: releases.Release) -> str:
     command = [tool("helm"), "template", release.name, release.chart, "--namespace", "taxiway", *release.arguments]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
@@ -26,12 +26,12 @@ def render(release):
 
 
 @pytest.fixture(scope="module")
-def kind():
+def kind() -> list[str]:
     config = Config.from_environment({"IMAGE_TAG": "0123456789"})  # a number to YAML: it must stay a text
     return [render(each(config, "0123456789")) for each in (releases.platform, releases.airflow)]
 
 
-def test_make_secrets_makes_every_secret_that_kind_needs(kind):
+def test_make_secrets_makes_every_secret_that_kind_needs(kind: list[str]) -> None:
     there = {name: set(data) for name, data in kind_secrets("taxiway", {}).items()}
     for manifest in kind:
         needed = manifests.needed_secrets(manifest)
@@ -39,7 +39,7 @@ def test_make_secrets_makes_every_secret_that_kind_needs(kind):
         assert manifests.missing_secrets(needed, there) == []
 
 
-def test_make_secrets_makes_every_secret_that_eks_needs(tmp_path):
+def test_make_secrets_makes_every_secret_that_eks_needs(tmp_path: Path) -> None:
     there = {name: set(data) for name, data in eks_secrets("taxiway", {}, URLS, oidc=False).items()}
     values = tmp_path / "mine.yaml"
     account = {"taxiway": {"account": "123456789012", "bucketPrefix": "taxiway-1"}}
@@ -50,7 +50,7 @@ def test_make_secrets_makes_every_secret_that_eks_needs(tmp_path):
     assert [name for name in missing if name not in releases.BY_HAND] == []
 
 
-def test_monitoring_needs_no_secret_on_kind_and_is_rendered_for_both():
+def test_monitoring_needs_no_secret_on_kind_and_is_rendered_for_both() -> None:
     for given in ({}, EKS):
         rendered = render(releases.monitoring(Config.from_environment(given)))
         assert manifests.needed_secrets(rendered).keys() <= {"airflow-redis-password"}, given
@@ -58,7 +58,7 @@ def test_monitoring_needs_no_secret_on_kind_and_is_rendered_for_both():
     assert {"ServiceMonitor", "PrometheusRule"} <= kinds
 
 
-def test_the_images_are_those_of_the_tag(kind):
+def test_the_images_are_those_of_the_tag(kind: list[str]) -> None:
     platform, airflow = (manifests.images(manifest) for manifest in kind)
     assert {"taxiway/local-aws:0123456789", "taxiway/git-server:0123456789"} <= platform
     assert manifests.airflow_image(kind[1]) == "taxiway/airflow:0123456789"
@@ -69,7 +69,7 @@ def test_the_images_are_those_of_the_tag(kind):
     ]
 
 
-def test_a_changed_tag_is_what_a_difference_shows(kind):
+def test_a_changed_tag_is_what_a_difference_shows(kind: list[str]) -> None:
     other = render(releases.airflow(Config.from_environment({"IMAGE_TAG": "other"}), "other"))
     changed = [line for line in manifests.difference(kind[1], other).splitlines() if line[:1] in "+-"]
     changed = [line for line in changed if not line.startswith(("+++", "---"))]
@@ -78,6 +78,6 @@ def test_a_changed_tag_is_what_a_difference_shows(kind):
     assert manifests.difference(kind[1], kind[1]) == ""
 
 
-def test_the_chart_is_the_pinned_one(monkeypatch):
+def test_the_chart_is_the_pinned_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CHART", raising=False)
     assert chart_path() == str(CHART)

@@ -19,18 +19,21 @@ import pytest
 import requests
 import yaml
 
-from cluster.airflow_api import ClusterAirflow, open_airflow
+from cluster.access import open_airflow
 from cluster.chart import chart_path
-from cluster.config import ROOT, ClusterError, Config
+from cluster.config import Config
 from cluster.git import image_tag
 from cluster.kubectl import Kubectl
+from console.airflow import Airflow, TaskInstance
+from console.errors import UserError
+from console.options import ROOT
 from tests.tools import absent, tool
 
 PROBE = Path(__file__).parent / "dags/e2e_probe.py"
 RECEIVER = Path(__file__).parent / "receiver.py"
 NAMESPACE = "taxiway-e2e"
 MONTH = "2023-02"
-# Images of these cannot be had where no image registry is reached. Whatever is told or traced goes to a pod of ours.
+# What is disabled has images that are unavailable without an image registry. Alerts and traces go to a pod of ours.
 MONITORING = {
     "grafana": {"enabled": False},
     "kubeStateMetrics": {"enabled": False},
@@ -101,7 +104,7 @@ def skip_unless_possible() -> Config:
         tool(program)
     try:
         chart_path()
-    except ClusterError as error:
+    except UserError as error:
         absent("chart", str(error))
     return Config.from_environment(os.environ | {"NAMESPACE": NAMESPACE})
 
@@ -119,7 +122,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     values.write_text(yaml.safe_dump(MONITORING))
     environment = os.environ | {
         "NAMESPACE": NAMESPACE,
-        "PYTHONPATH": str(checkout),
+        "PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'dags'}",
         "COLUMNS": "200",
         "FEATURES": "opentelemetry",
         "MONITORING_VALUES": str(values),
@@ -188,8 +191,8 @@ def start_receiver(platform: Platform) -> None:
 
 @pytest.fixture(scope="session")
 def demo(platform: Platform) -> str:
-    """Run the main job for one month, and return what was said."""
-    sample = platform.checkout / "laptop/sample"
+    """Run the demo of HVFHV for one month, and return its output."""
+    sample = platform.checkout / "demos/hvfhv/sample"
     rows = list(csv.DictReader((sample / "catalogue.csv").open()))
     one = sample / "one-month.csv"
     with one.open("w", newline="") as file:
@@ -202,15 +205,15 @@ def demo(platform: Platform) -> str:
 
 
 @pytest.fixture
-def airflow(platform: Platform) -> Iterator[ClusterAirflow]:
+def airflow(platform: Platform) -> Iterator[Airflow]:
     """Reach Airflow's REST API as its first administrator."""
     with open_airflow(platform.kubectl) as api:
         yield api
 
 
 @pytest.fixture
-def probe(platform: Platform, airflow: ClusterAirflow) -> str:
-    """Have the DAG whose tasks take as long as they are told, on both executors; return its name."""
+def probe(platform: Platform, airflow: Airflow) -> str:
+    """Deliver the DAG whose tasks take as long as its parameters say, on both executors; return its name."""
     if not airflow.has_dag(PROBE.stem):
         platform.commit({f"dags/{PROBE.name}": PROBE.read_text()}, "Add a probe")
         result = platform.type("dags-push")
@@ -228,7 +231,7 @@ def wait_for(what: str, look: Callable[[], Any], seconds: float = 240, pause: fl
     return found
 
 
-def run_to_end(airflow: ClusterAirflow, dag: str, run: str, conf: dict[str, Any]) -> list[dict[str, Any]]:
+def run_to_end(airflow: Airflow, dag: str, run: str, conf: dict[str, Any]) -> list[TaskInstance]:
     """Trigger a run, wait for its end, and return its task instances."""
     airflow.trigger(dag, run, conf)
     state = wait_for(f"{dag} {run}", lambda: _ended(airflow.run_state(dag, run)), 600)

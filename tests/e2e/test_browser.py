@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from cluster.airflow_api import admin, secret
+from cluster.access import admin, secret
 from tests.e2e.conftest import PICTURES, Platform
 from tests.tools import tool
 
@@ -49,7 +49,9 @@ def test_flower_shows_the_worker_to_those_who_log_in(platform: Platform, page: P
     with platform.kubectl.forward("service/airflow-flower", 5555) as forward:
         answer = page.request.get(f"{forward.url}/workers")
         assert answer.status == 401
-        context = page.context.browser.new_context(http_credentials={"username": user, "password": password})
+        browser = page.context.browser
+        assert browser
+        context = browser.new_context(http_credentials={"username": user, "password": password})
         flower = context.new_page()
         flower.goto(f"{forward.url}/workers", timeout=60_000)
         flower.get_by_text("celery@").first.wait_for(timeout=60_000)

@@ -1,11 +1,13 @@
 """One real month on the cluster: same tables as anywhere, one task in a pod of its own, logs that outlive it."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from cluster.config import ROOT
-from cluster.jobs import aws_environment
+from console.airflow import Airflow
+from console.aws import local_client, local_environment
+from console.options import ROOT
 from tests.e2e.conftest import MONTH, Platform, wait_for
 from tests.oracle.comparison import difference
 from tests.oracle.oracle import KEYS, PATHS, compute, month_of
@@ -17,20 +19,19 @@ TRIPS = "curated/hvfhv_trips"
 def test_every_table_equals_the_oracle(
     platform: Platform, demo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from demos.hvfhv import DEMO
     from laptop.results import copy_results
-    from taxiway.lake import open_lake
-    from taxiway.settings import read_settings
 
     with platform.kubectl.forward("service/local-aws", 4566) as forward:
-        for name, value in aws_environment(forward.url).items():
-            if name.startswith("AWS_"):
-                monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://")
-        copy_results(open_lake(read_settings()), tmp_path)
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        for name, value in local_environment(forward.url).items():
+            monkeypatch.setenv(name, value)
+        copy_results([DEMO], tmp_path)
     year, number = MONTH.split("-")
     published = sorted(f"{path.parent.name[5:]}-{path.name[6:]}" for path in (tmp_path / TRIPS).glob("year=*/month=*"))
     assert MONTH in published
-    files = {each: [ROOT / f"laptop/sample/fhvhv_tripdata_sample_{each}.parquet"] for each in published}
+    files = {each: [ROOT / f"demos/hvfhv/sample/fhvhv_tripdata_sample_{each}.parquet"] for each in published}
     with compute(files, ZONE_LOOKUP) as oracle:
         for table, keys in KEYS.items():
             folder = tmp_path / PATHS[table] / f"year={year}" / f"month={number}"
@@ -39,10 +40,12 @@ def test_every_table_equals_the_oracle(
             assert not found, f"{table}: {found}"
 
 
-def test_the_report_ran_in_a_pod_of_its_own_and_its_log_outlives_it(platform: Platform, demo: str, airflow) -> None:
+def test_the_report_ran_in_a_pod_of_its_own_and_its_log_outlives_it(
+    platform: Platform, demo: str, airflow: Airflow
+) -> None:
     reports = [
         task
-        for dag_run in airflow._call("GET", "dags/hvfhv_analysis/dagRuns?limit=50")["dag_runs"]
+        for dag_run in airflow.runs("hvfhv_analysis")
         for task in airflow.task_instances("hvfhv_analysis", dag_run["dag_run_id"])
         if task["task_id"] == "report" and task["state"] == "success"
     ]
@@ -54,17 +57,16 @@ def test_the_report_ran_in_a_pod_of_its_own_and_its_log_outlives_it(platform: Pl
         "the pod of the report is gone",
         lambda: not platform.kubectl.items("pods", "-l", "dag_id=hvfhv_analysis,task_id=report"),
     )
-    said = [str(entry.get("event")) for entry in airflow.task_log(reports[0])]
-    assert any("s3://taxiway-logs/airflow/" in line for line in said), said
-    assert any("hvfhv_analysis.py" in line for line in said[2:]), said
+    events = [str(entry.get("event")) for entry in airflow.task_log(reports[0])]
+    assert any("s3://taxiway-logs/airflow/" in line for line in events), events
+    assert any("hvfhv_analysis.py" in line for line in events[2:]), events
 
 
 def test_the_steps_ran_the_programs_of_the_dags_commit(platform: Platform, demo: str) -> None:
     from cluster.git import head
-    from cluster.jobs import s3_client
 
     with platform.kubectl.forward("service/local-aws", 4566) as forward:
-        s3 = s3_client(aws_environment(forward.url))
+        s3 = local_client("s3", forward.url)
         found = s3.list_objects_v2(Bucket="taxiway-artifacts", Prefix="spark_jobs/", Delimiter="/")
     folders = {each["Prefix"] for each in found["CommonPrefixes"]}
     assert f"spark_jobs/{head(platform.checkout)}/" in folders

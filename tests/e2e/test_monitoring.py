@@ -1,4 +1,4 @@
-"""What the pages show is what Airflow's database and the ingestion log say; an alert is told, and that it is over."""
+"""What the pages show is what Airflow's database and the ingestion log say; an alert is sent, and its end."""
 
 import base64
 import dataclasses
@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from console.airflow import Airflow
 from monitoring.dashboards import PAGES
 from monitoring.prometheus import Prometheus
 from monitoring.replay import Replay
 from tests.e2e.conftest import Platform, run_to_end, wait_for
 
 SCRAPE_S = 15
-RUNNING_TASKS_S = 30  # how often Airflow tells which tasks run
+RUNNING_TASKS_S = 30  # how often Airflow reports which tasks run
 # Their exporters are not there (tests/e2e/conftest.py: MONITORING).
 ABSENT = re.compile(r"\b(?:kube_|container_)\w+")
 
@@ -44,7 +45,7 @@ def test_every_target_is_scraped(seen: Replay) -> None:
     )
 
 
-def test_every_panel_of_a_run_has_data(probe: str, airflow, seen: Replay) -> None:
+def test_every_panel_of_a_run_has_data(probe: str, airflow: Airflow, seen: Replay) -> None:
     # The main job's tasks may all be shorter than the time between two looks at what runs.
     run_to_end(airflow, probe, f"e2e-{time.time_ns()}", {"seconds": RUNNING_TASKS_S + 2 * SCRAPE_S})
     seen = dataclasses.replace(seen, end=time.time())
@@ -59,11 +60,11 @@ def test_every_panel_of_a_run_has_data(probe: str, airflow, seen: Replay) -> Non
     assert not empty, "\n".join(empty)
 
 
-def test_tasks_and_runs_are_those_of_the_database(platform: Platform, seen: Replay, airflow) -> None:
+def test_tasks_and_runs_are_those_of_the_database(platform: Platform, seen: Replay, airflow: Airflow) -> None:
     runs: Counter[str] = Counter()
     tasks: Counter[tuple[str, str]] = Counter()
     for dag in ("hvfhv_collection", "hvfhv_analysis"):
-        for run in airflow._call("GET", f"dags/{dag}/dagRuns?limit=100")["dag_runs"]:
+        for run in airflow.runs(dag):
             assert run["state"] == "success"
             runs[dag] += 1
             for task in airflow.task_instances(dag, run["dag_run_id"]):
@@ -108,7 +109,9 @@ def test_no_alert_fires_on_a_platform_that_is_well(seen: Replay) -> None:
     assert [series.labels["alertname"] for series in firing] == []
 
 
-def test_a_run_is_one_trace_from_the_scheduler_to_the_pods_of_its_tasks(platform: Platform, demo: str, airflow) -> None:
+def test_a_run_is_one_trace_from_the_scheduler_to_the_pods_of_its_tasks(
+    platform: Platform, demo: str, airflow: Airflow
+) -> None:
     def spans() -> list[Any]:
         found = []
         for each in platform.posted():
@@ -120,7 +123,7 @@ def test_a_run_is_one_trace_from_the_scheduler_to_the_pods_of_its_tasks(platform
                 found += [span for part in request.resource_spans for scope in part.scope_spans for span in scope.spans]
         return found
 
-    [run] = airflow._call("GET", "dags/hvfhv_analysis/dagRuns?limit=1&order_by=-run_after")["dag_runs"]
+    [run] = airflow.runs("hvfhv_analysis", "order_by=-run_after")[:1]
     tasks = {
         task["task_id"]
         for task in airflow.task_instances("hvfhv_analysis", run["dag_run_id"])
@@ -140,24 +143,25 @@ def value_of(span: Any, key: str) -> str:
     return next((each.value.string_value for each in span.attributes if each.key == key), "")
 
 
-def test_a_dead_scheduler_is_told_and_that_it_is_back(platform: Platform) -> None:
+def test_an_alert_is_sent_for_a_dead_scheduler_and_resolved_when_it_is_back(platform: Platform) -> None:
     kubectl = platform.kubectl
 
-    def told(status: str) -> dict[str, Any] | None:
+    def received(status: str) -> dict[str, Any] | None:
         for each in platform.posted():
             if each["path"] == "/alerts":
-                for alert in json.loads(base64.b64decode(each["body"]))["alerts"]:
+                alerts: list[dict[str, Any]] = json.loads(base64.b64decode(each["body"]))["alerts"]
+                for alert in alerts:
                     if alert["labels"]["alertname"] == "SchedulerHeartbeatMissing" and alert["status"] == status:
                         return alert
         return None
 
     kubectl.run("scale", "deployment/airflow-scheduler", "--replicas=0")
     try:
-        alert = wait_for("the alert is told", lambda: told("firing"), 480, 5)
+        alert = wait_for("the alert is sent", lambda: received("firing"), 480, 5)
     finally:
         kubectl.run("scale", "deployment/airflow-scheduler", "--replicas=1")
     assert "No scheduler has given a sign of life" in alert["annotations"]["summary"]
     assert alert["annotations"]["runbook_url"].endswith("SchedulerHeartbeatMissing.md")
     assert alert["labels"]["severity"] == "page"
     kubectl.run("rollout", "status", "deployment/airflow-scheduler", "--timeout=300s", seconds=320)
-    wait_for("the end of the alert is told", lambda: told("resolved"), 360, 5)
+    wait_for("the end of the alert is sent", lambda: received("resolved"), 360, 5)

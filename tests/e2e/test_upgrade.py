@@ -3,12 +3,13 @@
 import subprocess
 import time
 
+from console.airflow import Airflow, TaskInstance
 from tests.e2e.conftest import Platform, wait_for
 
 SECONDS = 60
 
 
-def test_an_upgrade_and_a_rollback_lose_no_running_task(platform: Platform, probe: str, airflow) -> None:
+def test_an_upgrade_and_a_rollback_lose_no_running_task(platform: Platform, probe: str, airflow: Airflow) -> None:
     _retag(platform, "e2e-next")
 
     before = _start(airflow, probe, "before")
@@ -32,7 +33,7 @@ def _retag(platform: Platform, tag: str) -> None:
     subprocess.run([*loader.split(), *names], check=True, timeout=300)
 
 
-def _start(airflow, probe: str, name: str) -> str:
+def _start(airflow: Airflow, probe: str, name: str) -> str:
     """Start tasks on both executors, and return their run once all of them run."""
     run = f"e2e-{name}-{time.time_ns()}"
     airflow.trigger(probe, run, {"celery": 4, "kubernetes": 2, "seconds": SECONDS})
@@ -44,16 +45,16 @@ def _start(airflow, probe: str, name: str) -> str:
     return run
 
 
-def _work(airflow, probe: str, run: str) -> list[dict]:
+def _work(airflow: Airflow, probe: str, run: str) -> list[TaskInstance]:
     return [task for task in airflow.task_instances(probe, run) if task["task_id"].startswith("on_")]
 
 
-def _check(airflow, probe: str, run: str) -> None:
+def _check(airflow: Airflow, probe: str, run: str) -> None:
     wait_for("the run ends", lambda: airflow.run_state(probe, run) in ("success", "failed"), 300)
     assert [(task["state"], task["try_number"]) for task in _work(airflow, probe, run)] == [("success", 1)] * 6
     for task in _work(airflow, probe, run):
-        said = [str(entry.get("event")) for entry in airflow.task_log(task)]
-        assert sum("says " in line and line.startswith("task ") for line in said) == 1, said
+        output = [str(entry.get("event")) for entry in airflow.task_log(task)]
+        assert sum("says " in line and line.startswith("task ") for line in output) == 1, output
 
 
 def _wait_for_image(platform: Platform, image: str) -> None:

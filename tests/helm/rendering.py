@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from cluster.chart import chart_path
-from cluster.config import ClusterError
+from console.errors import UserError
 from tests.tools import absent, tool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,7 +191,7 @@ def packed_chart() -> Path:
     helm()
     try:
         return Path(chart_path())
-    except ClusterError as error:
+    except UserError as error:
         absent("chart", str(error))
 
 

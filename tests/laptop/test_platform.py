@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from laptop.config import ROOT, Config
+from console.options import ROOT
+from laptop.config import Config
 from tests.oracle.comparison import difference
 from tests.oracle.oracle import KEYS, PATHS, compute, month_of
 from tests.oracle.programs import ZONE_LOOKUP
@@ -37,10 +39,10 @@ class Person:
         }
         self.python = Config.from_environment({}).python("airflow")
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(self, *words: str, **variables: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [str(self.python), "-m", "laptop", *words],
-            env=self.environment,
+            env=self.environment | variables,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             text=True,
@@ -49,11 +51,11 @@ class Person:
             start_new_session=True,
         )
 
-    def type(self, *words: str) -> tuple[int, str]:
-        process = self.start(*words)
-        said, _ = process.communicate(timeout=400)
-        print(said)  # pytest shows it when a test fails
-        return process.returncode, said
+    def type(self, *words: str, **variables: str) -> tuple[int, str]:
+        process = self.start(*words, **variables)
+        output, _ = process.communicate(timeout=400)
+        print(output)  # pytest shows it when a test fails
+        return process.returncode, output
 
     def processes(self) -> list[psutil.Process]:
         """Return every live process that belongs to the platform, however it was started."""
@@ -80,7 +82,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def person(tmp_path_factory):
+def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
     python = Config.from_environment({}).python("airflow")
     if not python.exists():
         pytest.skip("the environment of Airflow is not installed: make setup")
@@ -91,53 +93,54 @@ def person(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def killed(person):
+def killed(person: Person) -> list[str]:
     """Kill a demo, and nothing but its own process, while a Spark step runs."""
     demo = person.start("demo")
-    said = ""
+    output = ""
+    assert demo.stdout
     for line in demo.stdout:
-        said += line
+        output += line
         if re.search(r"step curate .* runs", line):
             break
     demo.send_signal(signal.SIGKILL)
     demo.wait()
-    assert "step curate" in said, said
+    assert "step curate" in output, output
     return person.left_after(40)
 
 
 @pytest.fixture(scope="module")
-def demo(person, killed):
+def demo(person: Person, killed: list[str]) -> tuple[int, str]:
     """Run the demo to its end, on what the killed one has left."""
     return person.type("demo")
 
 
 @pytest.fixture(scope="module")
-def results(person, demo, tmp_path_factory):
+def results(person: Person, demo: tuple[int, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
-    status, said = person.type("results", "--to", str(folder))
-    assert status == 0, said
+    status, output = person.type("results", "--to", str(folder))
+    assert status == 0, output
     return folder
 
 
-def test_a_killed_demo_leaves_no_process(killed):
+def test_a_killed_demo_leaves_no_process(killed: list[str]) -> None:
     assert not killed
 
 
-def test_the_demo_ends_well_and_shows_what_it_found(demo):
-    status, said = demo
-    assert status == 0, said
+def test_the_demo_ends_well_and_shows_what_it_found(demo: tuple[int, str]) -> None:
+    status, output = demo
+    assert status == 0, output
     for words in ("Market share and waits", "Rising zones in 2023-03", "quarantined", "list price", "2023-03.html"):
-        assert words in said
-    assert "is TERMINATED" in said
+        assert words in output
+    assert "is TERMINATED" in output
 
 
-def test_the_demo_leaves_no_process(person, demo):
+def test_the_demo_leaves_no_process(person: Person, demo: tuple[int, str]) -> None:
     assert not person.left_after(5)
 
 
 @pytest.mark.parametrize("month", MONTHS)
-def test_every_table_equals_the_oracle(results, month):
-    files = {each: [ROOT / f"laptop/sample/fhvhv_tripdata_sample_{each}.parquet"] for each in MONTHS}
+def test_every_table_equals_the_oracle(results: Path, month: str) -> None:
+    files = {each: [ROOT / f"demos/hvfhv/sample/fhvhv_tripdata_sample_{each}.parquet"] for each in MONTHS}
     year, number = month.split("-")
     with compute(files, ZONE_LOOKUP) as oracle:
         for table, keys in KEYS.items():
@@ -147,63 +150,64 @@ def test_every_table_equals_the_oracle(results, month):
             assert not found, f"{table}: {found}"
 
 
-def test_results_hold_nothing_but_what_is_published(results):
+def test_results_hold_nothing_but_what_is_published(results: Path) -> None:
     files = sorted(path.relative_to(results).as_posix() for path in results.rglob("*") if path.is_file())
     partition = r"(curated|quarantine|marts/hvfhv)/\w+/year=2023/month=0[123]/[^/]+\.parquet"
     assert [name for name in files if not re.fullmatch(rf"{partition}|reports/hvfhv/2023-0[123]\.html", name)] == []
 
 
-def test_up_keeps_it_running_until_down(person, demo, tmp_path):
+def test_up_keeps_it_running_until_down(person: Person, demo: tuple[int, str], tmp_path: Path) -> None:
     """What was stored is there again; a wrong list is refused in one sentence; the platform outlives a failed demo."""
-    status, said = person.type("up")
-    assert status == 0, said
+    status, output = person.type("up")
+    assert status == 0, output
     try:
-        assert re.search(r"user admin, password \S{8,}", said)
+        assert re.search(r"user admin, password \S{8,}", output)
         assert person.type("status")[0] == 0
         assert "It runs already" in person.type("up")[1]
 
         missing = tmp_path / "gone.parquet"
         (tmp_path / "list.csv").write_text(f"name,month,url\ngone,2023-05,{missing.as_uri()}\n")
-        status, said = person.type("demo", "--catalogue", str(tmp_path / "list.csv"))
+        status, output = person.type("demo", CATALOG=str(tmp_path / "list.csv"))
         assert status == 1
-        assert "2023-05: collect failed" in said
-        assert "gone.parquet" in said
-        assert "Traceback" not in said
+        assert "2023-05: collect failed" in output
+        assert "gone.parquet" in output
+        assert "Traceback" not in output
 
         (tmp_path / "list.csv").write_text("name,url\nx,y\n")
-        status, said = person.type("demo", "--catalogue", str(tmp_path / "list.csv"))
-        assert (status, len(said.strip().splitlines())) == (1, 1)
-        assert "month" in said
+        status, output = person.type("demo", CATALOG=str(tmp_path / "list.csv"))
+        assert (status, len(output.strip().splitlines())) == (1, 1)
+        assert "month" in output
 
-        status, said = person.type("results", "--to", str(tmp_path / "again"))
-        assert status == 0, said
+        status, output = person.type("results", "--to", str(tmp_path / "again"))
+        assert status == 0, output
         assert len(list((tmp_path / "again/curated/hvfhv_trips").rglob("*.parquet"))) >= len(MONTHS)
     finally:
-        status, said = person.type("down")
-    assert (status, "Ended" in said) == (0, True)
+        status, output = person.type("down")
+    assert (status, "Ended" in output) == (0, True)
     assert not person.left_after(5)
     assert person.type("status")[0] == 3
 
 
-def test_a_taken_port_is_one_sentence(person, demo):
+def test_a_taken_port_is_one_sentence(person: Person, demo: tuple[int, str]) -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", int(person.environment["UI_PORT"])))
         other.listen()
-        status, said = person.type("demo")
+        status, output = person.type("demo")
     assert status == 1
-    assert f"Port {person.environment['UI_PORT']}" in said
-    assert "Traceback" not in said
+    assert f"Port {person.environment['UI_PORT']}" in output
+    assert "Traceback" not in output
     assert not person.left_after(5)
 
 
-def test_an_interrupted_demo_ends_everything(person, demo):
+def test_an_interrupted_demo_ends_everything(person: Person, demo: tuple[int, str]) -> None:
     process = person.start("demo")
+    assert process.stdout
     for line in process.stdout:
         if "is ready" in line:
             break
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does, to all of the terminal's foreground
-    said, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert not person.left_after(5)

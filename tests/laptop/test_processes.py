@@ -1,43 +1,34 @@
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
-from laptop.config import Config, LaptopError
-from laptop.processes import Supervisor, require_free
+from laptop.config import Config
+from laptop.processes import Supervisor
 
 
 @pytest.fixture
-def config(tmp_path):
+def config(tmp_path: Path) -> Config:
     return Config.from_environment({"STATE": str(tmp_path)})
 
 
-def record(config, pid, created):
+def record(config: Config, pid: int, created: float) -> None:
     (config.state / "supervisor.json").write_text(f'{{"pid": {pid}, "created": {created}, "engine": "sail"}}')
 
 
-def test_a_taken_port_is_named_with_the_remedy():
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        with pytest.raises(LaptopError, match=rf"Port {port} .*UI_PORT="):
-            require_free(port, "UI_PORT", "Airflow's web page")
-
-
-def test_a_reused_pid_is_not_taken_for_the_platform(config):
+def test_a_reused_pid_is_not_taken_for_the_platform(config: Config) -> None:
     record(config, os.getpid(), psutil.Process().create_time() - 1000)
     supervisor = Supervisor(config)
     assert supervisor.process() is None
     assert supervisor.stop() is False
 
 
-def test_stop_ends_the_whole_family_even_if_it_does_not_listen(config):
+def test_stop_ends_the_whole_family_even_if_it_does_not_listen(config: Config) -> None:
     program = (
         "import signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n"
@@ -49,6 +40,7 @@ def test_stop_ends_the_whole_family_even_if_it_does_not_listen(config):
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     try:
+        assert parent.stdout
         child = psutil.Process(int(parent.stdout.readline()))
         record(config, parent.pid, psutil.Process(parent.pid).create_time())
         assert Supervisor(config).stop() is True
@@ -60,17 +52,18 @@ def test_stop_ends_the_whole_family_even_if_it_does_not_listen(config):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: only Linux can end a child with its parent")
-def test_a_forked_part_ends_when_its_parent_is_killed():
+def test_a_forked_part_ends_when_its_parent_is_killed() -> None:
     program = (
         "import os, signal, time\n"
         "from laptop.supervisor import end_with_parent\n"
-        "ready, told = os.pipe()\n"
+        "ready, write = os.pipe()\n"
         "pid = os.fork()\n"
         "if not pid:\n"
-        "    end_with_parent(); os.write(told, b'.'); time.sleep(60)\n"
+        "    end_with_parent(); os.write(write, b'.'); time.sleep(60)\n"
         "os.read(ready, 1); print(pid, flush=True); time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
     child = psutil.Process(int(parent.stdout.readline()))
     parent.send_signal(signal.SIGKILL)
     parent.wait()

@@ -12,7 +12,7 @@ from tests.oracle import dirty_month, programs
 from tests.oracle.comparison import difference
 from tests.oracle.oracle import KEYS, PATHS, compute, month_of
 
-SAMPLE = programs.ROOT / "laptop/sample"
+SAMPLE = programs.ROOT / "demos/hvfhv/sample"
 REAL = {month: [SAMPLE / f"fhvhv_tripdata_sample_{month}.parquet"] for month in ("2023-01", "2023-02", "2023-03")}
 MONTHS = [dirty_month.MONTH, *REAL]
 """With a gap after the first: it is in the baseline of the first two real months, and of the third no more."""

@@ -12,7 +12,7 @@ import pytest
 from tests.spark_jobs.conftest import ROOT, Programs
 from tests.spark_jobs.trips import MONTH, at, folder, rows, table, write
 
-SAMPLE = ROOT / "laptop/sample"
+SAMPLE = ROOT / "demos/hvfhv/sample"
 VERSION = "20261121T101112123456Z.1"
 TABLES = (
     "curated/hvfhv_trips",

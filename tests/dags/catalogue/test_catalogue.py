@@ -21,7 +21,7 @@ from taxiway.catalogue.__main__ import main
 from tests.dags.catalogue.databases import mariadb
 
 ROOT = Path(__file__).parents[3]
-SAMPLE = ROOT / "laptop/sample/catalogue.csv"
+SAMPLE = ROOT / "demos/hvfhv/sample/catalogue.csv"
 A = Dataset("a", "2023-01", "https://example.org/a.parquet")
 B = Dataset("b", "2023-01", "https://example.org/b.parquet")
 C = Dataset("c", "2023-02", "https://example.org/c.parquet")

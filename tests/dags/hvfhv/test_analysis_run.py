@@ -26,7 +26,7 @@ from taxiway.lake import Lake
 pytestmark = pytest.mark.timeout(600)  # a minute on a quiet machine
 
 ROOT = Path(__file__).parents[3]
-SAMPLE = ROOT / "laptop" / "sample"
+SAMPLE = ROOT / "demos" / "hvfhv" / "sample"
 
 
 @pytest.fixture(scope="module")

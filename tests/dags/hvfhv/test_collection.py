@@ -30,7 +30,7 @@ from taxiway.hvfhv.settings import HvfhvSettings
 from tests.dags.web import Web, web_server
 
 ROOT = Path(__file__).parents[3]
-SAMPLE = ROOT / "laptop/sample/fhvhv_tripdata_sample_2023-01.parquet"
+SAMPLE = ROOT / "demos/hvfhv/sample/fhvhv_tripdata_sample_2023-01.parquet"
 CONTENT = SAMPLE.read_bytes()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 ROWS = 14977

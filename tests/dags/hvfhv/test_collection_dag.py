@@ -18,7 +18,7 @@ from taxiway.core.settings import settings
 from tests.dags.web import Web, web_server
 
 ROOT = Path(__file__).parents[3]
-SAMPLE = ROOT / "laptop/sample"
+SAMPLE = ROOT / "demos/hvfhv/sample"
 MONTHS = ["2023-01", "2023-02", "2023-03"]
 
 pytestmark = pytest.mark.usefixtures("airflow_db")

@@ -12,7 +12,7 @@ import pytest
 from taxiway.hvfhv.tables import TRIP_FILE
 from taxiway.hvfhv.trip_file import TripFileError, check_trip_file
 
-SAMPLE = Path(__file__).parents[3] / "laptop/sample"
+SAMPLE = Path(__file__).parents[3] / "demos/hvfhv/sample"
 JANUARY = SAMPLE / "fhvhv_tripdata_sample_2023-01.parquet"
 TRIPS = pq.read_table(JANUARY).slice(0, 500)
 # The columns of TLC's yellow-taxi files.

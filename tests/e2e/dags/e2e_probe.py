@@ -1,6 +1,7 @@
-"""A DAG for tests on a cluster: tasks on both executors that take as long as they are told and say what they are."""
+"""A DAG for tests on a cluster: tasks on both executors take as long as asked, and return what their code says."""
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import Param, dag, task
 
@@ -21,7 +22,7 @@ SAYS = "first"
 def e2e_probe() -> None:
     """Run as many tasks on each executor as the parameters say."""
 
-    def work(number: int, params: dict | None = None) -> str:
+    def work(number: int, params: Any = None) -> str:
         """Take the time, and return what the code says."""
         import time
 
@@ -30,12 +31,12 @@ def e2e_probe() -> None:
         return SAYS
 
     @task
-    def count(kind: str, params: dict | None = None) -> list[int]:
+    def count(kind: str, params: Any = None) -> list[int]:
         """Return a number for each task."""
         return list(range(params[kind]))
 
-    task(work, task_id="on_celery").expand(number=count.override(task_id="celery")("celery"))
-    task(work, task_id="on_kubernetes", executor="KubernetesExecutor").expand(
+    task(task_id="on_celery")(work).expand(number=count.override(task_id="celery")("celery"))
+    task(task_id="on_kubernetes", executor="KubernetesExecutor")(work).expand(
         number=count.override(task_id="kubernetes")("kubernetes")
     )
 

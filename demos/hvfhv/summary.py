@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taxiway import lake as tables
-from taxiway.emr import estimate_cost
+from taxiway.aws.prices import estimate_cost
 from taxiway.lake import Lake
 
 TOP = 5

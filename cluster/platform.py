@@ -1,0 +1,119 @@
+"""The platform on the cluster as demos see it: its Airflow, its AWS endpoint, its workers, its copy of the checkout."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster.access import open_airflow
+from cluster.kubectl import Forward, Kubectl
+from cluster.shell import last_lines
+from console.airflow import Airflow, TaskInstance
+from console.aws import local_client
+from console.errors import UserError
+from console.options import ROOT
+
+CHECKOUT = "/opt/airflow/dags/repo"
+PROCESSOR = "deployment/airflow-dag-processor"
+PROCESSOR_CONTAINER = "dag-processor"
+# Only workers and triggerers have the catalogue's connection, and only workers are let through to its database.
+WORKER, WORKER_CONTAINER = "deployment/airflow-worker", "worker"
+LAKE = "s3://taxiway-lake"
+RUN_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class ClusterPlatform:
+    """See :class:`console.platform.Platform`."""
+
+    kubectl: Kubectl
+    airflow: Airflow
+    aws: Forward
+    poll_s: float = 2
+    lake: str = LAKE
+    parsing_hint: str = (
+        "make status shows the commit that git-sync brought, and "
+        f"kubectl logs {PROCESSOR} -c {PROCESSOR_CONTAINER} what became of its files."
+    )
+    scheduling_hint: str = "make ui shows the runs; make status whether the scheduler is well."
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of the cluster's AWS endpoint; its address changes when the forward is reopened."""
+        url = self.aws.url
+        if (service, url) not in self._clients:
+            self._clients[service, url] = local_client(service, url)
+        return self._clients[service, url]
+
+    def run(self, module: str, *arguments: str, file: tuple[str, str] | None = None) -> str:
+        """Run ``python -m module`` in a worker; see :meth:`console.platform.Platform.run`."""
+        return run_module(self.kubectl, module, *arguments, file=file)
+
+    def log_path(self, task: TaskInstance) -> None:
+        """Return None: no task's log is on this machine."""
+
+    def require_alive(self) -> None:
+        """Do nothing: a cluster outlives its pods, and calls that fail are tried again."""
+
+
+@contextmanager
+def open_platform(kubectl: Kubectl) -> Iterator[ClusterPlatform]:
+    """Reach the platform for the length of a ``with`` block.
+
+    Raises:
+        UserError: Airflow or the AWS endpoint does not answer.
+    """
+    with open_airflow(kubectl) as airflow, kubectl.forward("service/local-aws", 4566) as aws:
+        yield ClusterPlatform(kubectl, airflow, aws)
+
+
+def checkout_path(file: Path, root: Path = ROOT) -> str:
+    """Return where the pods see a file: git-sync brings them the checkout.
+
+    Raises:
+        UserError: the file is not in the checkout.
+    """
+    path = file.resolve()
+    if not path.is_relative_to(root) or not path.is_file():
+        raise UserError(
+            f"{file} is no file of the checkout, and the cluster's pods see no other: give an https address, or a file "
+            "that is committed."
+        )
+    return f"{CHECKOUT}/{path.relative_to(root).as_posix()}"
+
+
+def run_module(kubectl: Kubectl, module: str, *arguments: str, file: tuple[str, str] | None = None) -> str:
+    """Run ``python -m module`` of the delivered DAGs in a worker; see :meth:`console.platform.Platform.run`.
+
+    Raises:
+        UserError: it failed; the text has its last lines.
+    """
+    result = kubectl.execute(
+        WORKER,
+        *module_command(module, *arguments, file=file[0] if file else None),
+        container=WORKER_CONTAINER,
+        seconds=RUN_TIMEOUT_S,
+        text_in=file[1] if file else None,
+    )
+    if result.returncode:
+        raise UserError(f"{module} {' '.join(arguments)} failed in the worker: {last_lines(result.stderr, 1)}")
+    return result.stdout
+
+
+def module_command(module: str, *arguments: str, file: str | None = None) -> list[str]:
+    """Return the command of a worker's container for :func:`run_module`.
+
+    Args:
+        module: of the package ``taxiway``.
+        arguments: of the module.
+        file: name of the file, the last argument, whose content comes by standard input.
+    """
+    run = f'PYTHONPATH={CHECKOUT}/dags python -m "$@"'
+    if file is None:
+        return ["sh", "-c", run, "sh", module, *arguments]
+    # A pipe opened by its name belongs to another user: what comes by it goes into a file first.
+    script = (
+        f'folder=$(mktemp -d) && cat >"$folder/$0" && {run} "$folder/$0"; status=$?; rm -rf "$folder"; exit $status'
+    )
+    return ["sh", "-c", script, file, module, *arguments]

@@ -1,0 +1,201 @@
+"""What a pipeline declares so that ``make demo``, ``make kind-demo``, ``make up`` and ``make results`` serve it.
+
+A folder ``demos/<pipeline>/`` whose package has an object ``DEMO`` of a class derived from :class:`Demo` is all that
+it takes; nothing lists the folders by name. A declaration is imported by the cluster's commands too, whose environment
+has neither Airflow, pyarrow nor SQLAlchemy: what needs those is imported by the methods that only a laptop calls.
+"""
+
+import importlib
+import pkgutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import demos
+from console.airflow import Pool
+from console.aws import split_uri
+from console.errors import UserError
+from console.follow import Follower, Plan
+from console.output import Reporter
+from console.platform import LocalPlatform, Platform
+
+DEFAULT = "hvfhv"
+DAG_TIMEOUT_S = 180
+
+Input = TypeVar("Input")
+# A file of this machine → its path as the platform's processes see it; UserError if they do not.
+SeenAs = Callable[[Path], str]
+
+
+class Demo(ABC, Generic[Input]):
+    """A pipeline's demo.
+
+    Attributes:
+        name: of the pipeline, as PIPELINE= gives it.
+        title: one line on what it shows.
+        option: the variable by which a person gives other input than the sample, such as ``CATALOG``.
+        dags: that must be listed and switched on.
+        pools: that those DAGs need.
+        settings: TAXIWAY_… variables of this pipeline on a laptop, where a person has not set them.
+        reports: folder of its reports below the lake.
+    """
+
+    name: str
+    title: str
+    option: str
+    dags: tuple[str, ...]
+    pools: tuple[Pool, ...] = ()
+    settings: Mapping[str, str] = {}
+    reports: str
+
+    @abstractmethod
+    def read_input(self, given: str | None, seen_as: SeenAs) -> Input:
+        """Return the input that a person gives, by default the sample; nothing has been started yet.
+
+        Args:
+            given: value of the variable ``option``.
+            seen_as: tells where the platform sees a file.
+
+        Raises:
+            UserError: it cannot be used.
+        """
+
+    @abstractmethod
+    def load(self, platform: Platform, data: Input) -> str:
+        """Bring the input into a platform, and return a sentence on what that changed."""
+
+    @abstractmethod
+    def plan(self, data: Input, began: datetime) -> Plan:
+        """Return what to run for the input; run ids have the time ``began`` in them."""
+
+    @abstractmethod
+    def initial_input(self, platform: LocalPlatform) -> Input | None:
+        """Return the input that ``make up`` loads unasked: that of a new platform, or what an update has moved."""
+
+    @abstractmethod
+    def tables(self) -> Sequence[Any]:
+        """Return the tables of the lake that ``make results`` copies; on a laptop."""
+
+    @abstractmethod
+    def show_summary(self, report: Reporter, lake: Any, data: Input, since: datetime) -> None:
+        """Print what the published tables say; on a laptop.
+
+        Args:
+            report: prints, and knows how long the demo took.
+            lake: a ``taxiway.lake.Lake``.
+            data: what was loaded.
+            since: when the command began.
+        """
+
+
+def discover() -> dict[str, Demo[Any]]:
+    """Return the demos that are there, by name.
+
+    Raises:
+        UserError: two have the same name.
+    """
+    found: dict[str, Demo[Any]] = {}
+    folders: dict[str, str] = {}
+    for module in pkgutil.iter_modules(demos.__path__):
+        demo = getattr(importlib.import_module(f"demos.{module.name}"), "DEMO", None)
+        if demo is None:
+            continue
+        if other := folders.get(demo.name):
+            raise UserError(f"demos/{other} and demos/{module.name} are both named {demo.name!r}: rename one of them.")
+        found[demo.name], folders[demo.name] = demo, module.name
+    return dict(sorted(found.items()))
+
+
+def choose(given: Mapping[str, str], default: str | None = DEFAULT) -> list[Demo[Any]]:
+    """Return the demo that ``PIPELINE`` names, else the default, or all if that is None.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    found = discover()
+    name = given.get("PIPELINE") or default
+    if name is None:
+        return list(found.values())
+    if name not in found:
+        raise UserError(f"PIPELINE={name} has no demo; there are: {', '.join(found) or 'none'}.")
+    return [found[name]]
+
+
+def given_input(demo: Demo[Any], given: Mapping[str, str]) -> str | None:
+    """Return the value of the variable by which a person gives a demo's input; None if there is none."""
+    return given.get(demo.option, "").strip() or None
+
+
+def prepare(platform: Platform, chosen: Iterable[Demo[Any]], report: Reporter) -> None:
+    """Make the pools that demos need, wait until their DAGs are listed, and switch these on.
+
+    Raises:
+        UserError: a DAG's file cannot be imported, or it is not listed in time.
+    """
+    for demo in chosen:
+        for pool in demo.pools:
+            platform.airflow.ensure_pool(pool)
+        for dag in demo.dags:
+            _wait_for_dag(platform, dag, report)
+            platform.airflow.unpause(dag)
+
+
+def run(
+    platform: Platform, demo: Demo[Input], data: Input, report: Reporter, *, since: datetime, fresh: bool = False
+) -> Plan:
+    """Load a demo's input, start its runs and follow them to their end, reporting what happens.
+
+    Args:
+        platform: a running one, prepared for the demo.
+        demo: what to run.
+        data: its input.
+        report: prints.
+        since: when the command began.
+        fresh: the platform has just been started, so that the runs under way are those of an earlier session.
+
+    Returns:
+        what was run.
+
+    Raises:
+        UserError: a task failed; the text says which, why, and what its log has.
+    """
+    report(demo.load(platform, data))
+    plan = demo.plan(data, datetime.now(UTC))
+    given_up = {run_id for dag in demo.dags if fresh for run_id in platform.airflow.fail_active_runs(dag)}
+    if given_up:
+        report(f"Gave up {len(given_up)} run{'s' * (len(given_up) != 1)} that an earlier session left unfinished")
+    for started in plan.runs:
+        platform.airflow.trigger(started.dag, started.run_id, started.conf)
+    Follower(platform, plan, report, since, given_up).follow()
+    return plan
+
+
+def copy_reports(platform: Platform, demo: Demo[Any], plan: Plan, folder: Path) -> list[Path]:
+    """Copy the reports of a plan to a folder, and return their paths."""
+    bucket, prefix = split_uri(f"{platform.lake}/{demo.reports}")
+    folder.mkdir(parents=True, exist_ok=True)
+    copied = [folder / name for name in plan.reports]
+    for path in copied:
+        platform.client("s3").download_file(bucket, f"{prefix}/{path.name}", str(path))
+    return copied
+
+
+def show_reports(paths: Sequence[Path], report: Reporter) -> None:
+    """Print where reports are."""
+    if paths:
+        report.plain("\n".join(["", "Reports (open them in a browser):", *(f"  {path}" for path in paths)]))
+
+
+def _wait_for_dag(platform: Platform, dag: str, report: Reporter) -> None:
+    deadline, waiting = time.monotonic() + DAG_TIMEOUT_S, False
+    while not platform.airflow.has_dag(dag):
+        platform.require_alive()
+        if not waiting:
+            report(f"waits for the DAG {dag} to be listed")
+            waiting = True
+        if time.monotonic() > deadline:
+            raise UserError(f"The DAG {dag} is not listed after {DAG_TIMEOUT_S} s: {platform.parsing_hint}")
+        time.sleep(platform.poll_s / 3)

@@ -1,0 +1,125 @@
+"""Demos: found by their folder, run on any platform, without a change to a shared file for the next pipeline."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from console import demo as demos
+from console.errors import UserError
+from console.options import ROOT
+from console.output import Reporter
+from tests.console.airflow_server import AirflowServer
+from tests.console.conftest import TestPlatform
+from tests.console.parcels import declare
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def parcels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    declare(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "demos.parcels", raising=False)
+
+
+def test_a_demo_is_there_because_its_folder_is(parcels: None) -> None:
+    assert {"hvfhv", "parcels"} <= demos.discover().keys()
+    assert [demo.name for demo in demos.choose({"PIPELINE": "parcels"})] == ["parcels"]
+    assert [demo.name for demo in demos.choose({})] == [demos.DEFAULT]
+    assert [demo.name for demo in demos.choose({}, default=None)] == list(demos.discover())
+
+
+def test_an_unknown_pipeline_is_one_sentence_with_those_that_exist(parcels: None) -> None:
+    with pytest.raises(UserError, match=r"^PIPELINE=letters has no demo; there are: .*hvfhv, .*parcels.*\.$"):
+        demos.choose({"PIPELINE": "letters"})
+
+
+def test_two_demos_of_one_name_are_an_error(parcels: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    declare(tmp_path, "post")
+    monkeypatch.delitem(sys.modules, "demos.post", raising=False)
+    with pytest.raises(UserError, match="demos/parcels and demos/post are both named 'parcels'"):
+        demos.discover()
+
+
+def test_a_demo_of_any_pipeline_is_prepared_loaded_run_and_followed(
+    parcels: None,
+    server: AirflowServer,
+    platform: TestPlatform,
+    report: Reporter,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    [demo] = demos.choose({"PIPELINE": "parcels"})
+    data = demo.read_input(demos.given_input(demo, {"NAMES": " "}), str)
+    server.dags = {"parcels_load": True, "parcels_count": True}
+    server.states["parcels_count", "left"] = "running"
+
+    def happen(dag: str, run: str) -> None:
+        server.states[dag, run] = server.states["parcels_count", "asset"] = "success"
+        server.add_task(dag, run, "fetch", "success")
+        for index in range(2):
+            server.add_task("parcels_count", "asset", "count", "success", index=index)
+
+    server.triggered = happen
+    demos.prepare(platform, [demo], report)
+    assert server.dags == {"parcels_load": False, "parcels_count": False}
+    assert server.pools.keys() == {"scales"}
+
+    plan = demos.run(platform, demo, data, report, since=BEGAN, fresh=True)
+    assert platform.ran == [("taxiway.parcels", "put", ("towns.txt", "york\nhull"))]
+    assert server.states["parcels_count", "left"] == "failed", "a fresh platform has no runs of its own yet"
+    output = capsys.readouterr().out
+    for words in ("towns: 2 added.", "Gave up 1 run that", "✓ towns: fetch", "✓ york: count", "✓ hull: count"):
+        assert words in output
+
+    s3 = platform.client("s3")
+    s3.create_bucket(Bucket="taxiway-lake")
+    s3.put_object(Bucket="taxiway-lake", Key="reports/parcels/towns.html", Body=b"<html>")
+    demos.show_reports(demos.copy_reports(platform, demo, plan, tmp_path / "reports"), report)
+    assert (tmp_path / "reports/towns.html").read_text() == "<html>"
+    assert f"  {tmp_path / 'reports/towns.html'}" in capsys.readouterr().out
+
+
+def test_a_dag_that_is_not_listed_is_one_sentence_with_where_to_look(
+    parcels: None, platform: TestPlatform, report: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demos, "DAG_TIMEOUT_S", 0.1)
+    with pytest.raises(UserError, match=r"The DAG parcels_load is not listed after 0\.1 s: see the parser\."):
+        demos.prepare(platform, demos.choose({"PIPELINE": "parcels"}), report)
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "sentence"),
+    [
+        (["laptop", "demo"], {"PIPELINE": "letters"}, "PIPELINE=letters has no demo; there are: hvfhv, parcels."),
+        (["laptop", "results", "--to", "x"], {"PIPELINE": "letters"}, "PIPELINE=letters has no demo; there are: hvf"),
+        (["cluster", "kind-demo"], {"PIPELINE": "letters"}, "PIPELINE=letters has no demo; there are: hvfhv, parcels."),
+        (["laptop", "demo"], {"PIPELINE": "parcels", "NAMES": "no"}, "NAMES=no is not there: name a file of towns."),
+        (["laptop", "up"], {"NAMES": "no"}, "NAMES=no is not there: name a file of towns."),
+        (["cluster", "kind-demo"], {"PIPELINE": "parcels", "NAMES": "no"}, "NAMES=no is not there: name a file of tow"),
+    ],
+)
+def test_both_platforms_take_any_pipelines_variables_and_refuse_them_before_anything_starts(
+    tmp_path: Path, command: list[str], variables: dict[str, str], sentence: str
+) -> None:
+    declare(tmp_path)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TAXIWAY_"))}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, (tmp_path, ROOT, ROOT / "dags")))
+    environment["STATE"] = str(tmp_path / "state")
+    result = subprocess.run(
+        [sys.executable, "-m", *command],
+        env=environment | variables,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(sentence)
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "state").exists()

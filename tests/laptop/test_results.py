@@ -1,0 +1,109 @@
+"""What make results copies: the published tables and the reports of any pipeline, on moto's S3 and Glue over HTTP."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+
+from console import demo as demos
+from console.errors import UserError
+from laptop.config import Config
+from laptop.platform import Platform
+from laptop.results import copy_results
+from tests.console.parcels import declare
+
+BUCKET = "taxiway-lake"
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Point all AWS clients at an AWS with an empty lake; return a client of its S3."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    client: Any = boto3.client("s3")
+    client.create_bucket(Bucket=BUCKET)
+    yield client
+    requests.post(f"http://{host}:{port}/moto-api/reset", timeout=10)  # all servers of a process have one state
+    server.stop()
+
+
+@pytest.fixture
+def parcels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> demos.Demo[Any]:
+    declare(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "demos.parcels", raising=False)
+    return demos.discover()["parcels"]
+
+
+def publish(s3: Any, table: str, month: str, version: str) -> None:
+    """Publish a month of a table as its newest version, beside one that is not published."""
+    glue: Any = boto3.client("glue")
+    year, number = month.split("-")
+    folder = f"marts/{table}/year={year}/month={number}"
+    for each in (version, "unpublished"):
+        s3.put_object(Bucket=BUCKET, Key=f"{folder}/version={each}/part-0.parquet", Body=each.encode())
+    storage = {"Location": f"s3://{BUCKET}/{folder}/version={version}", "Columns": []}
+    if not glue.get_databases()["DatabaseList"]:
+        glue.create_database(DatabaseInput={"Name": "taxiway"})
+        glue.create_table(DatabaseName="taxiway", TableInput={"Name": table, "PartitionKeys": []})
+    partition = {"Values": [year, number], "StorageDescriptor": storage, "Parameters": {}}
+    glue.create_partition(DatabaseName="taxiway", TableName=table, PartitionInput=partition)
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_published_partitions_and_reports_of_any_pipeline_are_copied(
+    s3: Any, parcels: demos.Demo[Any], tmp_path: Path
+) -> None:
+    for month in ("2023-01", "2023-02"):
+        publish(s3, "parcels", month, "1")
+    s3.put_object(Bucket=BUCKET, Key="reports/parcels/york.html", Body=b"<html>")
+    target = tmp_path / "results"
+    (target / "marts/parcels/year=2023/month=01").mkdir(parents=True)
+    for name in ("mine.txt", "marts/parcels/year=2023/month=01/old.parquet"):
+        (target / name).write_text("old")
+    copied = copy_results(demos.discover().values(), target)
+    assert {path: count for path, count in copied.items() if "parcels" in path} == {
+        "marts/parcels": "2 partitions",
+        "reports/parcels": "1 file",
+    }
+    assert copied["curated/hvfhv_trips"] == "0 partitions"
+    assert files(target) == {
+        "marts/parcels/year=2023/month=01/part-0.parquet": "1",
+        "marts/parcels/year=2023/month=02/part-0.parquet": "1",
+        "reports/parcels/york.html": "<html>",
+        "mine.txt": "old",
+    }
+
+
+def test_nothing_published_and_a_folder_that_cannot_be_written_are_one_sentence(
+    s3: Any, parcels: demos.Demo[Any], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="Nothing is published yet: run make demo first"):
+        copy_results([parcels], tmp_path / "results")
+    publish(s3, "parcels", "2023-01", "1")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file cannot be written: Not a directory\. .*DEST="):
+        copy_results([parcels], tmp_path / "file")
+
+
+def test_every_pipelines_settings_reach_the_laptop_unless_a_person_has_set_them(
+    parcels: demos.Demo[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config.from_environment({"STATE": str(tmp_path / "state")})
+    environment = Platform(config).environment
+    assert (environment["TAXIWAY_PARCELS_LIMIT"], environment["TAXIWAY_CATCHUP"]) == ("3", "False")
+    monkeypatch.setenv("TAXIWAY_PARCELS_LIMIT", "9")
+    assert Platform(config).environment["TAXIWAY_PARCELS_LIMIT"] == "9"
