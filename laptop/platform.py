@@ -21,6 +21,7 @@ from laptop.config import Config
 from laptop.processes import Supervisor, wait_until
 from spark_jobs import publish
 from taxiway import catalogue
+from taxiway.core.pipelines import check_settings
 from taxiway.core.settings import Settings, SettingsError
 
 START_TIMEOUT_S = 180
@@ -217,6 +218,6 @@ def _check_settings(environment: dict[str, str]) -> None:
     """Refuse a wrong TAXIWAY_… variable before anything is started."""
     os.environ.update({key: value for key, value in environment.items() if key.startswith("TAXIWAY_")})
     try:
-        Settings.read()
+        check_settings()
     except SettingsError as error:
         raise UserError(str(error)) from None

@@ -14,9 +14,9 @@ from taxiway.core.settings import Settings
 from taxiway.lake import Lake
 
 
-def open_lake(demo: Demo[Any]) -> Lake:  # noqa: ARG001 - until lakes are of given tables
+def open_lake(demo: Demo[Any]) -> Lake:
     """Return the lake of a pipeline's tables."""
-    return Lake(Settings.read(), boto3.Session())
+    return Lake(Settings.read(), boto3.Session(), demo.tables())
 
 
 def copy_results(demos: Iterable[Demo[Any]], folder: Path) -> dict[str, str]:

@@ -2,11 +2,10 @@
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -16,7 +15,10 @@ from console.errors import UserError
 from console.follow import Goal, Plan, Run
 from console.output import Reporter
 from console.platform import LocalPlatform, Platform
-from taxiway.catalogue.lists import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, CatalogueError, Dataset, read_list
+from taxiway.core.dataset_list import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, CatalogueError, Dataset, read_list
+
+if TYPE_CHECKING:
+    from taxiway.lake import TableSet
 
 SAMPLE = Path(__file__).parent / "sample/catalogue.csv"
 COLLECTION, ANALYSIS = "hvfhv_collection", "hvfhv_analysis"
@@ -60,9 +62,9 @@ class HvfhvDemo(Demo[DatasetList]):
     pools = (Pool(name="emr_steps", slots=16, description="Steps on EMR at once, over all DAGs"),)
     settings = {  # noqa: RUF012 - read only
         # The months to collect are named by the person (catalogue), not by the calendar.
-        "TAXIWAY_CATCHUP": "False",
+        "TAXIWAY_HVFHV_CATCHUP": "False",
         # A download that a switched-off machine left behind looks like one under way.
-        "TAXIWAY_JOIN_MINUTES": "2",
+        "TAXIWAY_HVFHV_JOIN_MINUTES": "2",
     }
     reports = "reports/hvfhv"
 
@@ -109,7 +111,7 @@ class HvfhvDemo(Demo[DatasetList]):
         moved = tuple(each for each in sample.datasets if each.name in known and _is_gone(known[each.name]))
         return replace(sample, datasets=moved, whole_months=False) if moved else None
 
-    def tables(self) -> Sequence[Any]:
+    def tables(self) -> "TableSet":
         """Return all tables of the pipeline."""
         from taxiway.hvfhv.tables import TABLES
 

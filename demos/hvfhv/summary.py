@@ -10,9 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from taxiway import lake as tables
 from taxiway.aws.prices import estimate_cost
+from taxiway.hvfhv import tables
 from taxiway.lake import Lake
+from taxiway.lake import Table as LakeTable
 
 TOP = 5
 
@@ -90,13 +91,13 @@ def _cluster_seconds(since: datetime) -> Iterator[float]:
         yield (timeline.get("EndDateTime", datetime.now(created.tzinfo)) - created).total_seconds()
 
 
-def _location(lake: Lake, table: tables.Table, month: str) -> str:
+def _location(lake: Lake, table: LakeTable, month: str) -> str:
     partition = lake.partition(table, month)
     assert partition, "only published months are shown"
     return partition.location
 
 
-def _read(lake: Lake, table: tables.Table, month: str, columns: Sequence[str] | None = None) -> Any:
+def _read(lake: Lake, table: LakeTable, month: str, columns: Sequence[str] | None = None) -> Any:
     return lake.read(_location(lake, table, month), columns)
 
 

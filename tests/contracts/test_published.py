@@ -11,7 +11,7 @@ from tests.contracts.command import ROOT, contracts
 from tests.oracle import dirty_month
 from tests.oracle.oracle import PATHS, compute, month_of
 
-SAMPLE = ROOT / "laptop/sample"
+SAMPLE = ROOT / "demos/hvfhv/sample"
 DUCKDB_TYPES = {"string": "VARCHAR", "int": "INTEGER"}
 
 

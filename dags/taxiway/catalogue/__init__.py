@@ -26,11 +26,11 @@ from taxiway.catalogue.database import (
     open_catalogue,
     open_engine,
 )
-from taxiway.catalogue.lists import CatalogueError, Dataset, read_list
 from taxiway.catalogue.loading import LoadReport, load
 from taxiway.catalogue.log import begin_attempt, claim_content, complete_attempt, fail_attempt
 from taxiway.catalogue.models import Attempt, Input, Status, datasets, ingestion_log, metadata
 from taxiway.catalogue.queries import complete_months, find_dataset, last_complete, latest_attempts, running_attempts
+from taxiway.core.dataset_list import CatalogueError, Dataset, read_list
 
 __all__ = [
     "CONNECTION",

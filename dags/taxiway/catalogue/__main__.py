@@ -9,9 +9,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from taxiway.catalogue.database import CONNECTION, connect, migrate, open_catalogue
-from taxiway.catalogue.lists import CatalogueError
 from taxiway.catalogue.loading import load
 from taxiway.catalogue.queries import latest_attempts
+from taxiway.core.dataset_list import CatalogueError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from taxiway.catalogue.lists import CatalogueError
+from taxiway.core.dataset_list import CatalogueError
 
 CONNECTION = "tlc_catalog"
 MIGRATIONS = Path(__file__).parent / "migrations"

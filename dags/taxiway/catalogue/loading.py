@@ -5,8 +5,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from taxiway.catalogue.lists import Dataset, check_unique, read_list
 from taxiway.catalogue.models import datasets
+from taxiway.core.dataset_list import Dataset, check_unique, read_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ def load(engine: sa.Engine, file: Path, *, whole_months: bool = False) -> LoadRe
 
     Args:
         engine: of the catalogue.
-        file: see :func:`taxiway.catalogue.lists.read_list`.
+        file: see :func:`taxiway.core.dataset_list.read_list`.
         whole_months: the CSV has all data sets of its months: others of them leave the catalogue. Their log stays.
 
     Raises:

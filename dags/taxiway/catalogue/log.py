@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from taxiway.catalogue.lists import CatalogueError, Dataset
 from taxiway.catalogue.models import Status, datasets, ingestion_log
 from taxiway.catalogue.queries import read_latest_attempts
+from taxiway.core.dataset_list import CatalogueError, Dataset
 
 
 def begin_attempt(engine: sa.Engine, dataset: Dataset, dag_run_id: str | None = None, *, again: bool = False) -> int:

@@ -5,8 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from taxiway.catalogue.lists import CatalogueError, Dataset
 from taxiway.catalogue.models import Attempt, Input, Status, datasets, ingestion_log
+from taxiway.core.dataset_list import CatalogueError, Dataset
 
 
 def complete_months(engine: sa.Engine) -> dict[str, list[Input]]:

@@ -14,7 +14,7 @@ from console.errors import UserError
 from console.follow import Goal
 from console.options import ROOT
 from demos.hvfhv import ANALYSIS, COLLECTION, DEMO, SAMPLE
-from taxiway.catalogue.lists import read_list
+from taxiway.core.dataset_list import read_list
 
 MONTHS = ["2023-01", "2023-02", "2023-03"]
 
