@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import demos
 from console.airflow import Pool
@@ -21,9 +21,6 @@ from console.errors import UserError
 from console.follow import Follower, Plan
 from console.output import Reporter
 from console.platform import LocalPlatform, Platform
-
-if TYPE_CHECKING:
-    from taxiway.lake import TableSet
 
 DEFAULT = "hvfhv"
 DAG_TIMEOUT_S = 180
@@ -77,10 +74,6 @@ class Demo(ABC, Generic[Input]):
     @abstractmethod
     def initial_input(self, platform: LocalPlatform) -> Input | None:
         """Return the input that ``make up`` loads unasked: that of a new platform, or what an update has moved."""
-
-    @abstractmethod
-    def tables(self) -> "TableSet":
-        """Return the tables of the lake that ``make results`` copies; on a laptop."""
 
     @abstractmethod
     def show_summary(self, report: Reporter, lake: Any, data: Input, since: datetime) -> None:

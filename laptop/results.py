@@ -11,12 +11,12 @@ from console.aws import split_uri
 from console.demo import Demo
 from console.errors import UserError
 from taxiway.core.settings import Settings
-from taxiway.lake import Lake
+from taxiway.lake import Lake, TableSet
 
 
 def open_lake(demo: Demo[Any]) -> Lake:
-    """Return the lake of a pipeline's tables."""
-    return Lake(Settings.read(), boto3.Session(), demo.tables())
+    """Return the lake of a pipeline's tables, which are those of its contracts."""
+    return Lake(Settings.read(), boto3.Session(), TableSet(demo.name))
 
 
 def copy_results(demos: Iterable[Demo[Any]], folder: Path) -> dict[str, str]:
@@ -37,7 +37,7 @@ def copy_results(demos: Iterable[Demo[Any]], folder: Path) -> dict[str, str]:
         for demo in demos:
             lake = open_lake(demo)
             root = lake.settings.lake
-            for table in demo.tables():
+            for table in lake.tables:
                 locations = [partition.location for partition in lake.partitions(table).values()]
                 for location in locations:
                     path = location.removeprefix(f"{root}/").rpartition("/version=")[0]

@@ -5,7 +5,7 @@ import io
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -16,9 +16,6 @@ from console.follow import Goal, Plan, Run
 from console.output import Reporter
 from console.platform import LocalPlatform, Platform
 from taxiway.core.dataset_list import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, CatalogueError, Dataset, read_list
-
-if TYPE_CHECKING:
-    from taxiway.lake import TableSet
 
 SAMPLE = Path(__file__).parent / "sample/catalogue.csv"
 COLLECTION, ANALYSIS = "hvfhv_collection", "hvfhv_analysis"
@@ -110,12 +107,6 @@ class HvfhvDemo(Demo[DatasetList]):
             return sample
         moved = tuple(each for each in sample.datasets if each.name in known and _is_gone(known[each.name]))
         return replace(sample, datasets=moved, whole_months=False) if moved else None
-
-    def tables(self) -> "TableSet":
-        """Return all tables of the pipeline."""
-        from taxiway.hvfhv.tables import TABLES
-
-        return TABLES
 
     def show_summary(self, report: Reporter, lake: Any, data: DatasetList, since: datetime) -> None:
         """Print shares, waits, rows and zones, and what the clusters would have cost."""

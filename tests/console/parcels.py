@@ -46,21 +46,31 @@ class Parcels(Demo[list[str]]):
     def initial_input(self, platform: LocalPlatform) -> None:
         return None
 
-    def tables(self) -> list[Any]:
-        from taxiway.lake import Table
-
-        return [Table("parcels", "marts/parcels", {"town": "string"})]
-
     def show_summary(self, report: Reporter, lake: Any, data: list[str], since: datetime) -> None:
         report.plain(f"{len(data)} towns")
 
 
 DEMO = Parcels()
 '''
+CONTRACT = """
+schema:
+  - physicalName: parcels
+    customProperties:
+      - {property: path, value: marts/parcels}
+      - {property: publishOrder, value: 1}
+      - {property: anchor, value: true}
+    properties:
+      - {name: town, logicalType: string, physicalType: string}
+      - {name: year, logicalType: string, physicalType: string, partitioned: true, partitionKeyPosition: 1}
+      - {name: month, logicalType: string, physicalType: string, partitioned: true, partitionKeyPosition: 2}
+"""
 
 
 def declare(folder: Path, name: str = "parcels") -> None:
-    """Write the declaration to ``folder/demos/<name>``; the folder belongs on the path of modules."""
+    """Write the declaration to ``folder/demos/<name>``, its contract to ``folder/contracts/<name>``; the folder belongs on the path of modules."""
     package = folder / "demos" / name
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(DECLARATION)
+    contract = folder / "contracts" / name / "parcels.yaml"
+    contract.parent.mkdir(parents=True)
+    contract.write_text(CONTRACT)

@@ -1,5 +1,6 @@
 """What make results copies: the published tables and the reports of any pipeline, on moto's S3 and Glue over HTTP."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from console.errors import UserError
 from laptop.config import Config
 from laptop.platform import Platform
 from laptop.results import copy_results
+from taxiway.core import contracts
 from tests.console.parcels import declare
 
 BUCKET = "taxiway-lake"
@@ -40,6 +42,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture
 def parcels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> demos.Demo[Any]:
     declare(tmp_path)
+    shutil.copytree(contracts.FOLDER / "hvfhv", tmp_path / "contracts/hvfhv")
+    monkeypatch.setattr(contracts, "FOLDER", tmp_path / "contracts")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "demos.parcels", raising=False)
     return demos.discover()["parcels"]
@@ -104,6 +108,6 @@ def test_every_pipelines_settings_reach_the_laptop_unless_a_person_has_set_them(
 ) -> None:
     config = Config.from_environment({"STATE": str(tmp_path / "state")})
     environment = Platform(config).environment
-    assert (environment["TAXIWAY_PARCELS_LIMIT"], environment["TAXIWAY_CATCHUP"]) == ("3", "False")
+    assert (environment["TAXIWAY_PARCELS_LIMIT"], environment["TAXIWAY_HVFHV_CATCHUP"]) == ("3", "False")
     monkeypatch.setenv("TAXIWAY_PARCELS_LIMIT", "9")
     assert Platform(config).environment["TAXIWAY_PARCELS_LIMIT"] == "9"
