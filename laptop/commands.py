@@ -33,9 +33,9 @@ def demo(config: Config, console: Console) -> None:
     if not platform.running:
         report.plain(f"Starting Airflow and local AWS; Spark programs will run on {ENGINES[config.engine]} …")
     with platform.held_up() as ran_before:
-        demos.prepare(platform, [chosen], report)
+        ignored = demos.prepare(platform, [chosen], report, fresh=not ran_before)
         report.plain(f"Airflow is ready at {config.ui_url} after {report.seconds:.0f} s.\n")
-        plan = demos.run(platform, chosen, data, report, since=since, fresh=not ran_before)
+        plan = demos.run(platform, chosen, data, report, since=since, ignored=ignored)
         report.plain()
         chosen.show_summary(report, open_lake(chosen), data, since)
         demos.show_reports(demos.copy_reports(platform, chosen, plan, config.state / "reports" / chosen.name), report)
@@ -96,7 +96,7 @@ def results(config: Config, folder: Path, console: Console) -> None:
 
 def _say_where(platform: Platform, report: Reporter) -> None:
     config = platform.config
-    user, password = platform.credentials()
+    user, password = platform.access.credentials()
     report.plain(
         f"Airflow: {config.ui_url}  user {user}, password {password}\n"
         f"AWS:     {config.aws_url}  (AWS_ENDPOINT_URL; any keys; region us-east-1)\n"
