@@ -17,8 +17,8 @@ from airflow.providers.amazon.aws.operators.emr import (
 )
 from airflow.serialization.serialized_objects import DagSerialization
 
-from docs.generate_dags_md import PAGE, render
 from demos.hvfhv import DEMO
+from docs.generate_dags_md import PAGE, render
 from taxiway.settings import Settings, settings
 
 ROOT = Path(__file__).parents[2]
