@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -125,32 +125,56 @@ def given_input(demo: Demo[Any], given: Mapping[str, str]) -> str | None:
     return given.get(demo.option, "").strip() or None
 
 
-def prepare(platform: Platform, chosen: Iterable[Demo[Any]], report: Reporter) -> None:
+def prepare(
+    platform: Platform, chosen: Iterable[Demo[Any]], report: Reporter, *, fresh: bool = False
+) -> frozenset[str]:
     """Make the pools that demos need, wait until their DAGs are listed, and switch these on.
+
+    Args:
+        platform: a running one.
+        chosen: demos.
+        report: prints.
+        fresh: the platform has just been started: runs that are under way are those of an earlier session. They are
+            given up, before the scheduler starts others.
+
+    Returns:
+        the ids of the runs that were given up.
 
     Raises:
         UserError: a DAG's file cannot be imported, or it is not listed in time.
     """
+    given_up: set[str] = set()
     for demo in chosen:
         for pool in demo.pools:
             platform.airflow.ensure_pool(pool)
         for dag in demo.dags:
             _wait_for_dag(platform, dag, report)
+            if fresh:
+                given_up |= platform.airflow.fail_active_runs(dag)
             platform.airflow.unpause(dag)
+    if given_up:
+        report(f"Gave up {len(given_up)} run{'s' * (len(given_up) != 1)} that an earlier session left unfinished")
+    return frozenset(given_up)
 
 
 def run(
-    platform: Platform, demo: Demo[Input], data: Input, report: Reporter, *, since: datetime, fresh: bool = False
+    platform: Platform,
+    demo: Demo[Input],
+    data: Input,
+    report: Reporter,
+    *,
+    since: datetime,
+    ignored: Collection[str] = (),
 ) -> Plan:
     """Load a demo's input, start its runs and follow them to their end, reporting what happens.
 
     Args:
-        platform: a running one, prepared for the demo.
+        platform: one that is prepared for the demo.
         demo: what to run.
         data: its input.
         report: prints.
         since: when the command began.
-        fresh: the platform has just been started, so that the runs under way are those of an earlier session.
+        ignored: ids of runs that were given up.
 
     Returns:
         what was run.
@@ -160,12 +184,9 @@ def run(
     """
     report(demo.load(platform, data))
     plan = demo.plan(data, datetime.now(UTC))
-    given_up = {run_id for dag in demo.dags if fresh for run_id in platform.airflow.fail_active_runs(dag)}
-    if given_up:
-        report(f"Gave up {len(given_up)} run{'s' * (len(given_up) != 1)} that an earlier session left unfinished")
     for started in plan.runs:
         platform.airflow.trigger(started.dag, started.run_id, started.conf)
-    Follower(platform, plan, report, since, given_up).follow()
+    Follower(platform, plan, report, since, ignored).follow()
     return plan
 
 

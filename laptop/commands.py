@@ -33,15 +33,15 @@ def demo(config: Config, console: Console) -> None:
     if not platform.running:
         report.plain(f"Starting Airflow and local AWS; Spark programs will run on {ENGINES[config.engine]} …")
     with platform.held_up() as ran_before:
-        demos.prepare(platform, [chosen], report)
+        ignored = demos.prepare(platform, [chosen], report, fresh=not ran_before)
         report.plain(f"Airflow is ready at {config.ui_url} after {report.seconds:.0f} s.\n")
-        plan = demos.run(platform, chosen, data, report, since=since, fresh=not ran_before)
+        plan = demos.run(platform, chosen, data, report, since=since, ignored=ignored)
         report.plain()
         chosen.show_summary(report, open_lake(chosen), data, since)
         demos.show_reports(demos.copy_reports(platform, chosen, plan, config.state / "reports" / chosen.name), report)
         report.plain("Tables: make results DEST=folder copies them out as Parquet files.")
         if ran_before:
-            _say_where(platform, report)
+            _show_addresses(platform, report)
         else:
             report.plain(f"Airflow ends now; make up opens it again with these runs, at {config.ui_url}")
 
@@ -66,7 +66,7 @@ def up(config: Config, console: Console) -> None:
     for each in chosen:
         if data := inputs.get(each.name) or each.initial_input(platform):
             report.plain(each.load(platform, data))
-    _say_where(platform, report)
+    _show_addresses(platform, report)
     report.plain("Run a pipeline: trigger its first DAG there, or make demo; make down ends everything.")
 
 
@@ -77,7 +77,7 @@ def status(config: Config, console: Console) -> int:
         report.plain("Not running: make up starts it.")
         return 3
     report.plain(f"Running, with Spark programs on {ENGINES[platform.supervisor.engine() or 'sail']}.")
-    _say_where(platform, report)
+    _show_addresses(platform, report)
     return 0
 
 
@@ -94,9 +94,9 @@ def results(config: Config, folder: Path, console: Console) -> None:
         report.plain(f"  {folder / path}  {count}")
 
 
-def _say_where(platform: Platform, report: Reporter) -> None:
+def _show_addresses(platform: Platform, report: Reporter) -> None:
     config = platform.config
-    user, password = platform.credentials()
+    user, password = platform.access.credentials()
     report.plain(
         f"Airflow: {config.ui_url}  user {user}, password {password}\n"
         f"AWS:     {config.aws_url}  (AWS_ENDPOINT_URL; any keys; region us-east-1)\n"

@@ -43,6 +43,11 @@ class Config:
         return self.state / "airflow"
 
     @property
+    def password_file(self) -> Path:
+        """Where Airflow writes the password that it generates for the user ``admin``."""
+        return self.airflow_home / "simple_auth_manager_passwords.json.generated"
+
+    @property
     def metadata_file(self) -> Path:
         """Airflow's metadata database."""
         return self.airflow_home / "airflow.db"

@@ -1,6 +1,5 @@
 """The platform of this machine: started with all it needs, found running, or ended."""
 
-import json
 import os
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from console.aws import ARTIFACTS, local_client, make_buckets, split_uri
 from console.demo import discover
 from console.errors import UserError
 from console.options import ROOT
+from laptop.access import LocalAccess
 from laptop.config import Config
 from laptop.processes import Supervisor, wait_until
 from spark_jobs import publish
@@ -29,18 +29,15 @@ RUN_TIMEOUT_S = 300
 
 
 class Platform:
-    """Local AWS, Airflow and the dataset catalogue of one state folder.
-
-    It is both what demos see (:class:`console.platform.LocalPlatform`) and the way to its Airflow
-    (:class:`console.airflow.Access`).
-    """
+    """Local AWS, Airflow and the dataset catalogue of one state folder; see :class:`console.platform.LocalPlatform`."""
 
     poll_s = 0.7
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.supervisor = Supervisor(config)
-        self.airflow = Airflow(self)
+        self.access = LocalAccess(config, self.supervisor)
+        self.airflow = Airflow(self.access)
         self._client = cache(lambda service: local_client(service, config.aws_url))
 
     @property
@@ -183,35 +180,6 @@ class Platform:
     def require_alive(self) -> None:
         """Raise UserError, with the reason that the logs give, if the platform has ended."""
         self.supervisor.require_alive()
-
-    # The way to Airflow ----------------------------------------------------------------------------------------------
-
-    @property
-    def url(self) -> str:
-        """Address of the API server."""
-        return self.config.ui_url
-
-    @property
-    def origin(self) -> str:
-        """Where the password comes from."""
-        return str(self._password_file)
-
-    @property
-    def hint(self) -> str:
-        """What to look at if the API server does not answer."""
-        return f"see {self.config.logs / 'api-server.log'}."
-
-    def credentials(self) -> tuple[str, str]:
-        """Return the user and the password that Airflow generated."""
-        return "admin", str(json.loads(self._password_file.read_text())["admin"])
-
-    def recover(self) -> None:
-        """Another try can succeed as long as the platform runs."""
-        self.require_alive()
-
-    @property
-    def _password_file(self) -> Path:
-        return self.config.airflow_home / "simple_auth_manager_passwords.json.generated"
 
 
 def _check_settings(environment: dict[str, str]) -> None:

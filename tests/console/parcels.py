@@ -67,7 +67,7 @@ schema:
 
 
 def declare(folder: Path, name: str = "parcels") -> None:
-    """Write the declaration to ``folder/demos/<name>``, its contract to ``folder/contracts/<name>``; the folder belongs on the path of modules."""
+    """Write the declaration and a contract below ``folder``, which belongs on the path of modules."""
     package = folder / "demos" / name
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(DECLARATION)
