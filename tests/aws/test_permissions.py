@@ -317,6 +317,7 @@ def test_no_role_has_a_wildcard_among_its_actions_or_a_resource_without_reason(r
             assert statement["Resource"] != "*" or set(named) <= star
 
 
+@pytest.mark.slow
 def test_every_action_exists() -> None:
     cfnlint = pytest.importorskip("cfnlint", reason="cfn-lint, which knows the actions of IAM, is not installed")
     data = json.loads((Path(cfnlint.__file__).parent / "data/AdditionalSpecs/Policies.json").read_text())

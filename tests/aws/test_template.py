@@ -14,6 +14,7 @@ STACK = Stack()
 EVERYTHING = {"ServerlessPreInitialised": "true", "EmrCertificates": "emr/certificates.zip", "MultiAz": "true"}
 
 
+@pytest.mark.slow
 def test_cfn_lint_finds_nothing() -> None:
     pytest.importorskip("cfnlint", reason="cfn-lint is not installed")
     run = "from cfnlint.runner.cli import main; main()"
@@ -21,6 +22,7 @@ def test_cfn_lint_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_cfn_lint_would_find_something(tmp_path: Any) -> None:
     pytest.importorskip("cfnlint", reason="cfn-lint is not installed")
     wrong = tmp_path / "wrong.yaml"

@@ -21,6 +21,8 @@ from docs.generate_dags_md import PAGE, render
 from laptop.config import POOL
 from taxiway.settings import Settings, settings
 
+pytestmark = pytest.mark.slow  # parses the DAGs in processes of Airflow
+
 ROOT = Path(__file__).parents[2]
 DAG_IDS = ["cost_guard", "hvfhv_analysis", "hvfhv_collection", "platform_metrics"]
 TAGS = {"tier:1", "tier:2", "domain:hvfhv", "domain:platform"}
