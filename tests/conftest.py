@@ -11,8 +11,8 @@ from tests.tools import ALLOWED, REQUIRE
 
 # Fixtures that start Spark, Airflow, a server or the platform: a test that uses one is slow.
 STARTING = {
-    *("airflow_db", "endpoint", "moto_url", "mysql_url", "new_endpoint", "on_sail", "on_spark", "page_of", "person"),
-    *("platform", "s3", "sail"),
+    *("airflow_db", "created", "endpoint", "everything", "moto_url", "mysql_url", "new_endpoint", "page_of", "person"),
+    *("platform", "s3", "sail", "seen"),
 }
 # Folders whose tests measure time or need ports and memory: one worker of xdist runs them one after the other, those on
 # a cluster last, while the others run the rest, a file at a time.
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what make test-fast leaves out, and say which tests a worker of xdist keeps together."""
     for item in items:
         file = item.nodeid.partition("::")[0]
-        if STARTING.intersection(getattr(item, "fixturenames", ())):
+        if STARTING.intersection(getattr(item, "fixturenames", ())) or {"mysql", "spark"} & {*item.keywords}:
             item.add_marker(pytest.mark.slow)
         item.add_marker(pytest.mark.xdist_group("heavy" if HEAVY.intersection(file.split("/")) else file))
     items.sort(key=lambda item: item.nodeid.startswith("tests/e2e/"))

@@ -345,6 +345,7 @@ def test_policies_are_within_iams_limits() -> None:
         assert len(STACK.properties(role).get("ManagedPolicyArns", [])) <= 10, role
 
 
+@pytest.mark.slow
 def test_every_action_exists() -> None:
     cfnlint = pytest.importorskip("cfnlint", reason="cfn-lint, which knows the actions of IAM, is not installed")
     data = json.loads((Path(cfnlint.__file__).parent / "data/AdditionalSpecs/Policies.json").read_text())

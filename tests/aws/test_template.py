@@ -21,6 +21,7 @@ OLD_STACK: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data
 EVERYTHING = {"ServerlessPreInitialised": "true", "EmrCertificates": "emr/certificates.zip", "MultiAz": "true"}
 
 
+@pytest.mark.slow
 def test_cfn_lint_finds_nothing() -> None:
     pytest.importorskip("cfnlint", reason="cfn-lint is not installed")
     run = "from cfnlint.runner.cli import main; main()"
@@ -28,6 +29,7 @@ def test_cfn_lint_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_cfn_lint_would_find_something(tmp_path: Any) -> None:
     pytest.importorskip("cfnlint", reason="cfn-lint is not installed")
     wrong = tmp_path / "wrong.yaml"

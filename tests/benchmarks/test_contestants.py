@@ -13,6 +13,8 @@ from tests.oracle import programs
 from tests.oracle.comparison import difference
 from tests.oracle.oracle import KEYS, PATHS, compute, month_of
 
+pytestmark = pytest.mark.slow  # makes a month and analyses it
+
 VERSION = "bench"
 ROWS = 120_000
 

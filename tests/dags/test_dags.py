@@ -22,6 +22,8 @@ from docs.generate_dags_md import PAGE, render
 from taxiway.core.settings import Settings, settings
 from taxiway.hvfhv.settings import HvfhvSettings
 
+pytestmark = pytest.mark.slow  # parses the DAGs in processes of Airflow
+
 ROOT = Path(__file__).parents[2]
 DAG_IDS = ["cost_guard", "hvfhv_analysis", "hvfhv_collection", "platform_metrics"]
 TAGS = {"tier:1", "tier:2", "domain:hvfhv", "domain:platform"}

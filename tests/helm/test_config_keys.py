@@ -9,6 +9,8 @@ import yaml
 
 from tests.helm.rendering import FEATURES, ROOT, render
 
+pytestmark = pytest.mark.slow  # renders every feature
+
 OPTIONS = ROOT / "tests/helm/provider_options.json"
 # The chart writes these for older versions, or for parts that are off; Airflow 3 has no use for them.
 CHARTS_OWN = {

@@ -29,6 +29,8 @@ from tests.helm.rendering import (
     render_all,
 )
 
+pytestmark = pytest.mark.slow  # renders every combination
+
 # Features that go together in practice, besides each alone.
 TOGETHER = (
     ("keda", "mysql-metadata"),

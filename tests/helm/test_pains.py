@@ -12,6 +12,8 @@ import pytest
 from tests.helm.policy import RULES, check
 from tests.helm.rendering import OVERLAY, RenderError, merged, nested, render, render_all
 
+pytestmark = pytest.mark.slow  # renders a hundred times
+
 REFUSED = "refused"
 
 

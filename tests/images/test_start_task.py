@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # imports Airflow in each process
+
 START = Path(__file__).parents[2] / "images/airflow/start_task.py"
 # Prints what a task finds in its process.
 TASK = """

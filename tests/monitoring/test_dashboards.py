@@ -181,6 +181,7 @@ def test_numbers_are_those_that_airflow_sent(run: list[Packet], seen: Replay) ->
     assert shown("emr-and-cost", "Cost") == nearly(sent(r"airflow\.taxiway\.emr\.cost_usd\..*:([\d.]+)\|c"), 0.03)
 
 
+@pytest.mark.slow
 def test_an_event_counts_though_its_counter_is_born_with_it(tmp_path: Path) -> None:
     need("prometheus", "statsd_exporter")
     forgets = "mappings: [{match: airflow.ended, name: airflow_ended, ttl: 2s}]"

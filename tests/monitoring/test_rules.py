@@ -232,6 +232,7 @@ def whole(file: Path) -> dict[str, Any]:
     return tests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", UNIT_TESTS, ids=lambda file: file.stem)
 def test_promtool_s_unit_tests_pass(file: Path, tmp_path: Path) -> None:
     path = tmp_path / "test.yaml"

@@ -12,6 +12,8 @@ import pytest
 from tests.spark_jobs.conftest import ROOT, Programs
 from tests.spark_jobs.trips import MONTH, at, folder, rows, table, write
 
+pytestmark = pytest.mark.slow  # runs programs on Sail and on Spark
+
 SAMPLE = ROOT / "demos/hvfhv/sample"
 VERSION = "20261121T101112123456Z.1"
 TABLES = (

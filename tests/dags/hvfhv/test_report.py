@@ -462,6 +462,7 @@ print("vegaEmbed" in render(FIGURES))'
 """
 
 
+@pytest.mark.slow
 def test_a_page_needs_no_network_and_no_folder_but_that_for_temporary_files() -> None:
     argv = ["unshare", "--mount", "--net", *(["--map-root-user"] if os.geteuid() else [])]
     if not shutil.which("unshare") or str(ROOT).startswith("/tmp"):
