@@ -4,11 +4,14 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
 from tests.tools import ALLOWED, REQUIRE
 
+# Folders of which every test is slow.
+SLOW = {"e2e", "local_aws", "oracle"}
 # Fixtures that start Spark, Airflow, a server or the platform: a test that uses one is slow.
 STARTING = {
     *("airflow_db", "created", "endpoint", "everything", "moto_url", "mysql_url", "new_endpoint", "page_of", "person"),
@@ -25,12 +28,18 @@ def pytest_sessionstart() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import the tests of slow folders where none is to run."""
+    return True if config.option.markexpr == "not slow" and collection_path.name in SLOW else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what make test-fast leaves out, and say which tests a worker of xdist keeps together."""
     for item in items:
         file = item.nodeid.partition("::")[0]
-        if STARTING.intersection(getattr(item, "fixturenames", ())) or {"mysql", "spark"} & {*item.keywords}:
+        used = {*getattr(item, "fixturenames", ()), *item.keywords}
+        if used & (STARTING | {"mysql", "spark"}) or SLOW.intersection(file.split("/")):
             item.add_marker(pytest.mark.slow)
         item.add_marker(pytest.mark.xdist_group("heavy" if HEAVY.intersection(file.split("/")) else file))
     items.sort(key=lambda item: item.nodeid.startswith("tests/e2e/"))
@@ -80,6 +89,8 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Count the skips by what was absent."""
     skipped = Counter(_kind(report) for report in terminalreporter.stats.get("skipped", []))
+    if terminalreporter.config.option.collectonly:
+        return
     names = {"chart": "the chart", "cluster": "the cluster", "tool": f"missing tools (a failure with {REQUIRE}=1)"}
     shown = {
         kind: names.get(kind, kind) for kind in ("chart", "cluster", *sorted(skipped.keys() - {"chart", "cluster"}))

@@ -29,7 +29,7 @@ def test_every_action_is_pinned_by_commit_and_names_its_version(workflow: Path) 
 
 def test_nothing_but_the_hook_of_ci_looks_beside_the_checkout() -> None:
     found = subprocess.run(
-        ["git", "grep", "--files-with-matches", "--fixed-strings", "../shared"],
+        ["git", "grep", "--files-with-matches", "--extended-regexp", r"\.\./shared|parent / .shared"],
         cwd=ROOT,
         capture_output=True,
         text=True,

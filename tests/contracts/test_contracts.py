@@ -30,6 +30,7 @@ def _tables(pipeline: Path) -> list[dict[str, Any]]:
 PIPELINES = sorted({file.parent for file in FILES})
 
 
+@pytest.mark.slow
 def test_contracts_are_valid_and_have_the_versions_they_need() -> None:
     assert contracts("lint") == (0, "")
 

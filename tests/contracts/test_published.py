@@ -11,6 +11,8 @@ from tests.contracts.command import ROOT, contracts
 from tests.oracle import dirty_month
 from tests.oracle.oracle import PATHS, compute, month_of
 
+pytestmark = pytest.mark.slow  # each call of the tools takes seconds
+
 SAMPLE = ROOT / "demos/hvfhv/sample"
 DUCKDB_TYPES = {"string": "VARCHAR", "int": "INTEGER"}
 

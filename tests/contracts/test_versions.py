@@ -10,6 +10,8 @@ import yaml
 
 from tests.contracts.command import ROOT, contracts
 
+pytestmark = pytest.mark.slow  # each call of the tools takes seconds
+
 Change = Callable[[dict[str, dict[str, Any]]], object]
 """Changes the columns (name → definition) of a table, in place."""
 

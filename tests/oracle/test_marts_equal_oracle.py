@@ -12,8 +12,6 @@ from tests.oracle import dirty_month, programs
 from tests.oracle.comparison import difference
 from tests.oracle.oracle import KEYS, PATHS, compute, month_of
 
-pytestmark = pytest.mark.slow  # runs the programs of whole months
-
 SAMPLE = programs.ROOT / "demos/hvfhv/sample"
 REAL = {month: [SAMPLE / f"fhvhv_tripdata_sample_{month}.parquet"] for month in ("2023-01", "2023-02", "2023-03")}
 MONTHS = [dirty_month.MONTH, *REAL]
