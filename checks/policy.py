@@ -21,7 +21,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from cluster import releases
-from cluster.config import ROOT, ClusterError, Config
+from cluster.config import Config
+from console.errors import UserError
+from console.options import ROOT
 
 TAG = "0123456789ab"
 FRAMEWORKS = ("kubernetes", "cloudformation", "dockerfile", "github_actions")
@@ -77,7 +79,7 @@ def render_charts(folder: Path, helm: str) -> list[str]:
         for describe in described:
             try:
                 release = describe()
-            except ClusterError as error:
+            except UserError as error:
                 skipped.append(f"the official chart in {environment}: {error}")
                 continue
             command = [helm, "template", release.name, release.chart, "--namespace", config.namespace]
@@ -168,5 +170,5 @@ def run(checkov: str, environment: Mapping[str, str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(run(str(Path(sys.argv[1]).absolute()), os.environ))
-    except (PolicyError, ClusterError) as error:
+    except (PolicyError, UserError) as error:
         sys.exit(f"checkov: {error}")

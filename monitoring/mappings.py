@@ -62,7 +62,7 @@ def rendered(environment: str = "kind") -> str:
 
     Raises:
         ProgramError: helm is not installed.
-        ClusterError: the chart is unavailable.
+        UserError: the chart is unavailable.
         subprocess.CalledProcessError: helm refuses the values.
     """
     values = [f"--values={OVERLAY / name}.yaml" for name in ("base", "mappings", environment)]
