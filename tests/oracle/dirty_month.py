@@ -119,7 +119,7 @@ def _add_duplicates(connection: duckdb.DuckDBPyConnection, reasons: Counter[str]
     def copy(rows: str, column: str, value: str) -> int:
         """Add copies of some rows with one column changed, and return their number."""
         query = f"INSERT INTO trips SELECT * REPLACE ({value} AS {column}) FROM trips WHERE {rows}"
-        return connection.execute(query).fetchall()[0][0]
+        return int(connection.execute(query).fetchall()[0][0])
 
     # Equal in all columns, many of them null: in one file, and in all three.
     reasons["duplicate"] += copy(f"id BETWEEN {untouched + 1} AND {untouched + 9}", "part", "part")

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -20,23 +21,23 @@ VERSION = "20230601T000000000000Z.1"
 
 
 @pytest.fixture(scope="module")
-def dirty(tmp_path_factory) -> tuple[list[Path], Counter[str]]:
+def dirty(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Counter[str]]:
     return dirty_month.write(REAL["2023-03"][0], tmp_path_factory.mktemp("raw"))
 
 
 @pytest.fixture(scope="module")
-def files(dirty) -> dict[str, list[Path]]:
+def files(dirty: tuple[list[Path], Counter[str]]) -> dict[str, list[Path]]:
     return {dirty_month.MONTH: dirty[0], **REAL}
 
 
 @pytest.fixture(scope="module")
-def oracle(files):
+def oracle(files: dict[str, list[Path]]) -> Iterator[duckdb.DuckDBPyConnection]:
     with compute(files, programs.ZONE_LOOKUP) as connection:
         yield connection
 
 
 @pytest.fixture(scope="module")
-def lake(files, tmp_path_factory) -> Path:
+def lake(files: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a lake with all tables of all months, written by the Spark programs on Sail."""
     lake = tmp_path_factory.mktemp("lake")
     package = programs.package(tmp_path_factory.mktemp("package"))
@@ -71,6 +72,8 @@ def test_table_equals_oracle(lake: Path, oracle: duckdb.DuckDBPyConnection, mont
     assert not found, found
 
 
-def test_every_injected_fault_has_its_reason(oracle: duckdb.DuckDBPyConnection, dirty) -> None:
+def test_every_injected_fault_has_its_reason(
+    oracle: duckdb.DuckDBPyConnection, dirty: tuple[list[Path], Counter[str]]
+) -> None:
     rows = oracle.execute("SELECT reject_reason, count(*) FROM quarantine GROUP BY ALL").fetchall()
     assert dict(rows) == dict(dirty[1])

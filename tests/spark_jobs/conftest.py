@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -66,7 +67,7 @@ def on_spark() -> Programs:
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch):
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Return a client of moto's S3 over HTTP, with a bucket "artifacts"; the environment points to it too."""
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()

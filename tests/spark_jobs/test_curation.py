@@ -2,9 +2,10 @@
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
+from pyspark.sql import Row, SparkSession
 
 from spark_jobs.hvfhv.curation import curated, quarantined, with_reject_reason
 from spark_jobs.hvfhv.schema import read_trips
@@ -23,11 +24,15 @@ FAULTS: dict[str, dict[str, Any]] = {
 """Each reason with a fault that gives it, in the order in which they apply."""
 
 
-@pytest.fixture
-def curate(spark, tmp_path: Path):
-    """Return a function that curates trips of a month: rows accepted, reasons of the rows that are not."""
+class Curate(Protocol):
+    """Curates trips of a month: rows accepted, sorted reasons of the rows that are not."""
 
-    def run(*changes: dict[str, Any], month: Month = MONTH):
+    def __call__(self, *changes: dict[str, Any], month: Month = MONTH) -> tuple[list[Row], list[str]]: ...
+
+
+@pytest.fixture
+def curate(spark: SparkSession, tmp_path: Path) -> Curate:
+    def run(*changes: dict[str, Any], month: Month = MONTH) -> tuple[list[Row], list[str]]:
         checked = with_reject_reason(read_trips(spark, [write(table(*changes), tmp_path / "raw.parquet")]), month)
         # The program stores the quarantine before it goes on; a file of pyarrow's stands for that here.
         rejected = quarantined(checked)
@@ -40,17 +45,17 @@ def curate(spark, tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["hvfhs_license_num", "request_datetime", "pickup_datetime", "dropoff_datetime"])
 @pytest.mark.parametrize("extra", [{}, {"trip_miles": -1.0}])
-def test_missing_key(curate, name: str, extra: dict[str, Any]) -> None:
+def test_missing_key(curate: Curate, name: str, extra: dict[str, Any]) -> None:
     assert curate({name: None, **extra}) == ([], ["missing_key"])
 
 
 @pytest.mark.parametrize("name", ["PULocationID", "DOLocationID"])
-def test_missing_zone_is_a_missing_key(curate, name: str) -> None:
+def test_missing_zone_is_a_missing_key(curate: Curate, name: str) -> None:
     assert curate({name: None}) == ([], ["missing_key"])
 
 
 @pytest.mark.parametrize("first", FAULTS)
-def test_first_reason_applies(curate, first: str) -> None:
+def test_first_reason_applies(curate: Curate, first: str) -> None:
     """A trip with this fault and all that come after it has this reason."""
     reasons = list(FAULTS)
     faults = {
@@ -76,7 +81,7 @@ def test_first_reason_applies(curate, first: str) -> None:
         ({"dropoff_datetime": TRIP["pickup_datetime"] + timedelta(microseconds=1)}, None),
     ],
 )
-def test_bounds(curate, change: dict[str, Any], reason: str | None) -> None:
+def test_bounds(curate: Curate, change: dict[str, Any], reason: str | None) -> None:
     accepted, reasons = curate(change)
     assert (len(accepted), reasons) == ((0, [reason]) if reason else (1, []))
 
@@ -106,7 +111,7 @@ def _in_november(pickup: str, dropoff: str, trip_time: int | None, day: int = 6)
         (_in_november("01:50:00", "01:10:00", 1200, day=13), False),
     ],
 )
-def test_hour_that_daylight_saving_repeats(curate, change: dict[str, Any], accepted: bool) -> None:
+def test_hour_that_daylight_saving_repeats(curate: Curate, change: dict[str, Any], accepted: bool) -> None:
     rows, reasons = curate(change, month=NOVEMBER)
     assert (len(rows), reasons) == ((1, []) if accepted else (0, ["dropoff_not_after_pickup"]))
 
@@ -117,7 +122,7 @@ def test_repeated_hour_is_in_november_alone() -> None:
     assert [Month(2022, month).repeated_hour for month in range(1, 13) if month != 11] == [None] * 11
 
 
-def test_one_of_equal_trips_is_kept(curate) -> None:
+def test_one_of_equal_trips_is_kept(curate: Curate) -> None:
     nulls = {"on_scene_datetime": None, "originating_base_num": None, "trip_miles": None}
     accepted, reasons = curate({}, {}, {}, nulls, nulls)
     assert reasons == ["duplicate"] * 3
@@ -125,7 +130,7 @@ def test_one_of_equal_trips_is_kept(curate) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in TRIP if name not in ("hvfhs_license_num", "pickup_datetime")])
-def test_trips_that_differ_in_one_column_are_both_kept(curate, name: str) -> None:
+def test_trips_that_differ_in_one_column_are_both_kept(curate: Curate, name: str) -> None:
     value = TRIP[name]
     if isinstance(value, datetime):
         other: object = value + timedelta(seconds=1)
@@ -136,18 +141,18 @@ def test_trips_that_differ_in_one_column_are_both_kept(curate, name: str) -> Non
         assert curate({}, {name: None})[1] == []
 
 
-def test_copies_beside_a_trip_that_agrees_in_its_key(curate) -> None:
+def test_copies_beside_a_trip_that_agrees_in_its_key(curate: Curate) -> None:
     """Rows that share zones and times with a duplicate, but are not equal to it, stay."""
     accepted, reasons = curate({}, {}, {"tips": 3.0}, {"tips": None})
     assert reasons == ["duplicate"]
     assert sorted((row.tips is None, row.tips or 0.0) for row in accepted) == [(False, 0.0), (False, 3.0), (True, 0.0)]
 
 
-def test_rejected_trips_are_no_duplicates(curate) -> None:
+def test_rejected_trips_are_no_duplicates(curate: Curate) -> None:
     assert curate({"trip_miles": -1.0}, {"trip_miles": -1.0}) == ([], ["impossible_distance"] * 2)
 
 
-def test_equal_numbers_of_either_sign_of_zero_are_duplicates(curate) -> None:
+def test_equal_numbers_of_either_sign_of_zero_are_duplicates(curate: Curate) -> None:
     accepted, reasons = curate({"tips": 0.0}, {"tips": -0.0})
     assert (len(accepted), reasons) == (1, ["duplicate"])
 
@@ -155,7 +160,7 @@ def test_equal_numbers_of_either_sign_of_zero_are_duplicates(curate) -> None:
 @pytest.mark.parametrize(
     ("licence", "company"), [("HV0002", "juno"), ("HV0003", "uber"), ("HV0004", "via"), ("HV0005", "lyft")]
 )
-def test_company(curate, licence: str, company: str) -> None:
+def test_company(curate: Curate, licence: str, company: str) -> None:
     [row], _ = curate({"hvfhs_license_num": licence})
     assert row.company == company
 
@@ -171,6 +176,8 @@ def test_company(curate, licence: str, company: str) -> None:
         (at("1900-01-01"), None, None, None),  # more seconds than the type holds
     ],
 )
-def test_waits_are_whole_seconds(curate, request_, on_scene, wait_s, arrival_s) -> None:
+def test_waits_are_whole_seconds(
+    curate: Curate, request_: datetime, on_scene: datetime | None, wait_s: int | None, arrival_s: int | None
+) -> None:
     [row], _ = curate({"request_datetime": request_, "on_scene_datetime": on_scene})
     assert (row.wait_s, row.arrival_s) == (wait_s, arrival_s)

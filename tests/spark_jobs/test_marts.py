@@ -1,9 +1,12 @@
 """The marts on small frames whose results are worked out by hand."""
 
 import math
-from datetime import date, timedelta
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import pytest
+from pyspark.sql import DataFrame, SparkSession
 
 from spark_jobs.hvfhv.marts import daily_pickups, eta_training, market_share, popular_zones, service_quality, trend
 from spark_jobs.hvfhv.rising import rising_zones
@@ -18,12 +21,16 @@ MORNING = at("2023-03-08 09:30")
 POPULAR = "zone_id int, trips bigint"
 JFK, ALPHABET_CITY, EAST_VILLAGE = 132, 4, 79
 
+Trip = tuple[str, int, int | None, int | None, float | None, float, datetime]
+"""Company, pick-up zone, wait_s, arrival_s, fare, driver's pay, time of the request."""
+MakeTrips = Callable[..., DataFrame]
+
 
 @pytest.fixture
-def trips(spark):
-    """Return a function that makes curated trips: (company, zone, wait_s, arrival_s, fare, pay, request)."""
+def trips(spark: SparkSession) -> MakeTrips:
+    """Return a function that makes curated trips of any number of :data:`Trip`."""
 
-    def make(*rows):
+    def make(*rows: Trip) -> DataFrame:
         return spark.createDataFrame(
             [
                 (
@@ -47,15 +54,23 @@ def trips(spark):
     return make
 
 
-def _trip(company="uber", zone=JFK, wait_s=0, arrival_s=None, fare=10.0, pay=8.0, request=MORNING):
+def _trip(
+    company: str = "uber",
+    zone: int = JFK,
+    wait_s: int | None = 0,
+    arrival_s: int | None = None,
+    fare: float | None = 10.0,
+    pay: float = 8.0,
+    request: datetime = MORNING,
+) -> Trip:
     return company, zone, wait_s, arrival_s, fare, pay, request
 
 
-def _rows(frame) -> list[tuple]:
+def _rows(frame: DataFrame) -> list[tuple[Any, ...]]:
     return sorted(map(tuple, frame.collect()), key=repr)
 
 
-def test_service_quality(trips) -> None:
+def test_service_quality(trips: MakeTrips) -> None:
     waits = [*range(1, 20), 601, 3600, 3601, -1, None]
     frame = service_quality(trips(*(_trip(wait_s=wait, arrival_s=wait if wait in (5, 7) else None) for wait in waits)))
     assert _rows(frame) == [("uber", JFK, 9, 21, (190 + 601 + 3600) / 21, 11, 19, 601, 2, 6.0, 5, 7)]
@@ -75,13 +90,13 @@ def test_service_quality(trips) -> None:
     ]
 
 
-def test_service_quality_without_arrivals(trips) -> None:
+def test_service_quality_without_arrivals(trips: MakeTrips) -> None:
     [row] = service_quality(trips(_trip("lyft", wait_s=600))).collect()
     assert (row.late_trips, row.arrival_s_mean, row.arrival_s_p50, row.arrival_s_p90) == (0, None, None, None)
 
 
 @pytest.mark.parametrize("count", [1, 2, 9, 10, 11, 19, 20, 21, 40, 100])
-def test_percentiles_are_of_the_nearest_rank(trips, count: int) -> None:
+def test_percentiles_are_of_the_nearest_rank(trips: MakeTrips, count: int) -> None:
     frame = trips(*(_trip(wait_s=wait) for wait in range(1, count + 1)))
     expected = {percent: math.ceil(count * percent / 100) for percent in (50, 90, 95)}
     [quality] = service_quality(frame).collect()
@@ -90,13 +105,13 @@ def test_percentiles_are_of_the_nearest_rank(trips, count: int) -> None:
     assert (month.wait_s_p50, month.wait_s_p90) == (expected[50], expected[90])
 
 
-def test_groups_by_hour_of_the_request(trips) -> None:
+def test_groups_by_hour_of_the_request(trips: MakeTrips) -> None:
     late = at("2023-03-08 23:59:59")
     frame = service_quality(trips(_trip(request=late, wait_s=120), _trip(request=late + timedelta(seconds=1))))
     assert sorted(row.request_hour for row in frame.collect()) == [0, 23]
 
 
-def test_market_share(trips) -> None:
+def test_market_share(trips: MakeTrips) -> None:
     daily = daily_pickups(
         trips(
             _trip("uber", EAST_VILLAGE, fare=30.0, pay=20.0),
@@ -117,7 +132,7 @@ def test_market_share(trips) -> None:
     ]
 
 
-def test_popular_zones(trips) -> None:
+def test_popular_zones(trips: MakeTrips) -> None:
     next_day = at("2023-03-09 12:00")
     daily = daily_pickups(
         trips(*[_trip()] * 2, _trip("lyft"), *[_trip(zone=4)] * 3, _trip(zone=265), _trip(zone=79, request=next_day))
@@ -132,7 +147,7 @@ def test_popular_zones(trips) -> None:
     assert [type_ for _, type_ in frame.dtypes] == ["date", "int", "bigint", "int", "string", "string"]
 
 
-def test_trend(trips) -> None:
+def test_trend(trips: MakeTrips) -> None:
     uber = [_trip(wait_s=wait, fare=10.0, pay=7.5) for wait in (10, 20, 30, 4000, -5, None)]
     frame = trend(trips(*uber, _trip("lyft", wait_s=3601, fare=None, pay=1.0), _trip("lyft", wait_s=None, pay=1.0)))
     assert _rows(frame) == [
@@ -142,7 +157,7 @@ def test_trend(trips) -> None:
     assert [type_ for _, type_ in frame.dtypes] == ["string", "bigint", "double", "int", "int", *["double"] * 3]
 
 
-def test_eta_training(trips) -> None:
+def test_eta_training(trips: MakeTrips) -> None:
     sunday, monday = at("2023-03-05 23:59"), at("2023-03-06")
     frame = eta_training(
         trips(
@@ -158,7 +173,7 @@ def test_eta_training(trips) -> None:
     )
 
 
-def test_rising_zones_against_the_months_before(spark) -> None:
+def test_rising_zones_against_the_months_before(spark: SparkSession) -> None:
     popular = spark.createDataFrame([(1, 30), (1, 10), (2, 60), (3, 100)], POPULAR)
     baseline = [
         spark.createDataFrame([(1, 10), (2, 90)], POPULAR),
@@ -184,7 +199,7 @@ def test_rising_zones_against_the_months_before(spark) -> None:
     assert tuple(rows[3]) == (3, 100, 0.5, 0.0, None, pytest.approx(z(100, 0)), 1)
 
 
-def test_rising_zones_of_the_first_month(spark) -> None:
+def test_rising_zones_of_the_first_month(spark: SparkSession) -> None:
     popular = spark.createDataFrame([(1, 30), (2, 10)], POPULAR)
     frame = rising_zones(popular, [])
     assert _rows(frame) == [(1, 30, 0.75, None, None, None, None), (2, 10, 0.25, None, None, None, None)]
@@ -193,12 +208,12 @@ def test_rising_zones_of_the_first_month(spark) -> None:
     assert rising_zones(popular, [popular]).dtypes == frame.dtypes
 
 
-def test_rising_zones_where_a_zone_has_all_trips(spark) -> None:
+def test_rising_zones_where_a_zone_has_all_trips(spark: SparkSession) -> None:
     everything = spark.createDataFrame([(1, 30)], POPULAR)
     assert _rows(rising_zones(everything, [everything])) == [(1, 30, 1.0, 1.0, 0.0, None, 1)]
 
 
-def test_rising_zones_against_a_month_without_trips(spark) -> None:
+def test_rising_zones_against_a_month_without_trips(spark: SparkSession) -> None:
     popular, empty = spark.createDataFrame([(1, 30), (2, 10)], POPULAR), spark.createDataFrame([], POPULAR)
     assert _rows(rising_zones(popular, [empty])) == [
         (1, 30, 0.75, 0.0, None, None, 1),

@@ -3,6 +3,7 @@
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -100,7 +101,9 @@ def _schema(lake: Path, table_path: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("engine", ["on_sail", pytest.param("on_spark", marks=pytest.mark.spark)])
-def test_month_without_an_accepted_trip_leaves_empty_tables(request, tmp_path: Path, engine: str) -> None:
+def test_month_without_an_accepted_trip_leaves_empty_tables(
+    request: pytest.FixtureRequest, tmp_path: Path, engine: str
+) -> None:
     programs = request.getfixturevalue(engine)
     _run_month(programs, tmp_path, write(table({"trip_miles": -1.0}), tmp_path / "a.parquet"))
     for path in TABLES:
@@ -108,7 +111,7 @@ def test_month_without_an_accepted_trip_leaves_empty_tables(request, tmp_path: P
         assert counts == [(1 if path.startswith("quarantine") else 0,)], path
 
 
-def test_empty_table_on_s3(s3, sail: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_empty_table_on_s3(s3: Any, sail: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_ENDPOINT", s3.meta.endpoint_url)  # the server's name of AWS_ENDPOINT_URL
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     raw = write(table({}), tmp_path / "a.parquet")
@@ -138,7 +141,7 @@ def test_rising_zones_take_the_three_months_before(on_sail: Programs, tmp_path: 
             "SELECT DATE '2023-01-01' AS pickup_date, unnest([1, 2])::INT AS zone_id, unnest([1, {}])::BIGINT AS trips"
         )
         trips = 99 if month == "2022-11" else 1 if month == "2023-03" else 3
-        duckdb.sql(lines.format(trips)).write_parquet(str(tmp_path / f"{month}.parquet"))
+        duckdb.execute(f"COPY ({lines.format(trips)}) TO '{tmp_path}/{month}.parquet'")
         arguments += ["--popular", f"{month}={tmp_path}/{month}.parquet"]
     on_sail(RANK, "--lake", tmp_path, "--target", "2023-03=v1", "--target", "2022-11=v7", *arguments)
     found = rows(folder(tmp_path, "marts/hvfhv/rising_zones"), "zone_id, share, baseline_share, growth, rank")
@@ -222,7 +225,7 @@ def test_engines_agree(on_sail: Programs, on_spark: Programs, tmp_path: Path) ->
     real = SAMPLE / f"fhvhv_tripdata_sample_{MONTH}.parquet"
     faults = f"SELECT * REPLACE (trip_miles + 500 AS trip_miles) FROM '{real}' LIMIT 20"
     raw = str(tmp_path / "raw.parquet")
-    duckdb.sql(f"FROM '{real}' UNION ALL (FROM '{real}' LIMIT 10) UNION ALL ({faults})").write_parquet(raw)
+    duckdb.execute(f"COPY (FROM '{real}' UNION ALL (FROM '{real}' LIMIT 10) UNION ALL ({faults})) TO '{raw}'")
     for name, programs in (("sail", on_sail), ("spark", on_spark)):
         _run_month(programs, tmp_path / name, raw)
     for path in TABLES:
@@ -231,7 +234,7 @@ def test_engines_agree(on_sail: Programs, on_spark: Programs, tmp_path: Path) ->
         for one, other in zip(sail, spark, strict=True):
             assert all(map(_is_same, one, other)), path
         types = [
-            duckdb.sql(f"DESCRIBE FROM '{folder(tmp_path / name, path)}/*.parquet'").fetchall()
+            duckdb.execute(f"DESCRIBE FROM '{folder(tmp_path / name, path)}/*.parquet'").fetchall()
             for name in ("sail", "spark")
         ]
         assert types[0] == types[1], path

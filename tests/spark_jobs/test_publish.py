@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,11 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def _objects(s3) -> dict[str, str]:
+def _objects(s3: Any) -> dict[str, str]:
     return {item["Key"]: item["ETag"] for item in s3.list_objects_v2(Bucket="artifacts").get("Contents", [])}
 
 
-def test_folder_has_the_package_and_the_programs(s3) -> None:
+def test_folder_has_the_package_and_the_programs(s3: Any) -> None:
     done = _run("s3://artifacts/spark_jobs/", "--version", "abc")
     assert (done.returncode, done.stdout, done.stderr) == (0, "s3://artifacts/spark_jobs/abc\n", "")
     assert set(_objects(s3)) == {
@@ -35,7 +36,7 @@ def test_folder_has_the_package_and_the_programs(s3) -> None:
     }
 
 
-def test_publishing_again_changes_nothing(s3) -> None:
+def test_publishing_again_changes_nothing(s3: Any) -> None:
     assert publish.publish("s3://artifacts", "abc") == "s3://artifacts/abc"
     first = _objects(s3)
     publish.publish("s3://artifacts", "abc")
@@ -106,12 +107,12 @@ def test_default_version_is_the_commit(tmp_path: Path, monkeypatch: pytest.Monke
         ("/tmp/jobs", 1, "'/tmp/jobs' is not a folder on S3; write it as s3://bucket/prefix.\n"),
     ],
 )
-def test_wrong_destination(s3, destination: str, status: int, sentence: str) -> None:
+def test_wrong_destination(s3: Any, destination: str, status: int, sentence: str) -> None:
     done = _run(destination, "--version", "abc")
     assert (done.returncode, done.stderr) == (status, sentence)
 
 
-def test_s3_out_of_reach(s3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_out_of_reach(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     done = _run("s3://artifacts/jobs", "--version", "abc")

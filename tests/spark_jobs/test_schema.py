@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import Row, SparkSession
 
 from spark_jobs.common.program import JobError
 from spark_jobs.hvfhv.schema import FIELDS, read_trips, spark_type
@@ -15,13 +16,13 @@ DATA = Path(__file__).parent / "data"
 TYPES = [(field.name, spark_type(field)) for field in FIELDS]
 
 
-def _read(spark, path: str):
+def _read(spark: SparkSession, path: str) -> list[Row]:
     frame = read_trips(spark, [path])
     assert frame.dtypes == TYPES
     return frame.collect()
 
 
-def _assert_is_the_trip(row) -> None:
+def _assert_is_the_trip(row: Row) -> None:
     renamed = {"PULocationID": "pickup_zone_id", "DOLocationID": "dropoff_zone_id"}
     expected = {renamed.get(name, name): value for name, value in TRIP.items()} | {"cbd_congestion_fee": None}
     assert row.asDict() == expected
@@ -43,25 +44,25 @@ def _assert_is_the_trip(row) -> None:
     ],
     ids=lambda types: ",".join(sorted({str(type_) for type_ in types.values()})) or "as in 2023",
 )
-def test_type_drift(spark, tmp_path: Path, types: dict[str, pa.DataType]) -> None:
+def test_type_drift(spark: SparkSession, tmp_path: Path, types: dict[str, pa.DataType]) -> None:
     [row] = _read(spark, write(retyped(table({}), types), tmp_path / "a.parquet"))
     _assert_is_the_trip(row)
 
 
-def test_int96_timestamps(spark, tmp_path: Path) -> None:
+def test_int96_timestamps(spark: SparkSession, tmp_path: Path) -> None:
     path = write(table({}), tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
     [row] = _read(spark, path)
     _assert_is_the_trip(row)
 
 
-def test_fractions_of_seconds_are_kept(spark, tmp_path: Path) -> None:
+def test_fractions_of_seconds_are_kept(spark: SparkSession, tmp_path: Path) -> None:
     pickup = at("2023-03-08 10:00:00.123456")
     trips = retyped(table({"pickup_datetime": pickup}), dict.fromkeys(TIMES, pa.timestamp("ns")))
     [row] = _read(spark, write(trips, tmp_path / "a.parquet"))
     assert row.pickup_datetime == pickup
 
 
-def test_names_are_compared_without_case(spark, tmp_path: Path) -> None:
+def test_names_are_compared_without_case(spark: SparkSession, tmp_path: Path) -> None:
     trips = table({"airport_fee": 2.5})
     [row] = _read(
         spark,
@@ -73,26 +74,26 @@ def test_names_are_compared_without_case(spark, tmp_path: Path) -> None:
     assert row.airport_fee == 2.5
 
 
-def test_columns_that_came_later_are_null_before(spark, tmp_path: Path) -> None:
+def test_columns_that_came_later_are_null_before(spark: SparkSession, tmp_path: Path) -> None:
     trips = table({}).drop_columns(["on_scene_datetime", "airport_fee"])
     [row] = _read(spark, write(trips, tmp_path / "a.parquet"))
     assert (row.on_scene_datetime, row.airport_fee, row.cbd_congestion_fee) == (None, None, None)
 
 
-def test_columns_without_a_value_or_type(spark, tmp_path: Path) -> None:
+def test_columns_without_a_value_or_type(spark: SparkSession, tmp_path: Path) -> None:
     trips = retyped(table({}), dict.fromkeys(["airport_fee", "originating_base_num", "on_scene_datetime"], pa.null()))
     [row] = _read(spark, write(trips, tmp_path / "a.parquet"))
     assert (row.airport_fee, row.originating_base_num, row.on_scene_datetime) == (None, None, None)
 
 
-def test_real_file_with_nanoseconds(spark) -> None:
+def test_real_file_with_nanoseconds(spark: SparkSession) -> None:
     path = DATA / "fhvhv_tripdata_2022-01_100rows.parquet"
     found = sorted(row.pickup_datetime for row in _read(spark, str(path)))
     assert found == sorted(value.to_pydatetime() for value in pq.read_table(path)["pickup_datetime"].to_pylist())
 
 
 @pytest.mark.parametrize(("name", "fee"), [("2020-04", None), ("2025-01", 0.0)])
-def test_real_rows_of_other_years(spark, tmp_path: Path, name: str, fee: float | None) -> None:
+def test_real_rows_of_other_years(spark: SparkSession, tmp_path: Path, name: str, fee: float | None) -> None:
     trips = pyarrow.csv.read_csv(
         DATA / f"fhvhv_tripdata_{name}_200rows.csv",
         convert_options=pyarrow.csv.ConvertOptions(
@@ -105,7 +106,7 @@ def test_real_rows_of_other_years(spark, tmp_path: Path, name: str, fee: float |
     assert sum(row.base_passenger_fare for row in found) == pytest.approx(sum(trips["base_passenger_fare"].to_pylist()))
 
 
-def test_files_of_one_month_may_differ(spark, tmp_path: Path) -> None:
+def test_files_of_one_month_may_differ(spark: SparkSession, tmp_path: Path) -> None:
     older = table({"trip_miles": 1.0}).drop_columns(["airport_fee"])
     newer = table({"trip_miles": 2.0}).append_column("cbd_congestion_fee", pa.array([1.5]))
     nanos = retyped(table({"trip_miles": 3.0}), dict.fromkeys(TIMES, pa.timestamp("ns")))
@@ -117,7 +118,7 @@ def test_files_of_one_month_may_differ(spark, tmp_path: Path) -> None:
     assert found == {(1.0, None, None, pickup), (2.0, 0.0, 1.5, pickup), (3.0, 0.0, None, pickup)}
 
 
-def test_number_that_has_no_exact_integer_is_refused(spark, tmp_path: Path) -> None:
+def test_number_that_has_no_exact_integer_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     zones = pa.array([132.5])
     trips = table({})
     trips = trips.set_column(trips.column_names.index("PULocationID"), "PULocationID", zones)
@@ -126,7 +127,7 @@ def test_number_that_has_no_exact_integer_is_refused(spark, tmp_path: Path) -> N
         frame.collect()
 
 
-def test_number_too_large_for_its_type_is_refused(spark, tmp_path: Path) -> None:
+def test_number_too_large_for_its_type_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     frame = read_trips(spark, [write(table({"PULocationID": 2**32 + 1}), tmp_path / "a.parquet")])
     with pytest.raises(Exception, match="4294967297"):
         frame.collect()
@@ -142,14 +143,16 @@ def test_number_too_large_for_its_type_is_refused(spark, tmp_path: Path) -> None
         ("PULocationID", pa.timestamp("us"), None),
     ],
 )
-def test_other_type_is_refused(spark, tmp_path: Path, column: str, type_: pa.DataType, value: object) -> None:
+def test_other_type_is_refused(
+    spark: SparkSession, tmp_path: Path, column: str, type_: pa.DataType, value: object
+) -> None:
     trips = table({})
     trips = trips.set_column(trips.column_names.index(column), column, pa.array([value], type_))
     with pytest.raises(JobError, match=rf"a\.parquet: column {column.lower()} is \w+, which has no exact"):
         read_trips(spark, [write(trips, tmp_path / "a.parquet")])
 
 
-def test_missing_columns_are_named(spark, tmp_path: Path) -> None:
+def test_missing_columns_are_named(spark: SparkSession, tmp_path: Path) -> None:
     trips = table({}).drop_columns(["request_datetime", "tips"])
     with pytest.raises(JobError, match=r"a\.parquet lacks request_datetime, tips, which every file"):
         read_trips(spark, [write(trips, tmp_path / "a.parquet")])

@@ -105,4 +105,4 @@ def folder(lake: Path, table: str, month: Month = MONTH, version: str = "v1") ->
 def rows(path: Path, columns: str = "*", order: str = "ALL") -> list[tuple[Any, ...]]:
     """Return the rows of a partition that a program wrote."""
     files = f"read_parquet('{path}/*.parquet', hive_partitioning := false)"
-    return duckdb.sql(f"SELECT {columns} FROM {files} ORDER BY {order}").fetchall()
+    return duckdb.execute(f"SELECT {columns} FROM {files} ORDER BY {order}").fetchall()

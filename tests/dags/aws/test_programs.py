@@ -18,7 +18,8 @@ from airflow.dag_processing.bundles.base import get_bundle_version_path
 
 from spark_jobs import publish
 from taxiway.aws import programs
-from taxiway.aws.programs import ProgramsError, await_published, commit_of, locate, settings_for_steps
+from taxiway.aws.programs import ProgramsError, await_published, locate, settings_for_steps
+from taxiway.core.code import commit_of
 from taxiway.core.settings import Settings, SettingsError
 from tests.dags.web import Web, web_server
 
@@ -97,6 +98,7 @@ os.symlink(".worktrees/{B}", "{link}.new")
 os.replace("{link}.new", "{link}")
 from taxiway.aws import programs
 from taxiway.hvfhv import plan
+from taxiway.core.code import commit_of
 from taxiway.core.settings import Settings
 print(plan.__file__, programs.locate(Settings(spark_jobs="{OF_COMMIT}")).spark_jobs, os.readlink("{link}"))
 """

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from spark_jobs import publish
 from taxiway import catalogue
@@ -87,7 +88,7 @@ def run(*months: str) -> tuple[str, dict[str, list[str]]]:
     """Run the analysis; return the state of the run, and the states of each task by index."""
     dag = DagBag(ROOT / "dags").dags["hvfhv_analysis"]
     for task in dag.tasks:
-        (task.partial_kwargs if task.is_mapped else vars(task))["retries"] = 0
+        (task.partial_kwargs if isinstance(task, MappedOperator) else vars(task))["retries"] = 0
     done = dag.test(run_conf={"months": list(months)})
     states: dict[str, list[str]] = {}
     for instance in sorted(done.get_task_instances(), key=lambda instance: instance.map_index):

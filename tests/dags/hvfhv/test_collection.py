@@ -74,7 +74,7 @@ def listed(engine: sa.Engine, url: str, name: str = "trips", month: str = "2023-
 
 
 def stored(s3: Any, key: str = KEY) -> bytes:
-    return s3.get_object(Bucket=LAKE, Key=key)["Body"].read()
+    return bytes(s3.get_object(Bucket=LAKE, Key=key)["Body"].read())
 
 
 def keys(s3: Any) -> list[str]:
@@ -162,7 +162,7 @@ VALIDATORS = [{"ETag": '"a"'}, {"Last_Modified": "Wed, 01 Mar 2023 10:00:00 GMT"
 
 @pytest.mark.parametrize("validator", VALIDATORS, ids=["etag", "last-modified"])
 def test_an_unchanged_source_is_not_downloaded_again(
-    validator: dict[str, str], web: Web, s3: Any, config: HvfhvSettings, engine: sa.Engine
+    validator: dict[str, Any], web: Web, s3: Any, config: HvfhvSettings, engine: sa.Engine
 ) -> None:
     dataset = listed(engine, web.serve("/trips.parquet", CONTENT, **validator))
     first = collect(engine, s3, URI, config, dataset)
@@ -180,7 +180,7 @@ def test_an_unchanged_source_is_not_downloaded_again(
     "later", [{"ETag": '"b"'}, {"Last_Modified": "Wed, 08 Mar 2023 10:00:00 GMT"}, {}], ids=["tag", "time", "none"]
 )
 def test_a_changed_source_replaces_the_file(
-    later: dict[str, str], web: Web, s3: Any, config: HvfhvSettings, engine: sa.Engine
+    later: dict[str, Any], web: Web, s3: Any, config: HvfhvSettings, engine: sa.Engine
 ) -> None:
     dataset = listed(engine, web.serve("/trips.parquet", CONTENT, ETag='"a"'))
     collect(engine, s3, URI, config, dataset)

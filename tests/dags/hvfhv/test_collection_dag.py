@@ -109,7 +109,9 @@ def test_a_scheduled_run_covers_the_month_of_its_logical_date() -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 
     dag = DagSerialization.from_dict(DagSerialization.to_dict(find_dag()))
-    first, second = itertools.islice(dag.iter_dagrun_infos_between(datetime(2023, 1, 1, tzinfo=UTC), None), 2)
+    january, march = datetime(2023, 1, 1, tzinfo=UTC), datetime(2023, 3, 1, tzinfo=UTC)
+    first, second = itertools.islice(dag.iter_dagrun_infos_between(january, march), 2)
+    assert first.data_interval
     assert (first.logical_date, first.data_interval.end) == (
         datetime(2023, 1, 1, tzinfo=UTC),
         datetime(2023, 2, 1, tzinfo=UTC),

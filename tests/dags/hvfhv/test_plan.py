@@ -6,9 +6,12 @@ from typing import Any
 import boto3
 import pytest
 
+from taxiway.aws.emr import Step
 from taxiway.catalogue import Attempt, Dataset, Input, Status
+from taxiway.core.month import shift
 from taxiway.core.settings import Settings
 from taxiway.hvfhv.plan import (
+    InputFile,
     Job,
     PlanError,
     asked_again,
@@ -17,7 +20,6 @@ from taxiway.hvfhv.plan import (
     dependants,
     mart_steps,
     rising_zones_steps,
-    shift,
     waits_for,
 )
 from taxiway.hvfhv.tables import POPULAR_ZONES, TABLES, TRIPS
@@ -209,7 +211,8 @@ def lake(aws: str) -> Lake:
 
 
 def job(month: str) -> Job:
-    return {"month": month, "version": VERSION, "inputs": [{"uri": f"s3://lake/raw/{month}.parquet", "sha256": "a"}]}
+    file = InputFile(dataset="trips", uri=f"s3://lake/raw/{month}.parquet", sha256="a", rows=10, bytes=99)
+    return {"month": month, "version": VERSION, "inputs": [file]}
 
 
 def write(lake: Lake, table: Table, month: str, version: str) -> str:
@@ -223,7 +226,7 @@ def publish(lake: Lake, month: str, version: str) -> None:
     lake.publish(Publication(period=month, inputs="a", locations=locations, rows=dict.fromkeys(locations, 1)), "run")
 
 
-def arguments(step: dict[str, Any]) -> list[str]:
+def arguments(step: Step) -> list[str]:
     """Return the program and its arguments."""
     return step["HadoopJarStep"]["Args"][5:]
 

@@ -1,5 +1,7 @@
 """The report from a published month to the page on S3."""
 
+from typing import Any
+
 import boto3
 import pyarrow as pa
 import pytest
@@ -33,7 +35,7 @@ def store(aws: str) -> lake.Lake:
 
 def publish(store: lake.Lake, month: str, trips: int, *, plan: str = "20230302T010203000000Z") -> None:
     """Publish a month of one company and one zone, with five rows in quarantine."""
-    rows = {
+    rows: dict[lake.Table, list[dict[str, Any]]] = {
         tables.SERVICE_QUALITY: [{"company": "uber", "pickup_zone_id": 132, "request_hour": 8, "trips": trips,
                                 "wait_s_mean": 100.0, "late_trips": 0}],
         tables.TREND: [{"company": "uber", "trips": trips, "trip_share": 1.0, "wait_s_p50": 90, "wait_s_p90": 100}],

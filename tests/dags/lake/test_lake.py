@@ -2,7 +2,7 @@
 
 import io
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,7 +42,7 @@ def write(lake: Lake, table: lakes.Table, version: str, *, month: str = MONTH, r
     return location
 
 
-def publication(lake: Lake, version: str, tables: Sequence[lakes.Table] = TABLES, inputs: str = "aa") -> Publication:
+def publication(lake: Lake, version: str, tables: Iterable[lakes.Table] = TABLES, inputs: str = "aa") -> Publication:
     """Write versions of some tables; return their publication."""
     locations = {table.name: write(lake, table, version) for table in tables}
     return Publication(period=MONTH, inputs=inputs, locations=locations, rows=dict.fromkeys(locations, 7))

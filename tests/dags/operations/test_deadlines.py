@@ -69,7 +69,7 @@ def test_a_missed_deadline_is_told(
 ) -> None:
     from airflow.models.dagrun import DagRun
     from airflow.models.deadline import Deadline
-    from airflow.sdk.module_loading import import_string
+    from airflow.sdk.module_loading import import_string  # type: ignore[attr-defined]  # not in its stub
     from airflow.utils.session import create_session
 
     with create_session() as session:
