@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the command-line tools that the tests of charts and metrics use, pinned, from Go modules into .local/bin.
 # usage: helm/tools/install.sh [TOOL]…     (all of them without an argument)
-# Needs Go 1.26 or later. A tool that is already there in its version is left alone. Go holds every download against its
+# Needs Go 1.26 or later. A tool that is already there in its version is left alone, and one that another checkout of this
+# user has built by the same files is copied from ~/.cache/taxiway/tools. Go holds every download against its
 # public checksum database; a tool that the database does not vouch for is not built, and the others are all the same.
 set -euo pipefail
 
@@ -76,18 +77,28 @@ mkdir -p "$bin"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export CGO_ENABLED=0 GOWORK=off GOFLAGS=-buildvcs=false
+kept=${XDG_CACHE_HOME:-$HOME/.cache}/taxiway/tools
+recipe=$(cat "$root"/helm/tools/* | sha256sum | cut -c1-12)
+mkdir -p "$kept"
 missing=()
 for tool in "$@"; do
   [ -n "${package[$tool]:-}" ] || { echo "There is no tool '$tool' here; there are: ${!package[*]}." >&2; exit 1; }
   stamp=$bin/.$tool-${version[$tool]}
   if [ -x "$bin/$tool" ] && [ -e "$stamp" ]; then continue; fi
+  copy=$kept/$tool-${version[$tool]}-$recipe
+  if [ -x "$copy" ]; then
+    cp "$copy" "$bin/$tool"
+    touch "$stamp"
+    continue
+  fi
   ldflags="-s -w"
   # Charts may ask for the least version of helm, which is written into the program when it is built.
   if [ "$tool" = helm ]; then ldflags+=" -X helm.sh/helm/v3/internal/version.version=${version[$tool]}"; fi
   echo "Building $tool ${version[$tool]} …" >&2
   if build "$tool" -trimpath -ldflags "$ldflags"; then
-    rm -f "$bin/.$tool"-v*
+    rm -f "$bin/.$tool"-v* "$kept/$tool"-v*
     touch "$stamp"
+    cp "$bin/$tool" "$copy.$$" && mv "$copy.$$" "$copy"
   else
     missing+=("$tool")
   fi
