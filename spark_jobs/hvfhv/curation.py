@@ -12,7 +12,7 @@ from spark_jobs.hvfhv.contracts import contract
 from spark_jobs.hvfhv.schema import FIELDS, NAMES
 from taxiway.core.month import Month
 
-COMPANIES = {"HV0002": "juno", "HV0003": "uber", "HV0004": "via", "HV0005": "lyft"}
+COMPANIES = contract("trips").columns["hvfhs_license_num"].valid_values  # licence → company
 DST_TOLERANCE_S = 60
 DUPLICATE = "duplicate"
 

@@ -14,6 +14,7 @@ import pytest
 
 from console.options import ROOT
 from laptop.config import Config
+from tests.contracts.command import contracts
 from tests.oracle.comparison import difference
 from tests.oracle.oracle import KEYS, PATHS, compute, month_of
 from tests.oracle.programs import ZONE_LOOKUP
@@ -148,6 +149,10 @@ def test_every_table_equals_the_oracle(results: Path, month: str) -> None:
             actual = f"FROM read_parquet('{folder}/*.parquet', hive_partitioning := false)"
             found = difference(oracle, month_of(table, month), actual, keys)
             assert not found, f"{table}: {found}"
+
+
+def test_published_tables_keep_their_contracts(results: Path) -> None:
+    assert contracts("test", "hvfhv", results) == (0, "")
 
 
 def test_results_hold_nothing_but_what_is_published(results: Path) -> None:

@@ -50,7 +50,7 @@ class Column:
         required: never null.
         optional: files of the source may lack it.
         minimum, maximum: bounds of its values; None where there is none.
-        valid_values: all values that it may have, in order, with what they mean; empty where any may be.
+        valid_values: all values that it may have, in order, with their label or what they mean; empty where any may be.
         rules: its quality rules.
         properties: its custom properties.
         description: what it means.
@@ -225,7 +225,9 @@ def _column(column: Mapping[str, Any]) -> Column:
         optional=bool(_custom(column).get("mayBeMissing")),
         minimum=bounds.get("minimum"),
         maximum=bounds.get("maximum"),
-        valid_values={str(each["value"]): each.get("description", "") for each in column.get("enum", [])},
+        valid_values={
+            str(each["value"]): each.get("label", each.get("description", "")) for each in column.get("enum", [])
+        },
         rules=tuple(map(_rule, column.get("quality", []))),
         properties=_custom(column),
         description=column.get("description", ""),

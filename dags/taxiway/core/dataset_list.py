@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
-MONTH = re.compile(r"20\d\d-(0[1-9]|1[0-2])")
+from taxiway.core.month import PATTERN
+
 REQUIRED_COLUMNS = ("name", "month", "url")
 OPTIONAL_COLUMNS = ("expected_bytes", "expected_sha256")
 
@@ -116,7 +117,7 @@ def _dataset(cells: dict[str, str], folder: Path) -> Dataset:
         raise ValueError(f"it has no {empty[0]}")
     if len(cells["name"]) > 200:
         raise ValueError("the name is longer than 200 characters")
-    if not MONTH.fullmatch(cells["month"]):
+    if not re.fullmatch(PATTERN, cells["month"]):
         raise ValueError(f"{cells['month']!r} is not a month like 2023-01")
     size, sha256 = cells.get("expected_bytes"), cells.get("expected_sha256", "").lower()
     if size and not re.fullmatch(r"[1-9]\d{0,17}", size):
