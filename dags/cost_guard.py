@@ -1,4 +1,4 @@
-"""Finds, every hour, what costs money on AWS and is needed by no run; ends it after a grace time, where that is on."""
+"""Finds orphaned AWS resources every hour, and terminates them after a grace period where that is enabled."""
 
 import logging
 from collections import Counter
@@ -30,25 +30,25 @@ log = logging.getLogger(__name__)
     doc_md="""
 ### Cost guard
 
-Finds EMR clusters (with `TAXIWAY_COST_GUARD_SERVERLESS` also EMR Serverless applications and job runs) of ours that no
-queued or running DAG run needs, or that are older than `TAXIWAY_COST_GUARD_HOURS`. The last line of defence: a run ends
-its cluster itself, and EMR ends one that is idle.
+Finds this deployment's EMR clusters (with `TAXIWAY_COST_GUARD_SERVERLESS` also EMR Serverless applications and job
+runs) that no queued or running DAG run needs, or that are older than `TAXIWAY_COST_GUARD_HOURS`. It is the last line of
+defence: a run terminates its own cluster, and EMR terminates a cluster that is idle.
 
-* **Ours** is what carries the tags `TAXIWAY_COST_TAGS`, `dag_id` and `run_id`. All else is never touched. Deployments
-  that share an AWS account need different cost tags.
+* **Scope:** only resources with the tags `TAXIWAY_COST_TAGS`, `dag_id` and `run_id`; all others are never touched.
+  Deployments that share an AWS account need different cost tags.
 * **It only reports** until `TAXIWAY_COST_GUARD_ENDS` is true: in the log, by the metric `taxiway_cost_guard_found`, and
-  through the Airflow notifier `TAXIWAY_NOTIFIER`. Then it ends what it reported first and finds again after
-  `TAXIWAY_COST_GUARD_GRACE_MINUTES`; the tag `taxiway:orphan-since` of the resource says since when. A cluster that is
-  protected against termination is reported alone.
-* **If it fails**, the task's last line says what AWS refused; the rest was looked at, reported and ended all the same.
+  through the Airflow notifier `TAXIWAY_NOTIFIER`. When it is true, a resource that is found again
+  `TAXIWAY_COST_GUARD_GRACE_MINUTES` after the first report is terminated; the resource's tag `taxiway:orphan-since` has
+  the time of the first report. A cluster with termination protection is only reported.
+* **If it fails**, the task's last line says which AWS calls failed; all other resources were still checked.
 """,
 )
 def cost_guard() -> None:
-    """Look once."""
+    """Check all resources once."""
 
     @task
     def look() -> list[str]:
-        """Return a sentence for each thing that no run needs."""
+        """Return one sentence for each resource that no run needs."""
         from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 
         from taxiway.aws.usage import cluster_usage
@@ -59,7 +59,7 @@ def cost_guard() -> None:
         context = get_current_context()
 
         def is_active(dag_id: str, run_id: str) -> bool:
-            # Of a run that Airflow does not know there are none, and an API that does not answer is an error.
+            # The count is 0 for a run that Airflow does not know; an API that does not respond raises an error.
             return context["ti"].get_dr_count(dag_id=dag_id, run_ids=[run_id], states=["queued", "running"]) > 0
 
         session = AwsGenericHook(aws_conn_id=settings().aws_conn_id).get_session()
@@ -67,13 +67,13 @@ def cost_guard() -> None:
         sentences = [finding.sentence for finding in findings]
         for sentence in sentences:
             log.warning(sentence)
-        metrics.cost_guard(
+        metrics.orphaned_resources(
             Counter(finding.resource.kind for finding in findings),
             Counter(finding.resource.kind for finding in findings if finding.ended),
         )
         for finding in findings:
-            if finding.ended and finding.resource.kind == "emr_cluster":  # no tear-down will count it
-                with metrics.harmless():
+            if finding.ended and finding.resource.kind == "emr_cluster":  # no teardown task will count its usage
+                with metrics.best_effort():
                     used = cluster_usage(session.client("emr"), finding.resource.id)
                     metrics.cluster_used(finding.resource.tags["dag_id"], used)
         if sentences:

@@ -1,4 +1,4 @@
-"""Analyses the collected months of HVFHV trips on EMR, publishes them when they pass their checks, reports on them."""
+"""Analyses collected months of HVFHV trips on EMR, publishes those that pass their checks, and writes their reports."""
 
 import math
 from datetime import timedelta
@@ -35,7 +35,7 @@ STEPS: dict[str, Any] = {
 @dag(
     schedule=[Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")],
     catchup=False,
-    max_active_runs=1,  # a month is never analysed twice at once; events that arrive meanwhile start one next run
+    max_active_runs=1,  # a month is never analysed twice at once; events that arrive meanwhile trigger one later run
     deadline=done_within(hvfhv_settings().months_wait_h + 24),
     tags=["tier:1", "domain:hvfhv"],
     params={
@@ -44,7 +44,7 @@ STEPS: dict[str, Any] = {
             type="array",
             items={"type": "string", "pattern": PATTERN},
             title="Months",
-            description="Months to analyse whether or not anything changed, such as 2023-01.",
+            description="Months to analyse even if their files have not changed, such as 2023-01.",
         )
     },
     default_args={
@@ -59,24 +59,24 @@ STEPS: dict[str, Any] = {
     doc_md="""
 ### HVFHV analysis
 
-Makes the curated trips, the quarantine, the marts and the report of every month that `hvfhv_collection` has brought,
+Builds the curated trips, the quarantine, the marts and the report of every month that `hvfhv_collection` has collected,
 on one EMR cluster for all months of a run.
 
-* **Which months:** those that the asset events or the parameter `months` name, and every other complete month whose
-  published version was not made from the files in the ingestion log. Nothing to do: the run is skipped, without a
-  cluster. `plan` waits until the months that are named are complete, and `TAXIWAY_HVFHV_JOIN_MINUTES` for other
-  downloads under way, so that a backfill shares a cluster.
+* **Which months:** those in the asset events or in the parameter `months`, and every other complete month whose
+  published version was not built from the files in the ingestion log. If there are none, the run is skipped and no
+  cluster is created. `plan` waits until the requested months are complete, and up to `TAXIWAY_HVFHV_JOIN_MINUTES` for
+  other downloads in progress, so that a backfill shares a cluster.
 * **Tasks:** `curate`, then `marts` for each month; `rising_zones` once, also for up to three later months that have a
   month of the run in their baseline; `check`, `publish` for each month; `report` when all are published. The cluster
-  ends after the last step, whatever happened: to repeat a check or a report needs none.
-* **Spark programs** are those of the commit that the DAG's code came from (`{commit}` in `TAXIWAY_SPARK_JOBS`). CI
-  publishes them on push; `plan` waits for them up to `TAXIWAY_JOBS_WAIT_MINUTES` and fails before there is a cluster.
+  is terminated after the last step, even after a failure: repeating a check or a report needs no cluster.
+* **Spark programs** are those of the commit of the DAG's code (`{commit}` in `TAXIWAY_SPARK_JOBS`). CI publishes them
+  on push; `plan` waits for them for up to `TAXIWAY_JOBS_WAIT_MINUTES`, and fails before a cluster is created.
 * **Publication:** each try writes a new version; readers see it when all checks of the month have passed and its Glue
-  partitions move. `python -m taxiway.lake roll-back YYYY-MM` takes a publication back.
-* **If a month fails**, the others go on and are published; it keeps the version it had, and the run ends as failed. Its
-  task's last line says why; for a Spark step it has EMR's message and the place of the log. Clear the failed task, or
-  leave it: the next run takes the month again.
-* **Needs** a pool `emr_steps` (with deferred tasks counted) as large as the number of steps that may run at once.
+  partitions point to it. `python -m taxiway.lake roll-back YYYY-MM` reverts to the previous version.
+* **If a month fails**, the others continue and are published; the failed month keeps its published version, and the run
+  ends as failed. The task's last line gives the reason; for a Spark step, EMR's message and the location of the log.
+  Clear the failed task, or do nothing: the next run analyses the month again.
+* **Requires** a pool `emr_steps` (deferred tasks included) as large as the number of steps that may run concurrently.
 """,
 )
 def hvfhv_analysis() -> None:
@@ -88,18 +88,18 @@ def hvfhv_analysis() -> None:
         context = get_current_context()
         triggers = context["triggering_asset_events"].values()
         announced = {event.extra["month"] for events in triggers for event in events}
-        with run.final_errors():
+        with run.fail_without_retry():
             dag_run = context["dag_run"]
             started = dag_run.start_date or dag_run.run_after
             jobs = plan_run(announced, context["params"]["months"], started, run.lake(), hvfhv_settings())
             if jobs:
-                run.lake_for_steps(context["ti"])  # what would fail the steps fails before there is a cluster
+                run.lake_for_steps(context["ti"])  # missing programs must fail the run before a cluster is created
         if jobs == []:
             raise AirflowSkipException("Every complete month is published: there is nothing to analyse.")
         return PokeReturnValue(is_done=jobs is not None, xcom_value=jobs)
 
     @task_group(default_args={**STEPS, "map_index_template": run.MONTH})
-    def analyse(job: Job) -> None:  # noqa: ARG001 - the tasks find it by their index
+    def analyse(job: Job) -> None:  # noqa: ARG001 - the tasks look it up by their index
         curate = EmrAddStepsOperator(
             task_id="curate",
             steps=run.steps_when_run(lambda lake, ti: curate_steps(lake, run.job_of(ti), ti.try_number)),
@@ -115,21 +115,21 @@ def hvfhv_analysis() -> None:
 
     @task
     def check(job: Job) -> list[Publication]:
-        """Return what of the month and of the later months that it changes is fit to be published."""
+        """Return what can be published: the month, and the later months that it changes."""
         from taxiway.hvfhv.checks import check_month
 
-        with run.final_errors():
+        with run.fail_without_retry():
             return check_month(run.lake(), job, run.finished_jobs(get_current_context()["ti"]))
 
     @task
     def publish(publications: list[Publication]) -> list[str]:
-        """Return the months that readers now see anew."""
+        """Return the months whose published version changed."""
         return run.publish(publications, get_current_context()["run_id"])
 
     @task(
         trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
         map_index_template=run.MONTH,
-        executor=settings().isolated_executor,  # draws the charts, with more memory than all other tasks
+        executor=settings().isolated_executor,  # it renders charts, which needs more memory than any other task
     )
     def report(job: Job) -> None:
         """Write the reports of the months that were published."""

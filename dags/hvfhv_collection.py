@@ -1,4 +1,4 @@
-"""Collects each month's HVFHV trip files into the lake and tells the analysis."""
+"""Collects each month's HVFHV trip files into the lake and triggers the analysis."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -17,7 +17,7 @@ hvfhv_raw = Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")
 
 
 @dag(
-    # The data interval of a run is the month that it collects: the run of January begins on 1 February.
+    # The data interval of a run is the month that it collects: the run for January starts on 1 February.
     schedule=CronDataIntervalTimetable("@monthly", timezone="UTC"),
     start_date=datetime.strptime(hvfhv_settings().first_month, "%Y-%m").replace(tzinfo=UTC),
     catchup=hvfhv_settings().catchup,
@@ -50,19 +50,19 @@ hvfhv_raw = Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")
     doc_md="""
 ### HVFHV collection
 
-Brings the data sets of one month from the dataset catalogue to `<lake>/raw/hvfhv/year=YYYY/month=MM/`, checks each file
-(complete Parquet, columns and types of HVFHV trips, trips of that month, no copy of another data set), logs every
-attempt, and hands the month to `hvfhv_analysis` by the asset `hvfhv_raw`.
+Downloads one month's data sets, as listed in the dataset catalogue, to `<lake>/raw/hvfhv/year=YYYY/month=MM/`, checks
+each file (complete Parquet, columns and types of HVFHV trips, trips of that month, not a copy of another data set),
+logs every attempt, and triggers `hvfhv_analysis` for the month through the asset `hvfhv_raw`.
 
 * **Which month:** that of the run's logical date, which for scheduled and backfilled runs is the start of the data
-  interval; or the parameter `month`. Catch-up begins with `TAXIWAY_HVFHV_FIRST_MONTH`.
-* **Data sets** come from `python -m taxiway.catalogue load FILE`. A month without any is skipped. The TLC publishes a
-  month about two months late: load it, then trigger this DAG with `month`, or backfill.
-* **Again:** running it again is safe. A source that has not changed is not downloaded again; a changed one replaces the
-  file as a whole. With `again` the month is analysed even if nothing changed.
-* **If it fails:** the task's last line says why in one sentence, and `python -m taxiway.catalogue show` repeats it.
-  What may be temporary (connection, server error, time-out) is tried again with growing pauses; a wrong file fails at
-  once.
+  interval; or the parameter `month`. Catch-up starts at `TAXIWAY_HVFHV_FIRST_MONTH`.
+* **Data sets** are loaded with `python -m taxiway.catalogue load FILE`. A month without data sets is skipped. The TLC
+  publishes a month about two months late: load it, then trigger this DAG with `month`, or backfill.
+* **Reruns** are safe. A source that has not changed is not downloaded again; a changed one replaces the whole file.
+  With `again` the month is analysed even if nothing changed.
+* **If it fails:** the task's last line gives the reason in one sentence, and `python -m taxiway.catalogue show` repeats
+  it. Temporary errors (connection, server error, time-out) are retried with exponential back-off; an unusable file
+  fails without a retry.
 """,
 )
 def hvfhv_collection() -> None:
@@ -74,7 +74,7 @@ def hvfhv_collection() -> None:
         from taxiway.catalogue import latest_attempts, open_catalogue
 
         month = _month()
-        with _final_errors():
+        with _fail_without_retry():
             names = [dataset.name for dataset, _ in latest_attempts(open_catalogue(), [month])]
         if not names:
             raise AirflowSkipException(f"The catalogue has no data set of {month}: load one, or give another month.")
@@ -86,7 +86,7 @@ def hvfhv_collection() -> None:
         map_index_template="{{ task.op_kwargs['name'] }}",
     )
     def collect(name: str) -> None:
-        """Bring one data set into the lake."""
+        """Copy one data set into the lake."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         from taxiway import catalogue
@@ -94,7 +94,7 @@ def hvfhv_collection() -> None:
         from taxiway.hvfhv.metrics import DATASET
         from taxiway.operations import metrics
 
-        with _final_errors():
+        with _fail_without_retry():
             engine = catalogue.open_catalogue()
             dataset = catalogue.find_dataset(engine, name)
             s3 = S3Hook(settings().aws_conn_id).get_conn()
@@ -106,7 +106,7 @@ def hvfhv_collection() -> None:
 
     @task(outlets=[hvfhv_raw])
     def announce_month() -> Iterator[Metadata]:
-        """Tell those who wait for the asset which month is there."""
+        """Emit the asset event of the month."""
         yield Metadata(hvfhv_raw, {"month": _month()})
 
     collect.expand(name=list_data_sets()) >> announce_month()
@@ -121,8 +121,8 @@ def _month() -> str:
     return f"{date:%Y-%m}"
 
 
-def _final_errors() -> AbstractContextManager[None]:
-    """Fail a task at once where another try would change nothing."""
+def _fail_without_retry() -> AbstractContextManager[None]:
+    """Fail the task without a retry for errors that a retry cannot fix."""
     from taxiway.catalogue import CatalogueError
     from taxiway.hvfhv.collection import CollectionError, TransientError
 

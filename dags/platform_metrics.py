@@ -1,4 +1,4 @@
-"""Sends, every few minutes, the metrics that must be right when nothing runs: freshness, clusters, delivery."""
+"""Sends, every few minutes, the metrics that must be up to date when nothing runs: freshness, clusters, delivery."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -30,50 +30,50 @@ from taxiway.core.settings import settings
     doc_md="""
 ### Platform metrics
 
-Sends to Airflow's StatsD exporter what no single event can show: how fresh each published table is, how many EMR
-clusters of ours there are, and how far the DAGs here may be behind the remote repository. So those figures are right
-when no run happens, and are back five minutes after the exporter was restarted. It also adds 0 to each counter of ours,
-for a counter that appears with its first event shows Prometheus no increase.
+Sends gauges that no single event can report to Airflow's StatsD exporter: how fresh each published table is, how
+many EMR clusters this deployment has, and how far the local DAGs may be behind the remote repository. So the gauges are
+up to date when nothing runs, and return within five minutes after the exporter restarts. It also adds 0 to each
+counter, because Prometheus sees no increase in a counter that first appears with its first event.
 
-* **Why a DAG:** it needs the lake's catalogue, AWS and git-sync's volume, which every worker has, and no further
-  process. That it runs is itself a sign of life of scheduler, broker and worker.
-* **Delivery lag:** seconds since the commit that this worker has was last seen to be the remote's. It cannot know of a
-  push before git-sync does, so it is seconds when all is well, and grows while the remote is out of reach or the work
-  tree does not follow. Where DAGs do not come by git-sync there is none.
-* **If it fails**, the other figures are sent all the same; the task's last line says what was in the way. Those that
-  are not sent keep their last value.
+* **Why a DAG:** it needs the Glue catalogue, AWS and git-sync's volume, which every worker has, and no separate
+  process. Its runs are also a heartbeat of scheduler, broker and worker.
+* **Delivery lag:** seconds since this worker's commit was last seen to be the remote's. A push is unknown here until
+  git-sync fetches it, so the lag is a few seconds in normal operation, and grows while the remote is unreachable or the
+  work tree is not updated. It is not sent where DAGs are not delivered by git-sync.
+* **If it fails**, the other metrics are still sent; the task's last line says what failed. Metrics that are not sent
+  keep their last value.
 """,
 )
 def platform_metrics() -> None:
-    """Send all figures from one task: a process every few minutes is enough."""
+    """Send all metrics from one task: one process every few minutes is enough."""
 
     @task
     def send() -> float | None:
-        """Send the metrics; return when the code here was last known to be the remote's."""
+        """Send the metrics; return the Unix time at which the local code was last known to be the remote's."""
         from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 
         from taxiway.core import contracts, pipelines
         from taxiway.lake import Lake, TableSet
         from taxiway.operations import metrics
         from taxiway.operations.cost_guard import emr_clusters
-        from taxiway.operations.delivery import look
+        from taxiway.operations.delivery import measure_delivery
 
         before = get_current_context()["ti"].xcom_pull(task_ids="send", include_prior_dates=True)
         session = AwsGenericHook(aws_conn_id=settings().aws_conn_id).get_session()
         lakes = [Lake(settings(), session, TableSet(pipeline)) for pipeline in contracts.pipelines()]
         declared = [module.METRICS for module in pipelines.modules("metrics").values()]
-        agreed: list[float] = []
+        in_sync_at: list[float] = []
 
         def delivery() -> None:
-            if found := look(before):
+            if found := measure_delivery(before):
                 metrics.delivery(found)
-                agreed.append(found.agreed)
+                in_sync_at.append(found.in_sync_at)
 
         def clusters() -> None:
             metrics.clusters(Counter(cluster.state for cluster in emr_clusters(session, settings())))
 
         faults = []
-        groups: list[Callable[[], None]] = [partial(metrics.begin_counters, declared), delivery, clusters]
+        groups: list[Callable[[], None]] = [partial(metrics.initialise_counters, declared), delivery, clusters]
         groups += [partial(metrics.freshness, lake) for lake in lakes]
         for group in groups:
             try:
@@ -82,7 +82,7 @@ def platform_metrics() -> None:
                 faults.append(str(error))
         if faults:
             raise RuntimeError(" ".join(faults))
-        return agreed[0] if agreed else before
+        return in_sync_at[0] if in_sync_at else before
 
     send()
 

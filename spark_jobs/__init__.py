@@ -1,5 +1,5 @@
-"""The programs that Spark runs, published to S3 under the commit they come from.
+"""Spark programs, published to S3 under their git commit.
 
-Of the DAGs' code they use ``taxiway.core.contracts`` and ``taxiway.core.month`` alone. A pipeline's programs are in a
-package of its own, which imports ``common`` and no other pipeline.
+From the DAGs' code they only import ``taxiway.core.contracts`` and ``taxiway.core.month``. Each pipeline's programs are
+in a package of their own, which imports ``common`` and no other pipeline.
 """

@@ -1,10 +1,10 @@
 """Publish the Spark programs to S3: ``python -m spark_jobs.publish s3://bucket/prefix``.
 
-To ``<prefix>/<version>/`` go the programs that steps name, and last ``spark_jobs.zip`` for ``--py-files``, which has
-this package, what it uses of the DAGs' code, and the data contracts: a folder that has it is complete. Without
-``--version`` it is the git commit, with a hash of the content if that differs from it; so a version never changes its
-content, and publishing it again changes nothing. ``--committed`` refuses content that differs: DAGs ask for the
-programs of a commit.
+Uploads the programs that steps run to ``<prefix>/<version>/``, and last ``spark_jobs.zip`` for ``--py-files``, which
+contains this package, the DAGs' code that it imports, and the data contracts: a folder that has it is complete. The
+default version is the git commit, with a hash of the content appended if it differs from the commit; so the content of
+a version never changes, and publishing it again has no effect. ``--committed`` refuses content that differs from the
+commit, because DAGs use the programs of a commit.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 PACKAGE = Path(__file__).resolve().parent
-sys.path.append(str(PACKAGE.parent / "dags"))  # what the programs share with the DAGs, where this runs in a checkout
+sys.path.append(str(PACKAGE.parent / "dags"))  # code shared with the DAGs, when run from a checkout
 
 from spark_jobs.common.arguments import ArgumentParser, version  # noqa: E402
 from taxiway.core import contracts  # noqa: E402
 
 CORE = Path(contracts.__file__).resolve().parent
-SOURCES = ("spark_jobs", "dags/taxiway/core", "contracts")  # of the repository: what the archive is made of
+SOURCES = ("spark_jobs", "dags/taxiway/core", "contracts")  # of the repository: the content of the archive
 ARCHIVE = "spark_jobs.zip"
 
 
@@ -34,14 +34,14 @@ class PublishError(Exception):
 
 
 def programs() -> list[str]:
-    """Return the programs that steps can name: the files of the pipelines' packages that run as a program."""
+    """Return the paths of the programs: the files of the pipelines' packages that can be run."""
     files = sorted(PACKAGE.glob("*/*.py"))
     found = (file for file in files if '\nif __name__ == "__main__":\n' in file.read_text())
     return [file.relative_to(PACKAGE).as_posix() for file in found]
 
 
 def archive() -> bytes:
-    """Return the package and what it needs as a zip file; the same content gives the same bytes."""
+    """Return the package and its dependencies as a zip file; equal content gives equal bytes."""
     dags = CORE.parents[1]
     files = {path.relative_to(PACKAGE.parent).as_posix(): path for path in PACKAGE.rglob("*")}
     files |= {path.relative_to(dags).as_posix(): path for path in (CORE.parent / "__init__.py", *CORE.glob("*.py"))}
@@ -50,26 +50,26 @@ def archive() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as zip_file:
         for name, content in sorted(contents.items()):
-            # The default date (1980) and stored bytes depend on no clock, file system or version of zlib.
+            # The default date (1980) and no compression: independent of clock, file system and version of zlib.
             zip_file.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
 
 
 def default_version(content: bytes, *, committed: bool = False) -> str:
-    """Return the version that the content of :func:`archive` has by itself.
+    """Return the default version of the content of :func:`archive`.
 
     Args:
-        content: of the archive.
-        committed: refuse content that is not as the commit has it.
+        content: the archive.
+        committed: refuse content that differs from the commit.
 
     Raises:
-        PublishError: git does not know this folder; or it differs and must not.
+        PublishError: this folder is not in a git repository; or it differs from the commit and must not.
     """
     try:
         commit = _git("rev-parse", "HEAD")
         changed = _git("status", "--porcelain", "--", *SOURCES)
     except (OSError, subprocess.CalledProcessError):
-        raise PublishError(f"{PACKAGE} is in no git repository that could tell its commit; give --version.") from None
+        raise PublishError(f"{PACKAGE} is not in a git repository, so its commit is unknown; give --version.") from None
     if changed and committed:
         file = changed.splitlines()[0][2:].strip()
         raise PublishError(
@@ -86,7 +86,7 @@ def publish(destination: str, name: str | None) -> str:
         name: the version; None for :func:`default_version`.
 
     Raises:
-        PublishError: the destination is not such a URI, or S3 refuses.
+        PublishError: the destination is not such a URI, or S3 rejects a request.
     """
     match = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[^/]+)*)/?", destination)
     if not match:
@@ -94,7 +94,7 @@ def publish(destination: str, name: str | None) -> str:
     bucket, prefix = match.groups()
     content = archive()
     folder = f"{prefix}/{name or default_version(content)}".lstrip("/")
-    # The archive comes last: who looks for it never takes a half-published folder for a version.
+    # The archive is last: a folder that has it is complete.
     files = {program: (PACKAGE / program).read_bytes() for program in programs()} | {ARCHIVE: content}
     try:
         s3 = boto3.client("s3")
@@ -103,7 +103,7 @@ def publish(destination: str, name: str | None) -> str:
     except ClientError as error:
         if error.response["Error"]["Code"] == "NoSuchBucket":
             raise PublishError(f"The bucket {bucket!r} does not exist; create it or name another.") from None
-        raise PublishError(f"S3 refuses s3://{bucket}/{folder}: {error.response['Error']['Message']}.") from None
+        raise PublishError(f"S3 rejected s3://{bucket}/{folder}: {error.response['Error']['Message']}.") from None
     except BotoCoreError as error:
         raise PublishError(f"S3 cannot be reached for s3://{bucket}/{folder}: {error}.") from None
     return f"s3://{bucket}/{folder}"

@@ -2,6 +2,6 @@
 
 from pathlib import Path
 
-# git-sync delivers a commit by moving a link. All modules of a process come from the commit that the link showed first,
-# those too that a task imports after it has moved: resolved once, here.
+# git-sync delivers a commit by replacing a symbolic link. Resolve the link once, here: all modules of a process then
+# come from the same commit, even those that a task imports after the link has changed.
 __path__ = [str(Path(__file__).resolve().parent)]

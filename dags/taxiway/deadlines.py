@@ -1,4 +1,4 @@
-"""The callback's name of deadlines that version 0.1 stored: remove it when none of its runs can be under way."""
+"""Import path of the deadline callback that version 0.1 stored: remove it when no run of that version can be active."""
 
 from taxiway.operations.deadlines import missed
 

@@ -1,1 +1,1 @@
-"""What the pipelines' programs share: arguments, the session, tables of the lake, how a program ends."""
+"""Code shared by the pipelines' programs: arguments, the session, tables of the lake, exit status."""

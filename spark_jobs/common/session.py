@@ -3,27 +3,27 @@
 from pyspark.sql import SparkSession
 
 SETTINGS = {
-    # Source times are wall-clock times without a zone; a zone of the machine must never shift them. As an offset, which
-    # Sail converts by at a third of the cost of the name UTC.
+    # Source times are wall-clock times without a zone; the machine's time zone must never shift them. An offset instead
+    # of the name UTC: Sail converts it in a third of the time.
     "spark.sql.session.timeZone": "+00:00",
-    # A value that does not fit its type ends the program instead of becoming null or another number.
+    # A value that does not fit its type is an error instead of becoming null or another number.
     "spark.sql.ansi.enabled": "true",
-    # Apache Spark refuses TIMESTAMP(NANOS) columns otherwise; a program converts what it then reads as a number.
+    # Apache Spark rejects TIMESTAMP(NANOS) columns otherwise; programs convert the integers that it then reads.
     "spark.sql.legacy.parquet.nanosAsLong": "true",
-    # Lists of thousands of groups stay in a hash table; Apache Spark would sort all rows beyond 128 groups.
+    # Aggregate lists of thousands of groups in a hash table; Apache Spark would sort all rows beyond 128 groups.
     "spark.sql.objectHashAggregate.sortBased.fallbackThreshold": "100000",
 }
 
-# Options of DataFusion, Sail's core; Apache Spark does not mind them.
+# Options of DataFusion, Sail's query engine; Apache Spark ignores them.
 SAIL_SETTINGS = {
-    # Every output would be spread over four files otherwise; 8 million rows of 25 columns take about 200 MB.
+    # Every output would be split into four files otherwise; 8 million rows of 25 columns take about 200 MB.
     "datafusion.execution.minimum_parallel_output_files": 1,
     "datafusion.execution.soft_max_rows_per_output_file": 8_000_000,
 }
 
 
 def session() -> SparkSession:
-    """Return the session that the runner provides (spark-submit, or ``SPARK_REMOTE`` for Spark Connect), set up."""
+    """Return the session of spark-submit, or of ``SPARK_REMOTE`` for Spark Connect, with these settings applied."""
     spark = SparkSession.builder.getOrCreate()
     for key, value in SETTINGS.items():
         spark.conf.set(key, value)

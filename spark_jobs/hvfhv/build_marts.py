@@ -1,4 +1,4 @@
-"""Build the marts of a month from its curated trips: all but rising_zones, which takes other months too."""
+"""Build the marts of a month from its curated trips: all but rising_zones, which also needs other months."""
 
 from spark_jobs.common import tables
 from spark_jobs.common.arguments import partition_parser
@@ -9,7 +9,7 @@ from spark_jobs.hvfhv.contracts import folder
 
 
 def main() -> None:
-    """Write the month's partitions of the marts, under the version of the curated trips that they are made from."""
+    """Write the month's partitions of the marts, under the version of the curated trips that they are built from."""
     args = partition_parser(__doc__).parse_args()
 
     def place(table: str) -> str:
@@ -25,7 +25,7 @@ def main() -> None:
     }
     for name, frame in frames.items():
         tables.write_one_file(frame, place(name))
-    tables.write(marts.eta_training(trips), place("eta_training"))  # by far the largest: a file for each task
+    tables.write(marts.eta_training(trips), place("eta_training"))  # by far the largest: one file for each task
 
 
 if __name__ == "__main__":

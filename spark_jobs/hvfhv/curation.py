@@ -1,4 +1,4 @@
-"""Which trips are accepted, why the others are not, and what is added to those that are."""
+"""Accepts or rejects trips, with the reason, and adds columns to accepted trips."""
 
 from datetime import datetime
 from functools import reduce
@@ -16,14 +16,14 @@ COMPANIES = contract("trips").columns["hvfhs_license_num"].valid_values  # licen
 DST_TOLERANCE_S = 60
 DUPLICATE = "duplicate"
 
-# Rows that agree in the hash of these may be duplicates, and only such rows are compared whole.
+# Rows with the same hash of these columns may be duplicates; only such rows are compared in all columns.
 _TIMES = ("request_datetime", "pickup_datetime", "dropoff_datetime")
 
 
 def with_reject_reason(trips: DataFrame, month: Month) -> DataFrame:
-    """Add ``reject_reason``: the first rule that a trip breaks by itself, null if none; ``duplicate`` comes later.
+    """Add ``reject_reason``: the first rule that a trip violates, null if none; ``duplicate`` is determined later.
 
-    The contract of the quarantine has the order of the rules.
+    The contract of the quarantine defines the order of the rules.
     """
     pickup, dropoff = F.col("pickup_datetime"), F.col("dropoff_datetime")
     known_zones = zones.is_known(F.col("pickup_zone_id")) & zones.is_known(F.col("dropoff_zone_id"))
@@ -49,7 +49,7 @@ def quarantined(checked: DataFrame) -> DataFrame:
         checked: trips with their reject_reason.
     """
     suspects = _with_times(_accepted(checked)).groupBy("times").count().where("count > 1")
-    # The hint keeps Apache Spark from shuffling all trips for the sake of a few hundred.
+    # The hint prevents Apache Spark from shuffling all trips to join a few hundred rows.
     marked = _with_times(checked).join(F.broadcast(suspects), "times", "left")
     copy = F.row_number().over(Window.partitionBy("reject_reason", *NAMES).orderBy(F.lit(1)))
     return (
@@ -65,12 +65,12 @@ def curated(checked: DataFrame, quarantine: DataFrame) -> DataFrame:
 
     Args:
         checked: trips with their reject_reason.
-        quarantine: what :func:`quarantined` made of them, as it was stored: so the search for duplicates, which needs
-            a pass over the whole month, is done once.
+        quarantine: the stored result of :func:`quarantined`, so that the search for duplicates, a pass over the whole
+            month, is done once.
     """
     repeated = quarantine.where(F.col("reject_reason") == DUPLICATE).select(NAMES).distinct()
     trips, copies = _with_times(_accepted(checked)).alias("trip"), _with_times(repeated).alias("copy")
-    # One function of both rows, where & would make every column a key of the join, hashed for every trip.
+    # A single function of both rows: with & every column would become a join key, hashed for every trip.
     same = F.least(*(F.col(f"trip.{name}").eqNullSafe(F.col(f"copy.{name}")) for name in NAMES))
     kept = trips.join(copies, (F.col("trip.times") == F.col("copy.times")) & same, "left_anti").select(NAMES)
     return _enriched(kept.unionByName(repeated))
@@ -103,12 +103,12 @@ def _micros(name: str) -> Column:
 
 
 def _whole_seconds(start: str, end: str) -> Column:
-    # try_cast: times that lie a lifetime apart are nonsense in one trip, not a reason to stop the month.
+    # try_cast: implausible times of one trip must not fail the month.
     return F.floor((_micros(end) - _micros(start)) / 1_000_000).try_cast("int")
 
 
 def _in_repeated_hour(month: Month) -> Column:
-    """Tell whether a trip lies in the hour that the clock repeats and its ``trip_time`` (s) explains the times."""
+    """Return whether a trip is in the hour that the clock repeats and its ``trip_time`` (s) explains the times."""
     if month.repeated_hour is None:
         return F.lit(False)
     start, end = map(_instant, month.repeated_hour)

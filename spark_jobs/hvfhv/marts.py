@@ -1,4 +1,4 @@
-"""The marts that depend on a month's curated trips alone, one frame each."""
+"""The marts that depend only on a month's curated trips, one frame each."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
@@ -19,7 +19,7 @@ def service_quality(trips: DataFrame) -> DataFrame:
     Args:
         trips: curated trips.
     """
-    # Exact percentiles by sorting within the groups, which are many and small: half the time of percentile_disc.
+    # Exact percentiles by sorting within many small groups, in half the time of percentile_disc.
     return (
         timed(trips)
         .groupBy("company", "pickup_zone_id", F.hour("request_datetime").alias("request_hour"))
@@ -46,7 +46,7 @@ def service_quality(trips: DataFrame) -> DataFrame:
 
 
 def daily_pickups(trips: DataFrame) -> DataFrame:
-    """Return trips, fare_revenue and driver_pay by company, pickup_zone_id and pickup_date: what other marts add up.
+    """Return trips, fare_revenue and driver_pay by company, pickup_zone_id and pickup_date: the basis of other marts.
 
     Args:
         trips: curated trips.
@@ -119,7 +119,7 @@ def trend(trips: DataFrame) -> DataFrame:
         F.sum("base_passenger_fare").alias("fare_revenue"),
         F.sum("driver_pay").alias("driver_pay"),
     )
-    # Groups are few and large here, so percentiles come from the counts of each whole second.
+    # There are few large groups, so percentiles are computed from the counts of each whole second.
     total, so_far = F.sum("timed_trips").over(company), F.sum("timed_trips").over(company.orderBy("timed_wait_s"))
     waited_s = F.sum(F.col("timed_wait_s") * F.col("timed_trips"))
     return (
@@ -139,7 +139,7 @@ def trend(trips: DataFrame) -> DataFrame:
 
 
 def eta_training(trips: DataFrame) -> DataFrame:
-    """Return a row per timed trip: what is known at the request, and the labels wait_s (arrival) and trip_time, in s.
+    """Return a row per timed trip: features known at the request, and the labels wait_s (arrival) and trip_time, in s.
 
     Args:
         trips: curated trips.

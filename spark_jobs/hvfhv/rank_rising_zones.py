@@ -1,4 +1,4 @@
-"""Rank the zones whose share of trips rose, for one month or several, from the popular_zones of all months it takes."""
+"""Rank the zones whose share of trips rose, for one or more months, from popular_zones of these and earlier months."""
 
 import argparse
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Assignment:
 
     @classmethod
     def parse(cls, text: str) -> "Assignment":
-        """Read the argument."""
+        """Parse the argument."""
         name, equals, value = text.partition("=")
         if not equals or not value:
             raise argparse.ArgumentTypeError(f"{text!r} is not MONTH=VALUE, for example 2023-01=…")
@@ -29,7 +29,7 @@ class Assignment:
 
 
 def target(text: str) -> Assignment:
-    """Read MONTH=VERSION."""
+    """Parse MONTH=VERSION."""
     assignment = Assignment.parse(text)
     version(assignment.value)
     return assignment

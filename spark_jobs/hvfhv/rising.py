@@ -1,4 +1,4 @@
-"""Which pick-up zones gain importance: a month's share of trips against the months before it."""
+"""Rising pick-up zones: a month's share of trips compared with the months before it."""
 
 from functools import reduce
 
@@ -18,8 +18,8 @@ def rising_zones(popular: DataFrame, baseline: list[DataFrame]) -> DataFrame:
 
     Args:
         popular: the month's popular_zones.
-        baseline: popular_zones of those of the three months before that are present; without any, ``baseline_share``,
-            ``growth``, ``z`` and ``rank`` are null.
+        baseline: popular_zones of the available months among the three before; if there are none,
+            ``baseline_share``, ``growth``, ``z`` and ``rank`` are null.
     """
     now = _by_zone(popular).withColumn("all_trips", _total())
     share = F.col("trips") / F.col("all_trips")

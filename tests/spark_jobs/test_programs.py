@@ -154,7 +154,7 @@ def test_rising_zones_take_the_three_months_before(on_sail: Programs, tmp_path: 
     ("arguments", "sentence"),
     [
         (["--month", "2023-13", "--lake", "x", "--version", "v1", "--input", "a"], "'2023-13' is not a month"),
-        (["--month", "2023-03", "--lake", "x", "--version", "../v1", "--input", "a"], "'../v1' is no version"),
+        (["--month", "2023-03", "--lake", "x", "--version", "../v1", "--input", "a"], "'../v1' is not a version"),
         (["--month", "2023-03", "--lake", "x", "--version", "v1"], "arguments are required: --input"),
     ],
 )

@@ -84,7 +84,7 @@ def test_default_version_is_the_commit(tmp_path: Path, monkeypatch: pytest.Monke
         return subprocess.run(argv, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
 
     with pytest.raises(
-        publish.PublishError, match="is in no git repository that could tell its commit; give --version"
+        publish.PublishError, match="is not in a git repository, so its commit is unknown; give --version"
     ):
         publish.default_version(publish.archive())
     git("init", "-q")

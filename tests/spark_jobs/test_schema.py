@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import Row, SparkSession
 
-from spark_jobs.common.program import JobError
+from spark_jobs.common.program import ProgramError
 from spark_jobs.hvfhv.schema import FIELDS, read_trips, spark_type
 from tests.spark_jobs.trips import TIMES, TRIP, at, retyped, table, write
 
@@ -148,11 +148,11 @@ def test_other_type_is_refused(
 ) -> None:
     trips = table({})
     trips = trips.set_column(trips.column_names.index(column), column, pa.array([value], type_))
-    with pytest.raises(JobError, match=rf"a\.parquet: column {column.lower()} is \w+, which has no exact"):
+    with pytest.raises(ProgramError, match=rf"a\.parquet: column {column.lower()} is \w+, which has no exact"):
         read_trips(spark, [write(trips, tmp_path / "a.parquet")])
 
 
 def test_missing_columns_are_named(spark: SparkSession, tmp_path: Path) -> None:
     trips = table({}).drop_columns(["request_datetime", "tips"])
-    with pytest.raises(JobError, match=r"a\.parquet lacks request_datetime, tips, which every file"):
+    with pytest.raises(ProgramError, match=r"a\.parquet lacks request_datetime, tips, which every file"):
         read_trips(spark, [write(trips, tmp_path / "a.parquet")])

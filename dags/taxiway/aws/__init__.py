@@ -1,1 +1,1 @@
-"""What the pipelines use of AWS: EMR clusters and their steps, published Spark programs, prices and usage."""
+"""The AWS features that pipelines use: EMR clusters and their steps, published Spark programs, prices and usage."""

@@ -1,4 +1,4 @@
-"""The EMR cluster and its steps, as the provider's operators take them."""
+"""The EMR cluster and its steps, as arguments of the provider's operators."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
@@ -16,7 +16,7 @@ class HadoopJarStep(TypedDict):
 
 
 class Step(TypedDict):
-    """A step, as ``AddJobFlowSteps`` takes it."""
+    """A step of an ``AddJobFlowSteps`` request."""
 
     Name: str
     ActionOnFailure: str
@@ -26,16 +26,16 @@ class Step(TypedDict):
 def job_flow(settings: Settings, name: str, tags: Mapping[str, str]) -> dict[str, Any]:
     """Return the request of ``RunJobFlow`` for a cluster that waits for steps.
 
-    On-demand workers are the core fleet, which holds shuffle files and the applications' masters; spot workers are the
-    task fleet, whose loss costs a retry of some tasks at most. Managed scaling adds spot workers alone.
+    On-demand workers are the core fleet, which holds shuffle files and the application masters; spot workers are the
+    task fleet, whose loss only means that some tasks are retried. Managed scaling adds only spot workers.
 
     Args:
-        settings: instance types, units, limits, roles and places.
+        settings: instance types, units, limits, roles and locations.
         name: the cluster's name.
         tags: added to ``settings.cost_tags``; values may hold Jinja.
 
     Raises:
-        SettingsError: an instance type has a size whose units are not known.
+        SettingsError: an instance type has a size whose units are unknown.
     """
     core_spot = 0 if settings.emr_on_demand_units else settings.emr_spot_units
     fleets = [
@@ -68,7 +68,7 @@ def job_flow(settings: Settings, name: str, tags: Mapping[str, str]) -> dict[str
                 "MaximumOnDemandCapacityUnits": settings.emr_on_demand_units,
             }
         },
-        # The last line of defence against a cluster that nobody ends: a task killed right after the request, say.
+        # The last line of defence against an orphaned cluster, such as after a task killed right after its request.
         "AutoTerminationPolicy": {"IdleTimeout": settings.emr_idle_minutes * 60},
         "StepConcurrencyLevel": settings.emr_step_concurrency,
         "ScaleDownBehavior": "TERMINATE_AT_TASK_COMPLETION",
@@ -107,14 +107,14 @@ def spark_step(settings: Settings, name: str, program: str, arguments: Sequence[
     """Return a step that runs a published Spark program on the cluster.
 
     Args:
-        settings: says where the programs are, see :mod:`taxiway.aws.programs`.
+        settings: location of the programs, see :mod:`taxiway.aws.programs`.
         name: the step's name.
         program: path below ``settings.spark_jobs``, such as ``hvfhv/curate.py``.
         arguments: of the program.
     """
     return {
         "Name": name,
-        "ActionOnFailure": "CONTINUE",  # the other months' steps go on
+        "ActionOnFailure": "CONTINUE",  # the other months' steps continue
         "HadoopJarStep": {
             "Jar": "command-runner.jar",
             "Args": [
@@ -128,9 +128,9 @@ def spark_step(settings: Settings, name: str, program: str, arguments: Sequence[
 
 
 def failure_of_cluster(client: Any, cluster: str) -> str | None:
-    """Return in a sentence why EMR ended a cluster by itself; None if it did not.
+    """Return one sentence on why EMR terminated a cluster by itself; None if it did not.
 
-    The error of a step says nothing of it: EMR cancels the steps of a cluster that could not start.
+    A step's error does not include the reason: EMR cancels the steps of a cluster that could not start.
 
     Args:
         client: a boto3 client for EMR.
@@ -140,4 +140,4 @@ def failure_of_cluster(client: Any, cluster: str) -> str | None:
     if status["State"] != "TERMINATED_WITH_ERRORS":
         return None
     reason = status.get("StateChangeReason", {})
-    return f"EMR ended the cluster {cluster} by itself ({reason.get('Code')}): {reason.get('Message')}"
+    return f"EMR terminated the cluster {cluster} by itself ({reason.get('Code')}): {reason.get('Message')}"

@@ -1,4 +1,4 @@
-"""What an EMR cluster used, from what EMR says of it: time, idle time, cores, memory, money, duration of steps."""
+"""What an EMR cluster used, by EMR's API: time, idle time, cores, memory, cost, duration of steps."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from typing import Any
 from taxiway.aws.prices import LIST_PRICES, units
 from taxiway.core.settings import SettingsError
 
-# GB of memory for each virtual core, by the first letter of the instance family.
+# GB of memory per virtual core, by the first letter of the instance family.
 MEMORY = {"c": 2, "m": 4, "r": 8}
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a cluster used from its creation to its end, or up to now.
+    """What a cluster used from its creation until its end, or until now.
 
     Attributes:
-        seconds: how long it lived.
-        idle_seconds: of these, how long it was ready and ran no step.
-        vcpu_hours: virtual cores × hours of all instances; None where the size of a type is not known.
-        memory_gb_hours: the same of memory, in GB.
-        usd: US dollars by list prices on demand, EC2 and EMR, each instance a minute at least: an upper bound where
-            there is spot. None where a type's price is not known.
+        seconds: its lifetime.
+        idle_seconds: of these, the time in which it was ready and ran no step.
+        vcpu_hours: virtual cores × hours of all instances; None if the size of a type is unknown.
+        memory_gb_hours: the same for memory, in GB.
+        usd: US dollars at on-demand list prices, EC2 and EMR, at least a minute per instance: an upper bound if there
+            are spot instances. None if a type's price is unknown.
         steps: (program, seconds) of each completed step, such as ``("curate", 95.0)``.
     """
 
@@ -49,20 +49,20 @@ def cluster_usage(client: Any, cluster: str) -> Usage:
         (instance["InstanceType"], *_span(instance["Status"]["Timeline"], "CreationDateTime", end))
         for instance in _all(client, "list_instances", "Instances", cluster)
     ]
-    lives = [(kind, (ended - created).total_seconds() / 3600) for kind, created, ended in instances]
-    busy = [_span(step["Status"]["Timeline"], "StartDateTime", end) for step in steps if _began(step)]
+    lifetimes = [(kind, (ended - created).total_seconds() / 3600) for kind, created, ended in instances]
+    busy = [_span(step["Status"]["Timeline"], "StartDateTime", end) for step in steps if _started(step)]
     ready = timeline.get("ReadyDateTime", end)
     return Usage(
         seconds=(end - timeline["CreationDateTime"]).total_seconds(),
         idle_seconds=max((end - ready).total_seconds() - _union(busy, ready), 0),
-        vcpu_hours=_sum(lives, units),
-        memory_gb_hours=_sum(lives, lambda kind: units(kind) * MEMORY[kind[0]]),
-        usd=_sum([(kind, max(hours, 1 / 60)) for kind, hours in lives], lambda kind: sum(LIST_PRICES[kind])),
+        vcpu_hours=_sum(lifetimes, units),
+        memory_gb_hours=_sum(lifetimes, lambda kind: units(kind) * MEMORY[kind[0]]),
+        usd=_sum([(kind, max(hours, 1 / 60)) for kind, hours in lifetimes], lambda kind: sum(LIST_PRICES[kind])),
         steps=tuple(
-            (_program(step), (ended - began).total_seconds())
+            (_program(step), (ended - started).total_seconds())
             for step in steps
             if step["Status"]["State"] == "COMPLETED"
-            for began, ended in [_span(step["Status"]["Timeline"], "StartDateTime", end)]
+            for started, ended in [_span(step["Status"]["Timeline"], "StartDateTime", end)]
         ),
     )
 
@@ -72,7 +72,7 @@ def _all(client: Any, operation: str, key: str, cluster: str) -> list[dict[str, 
     return [found for page in pages for found in page[key]]
 
 
-def _began(step: dict[str, Any]) -> bool:
+def _started(step: dict[str, Any]) -> bool:
     return "StartDateTime" in step["Status"]["Timeline"]
 
 
@@ -81,7 +81,7 @@ def _span(timeline: dict[str, datetime], begin: str, end: datetime) -> tuple[dat
 
 
 def _union(spans: Sequence[tuple[datetime, datetime]], since: datetime) -> float:
-    """Return how many seconds after a time at least one of the spans covers."""
+    """Return for how many seconds after a time at least one of the spans is active."""
     covered, until = 0.0, since
     for begin, end in sorted(spans):
         covered += max((end - max(begin, until)).total_seconds(), 0)
@@ -89,9 +89,9 @@ def _union(spans: Sequence[tuple[datetime, datetime]], since: datetime) -> float
     return covered
 
 
-def _sum(lives: Iterable[tuple[str, float]], worth: Callable[[str], float]) -> float | None:
+def _sum(lifetimes: Iterable[tuple[str, float]], rate: Callable[[str], float]) -> float | None:
     try:
-        return sum(worth(kind) * hours for kind, hours in lives)
+        return sum(rate(kind) * hours for kind, hours in lifetimes)
     except (KeyError, SettingsError):
         return None
 

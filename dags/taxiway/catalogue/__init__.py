@@ -1,11 +1,11 @@
-"""The dataset catalogue and the ingestion log: what there is to collect, and what became of every attempt.
+"""The dataset catalogue and the ingestion log: the data sets to collect, and the result of every attempt.
 
 Two tables in the database of Airflow's connection ``tlc_catalog`` (SQLite or MySQL): ``datasets``, filled from a CSV,
-and ``ingestion_log``, one row an attempt to collect a data set. An attempt counts for a data set as the catalogue has
-it now: of the same month and the same URL. All times are UTC.
+and ``ingestion_log``, one row for each attempt to collect a data set. An attempt belongs to a data set if its name,
+month and URL are those that the catalogue has now. All times are UTC.
 
-The connection is best given by the variable ``AIRFLOW_CONN_TLC_CATALOG``; what its URI has of special characters is
-percent-encoded, and parameters that begin with ``ssl_`` are those of PyMySQL:
+Set the connection with the variable ``AIRFLOW_CONN_TLC_CATALOG``; special characters in its URI are percent-encoded,
+and parameters that begin with ``ssl_`` are passed to PyMySQL:
 
     sqlite:////folder/catalogue.db
     mysql://user:password@mysql:3306/tlc
@@ -14,7 +14,7 @@ percent-encoded, and parameters that begin with ``ssl_`` are those of PyMySQL:
 With ``ssl_ca`` the connection is encrypted, and refused if the server's certificate is not signed by it for that host.
 
     python -m taxiway.catalogue migrate      create or upgrade the tables
-    python -m taxiway.catalogue load FILE    take over a CSV with the columns name, month, url
+    python -m taxiway.catalogue load FILE    load a CSV with the columns name, month, url
     python -m taxiway.catalogue show         list the data sets and their last attempts
 """
 

@@ -19,10 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m taxiway.catalogue", description="The dataset catalogue.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("migrate", help="create or upgrade the tables")
-    loader = commands.add_parser("load", help="take over a CSV with the columns name, month, url")
+    loader = commands.add_parser("load", help="load a CSV with the columns name, month, url")
     loader.add_argument("file", type=Path)
     loader.add_argument(
-        "--whole-months", action="store_true", help="other data sets of the file's months leave the catalogue"
+        "--whole-months", action="store_true", help="remove other data sets of the file's months from the catalogue"
     )
     commands.add_parser("show", help="list the data sets and their last attempts")
     options = parser.parse_args(arguments)

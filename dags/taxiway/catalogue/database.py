@@ -1,4 +1,4 @@
-"""How the catalogue's database is reached, configured and migrated."""
+"""Connection, configuration and migration of the catalogue's database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ def open_catalogue() -> sa.Engine:
     """Return an engine for the catalogue, which must have been migrated, in Airflow's connection ``tlc_catalog``.
 
     Raises:
-        CatalogueError: Airflow has no such connection, it is neither of SQLite nor of MySQL, or its tables are missing
+        CatalogueError: Airflow has no such connection, its type is neither sqlite nor mysql, or its tables are missing
             or older than this code.
     """
     engine = connect()
@@ -26,7 +26,7 @@ def open_catalogue() -> sa.Engine:
         version = None
         if sa.inspect(connection).has_table(VERSION_TABLE):
             version = connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE)))
-    # Revisions are numbers, and their files begin with them: to ask Alembic would cost each task half a second.
+    # File names begin with the revision, a number: loading Alembic would cost each task half a second.
     newest = max(file.name.partition("_")[0] for file in MIGRATIONS.glob("versions/*.py"))
     if version is None or version < newest:
         raise CatalogueError(
@@ -37,10 +37,10 @@ def open_catalogue() -> sa.Engine:
 
 
 def connect() -> sa.Engine:
-    """Return an engine for the database of Airflow's connection, whatever its tables are.
+    """Return an engine for the database of Airflow's connection, without checking its tables.
 
     Raises:
-        CatalogueError: Airflow has no such connection, or it is of another kind.
+        CatalogueError: Airflow has no such connection, or its type is neither sqlite nor mysql.
     """
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
@@ -53,18 +53,18 @@ def connect() -> sa.Engine:
             f"AIRFLOW_CONN_{CONNECTION.upper()}."
         ) from None
     if connection.conn_type == "sqlite":
-        # As in the SQLite provider a path may stand as the host; in a URI of four slashes it arrives as the schema.
+        # As in the SQLite provider the path may be the host; in a URI with four slashes it is parsed as the schema.
         path = connection.host or connection.schema
         if not path or not Path(path).is_absolute():
-            raise CatalogueError(f"The connection {CONNECTION!r} must give SQLite an absolute path, not {path!r}.")
+            raise CatalogueError(f"The connection {CONNECTION!r} needs an absolute path for SQLite, not {path!r}.")
         return open_engine(sa.URL.create("sqlite", database=path))
     if connection.conn_type in ("mysql", "mysql+pymysql"):  # the latter is how SQLAlchemy writes it
         options = {key: value for key, value in connection.extra_dejson.items() if isinstance(value, str)}
         for name in ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key"):
             if name in options and not Path(options[name]).exists():
                 raise CatalogueError(
-                    f"The connection {CONNECTION!r} says {name}={options[name]}, which is not there: mount that file, "
-                    "or name another."
+                    f"The connection {CONNECTION!r} sets {name}={options[name]}, which does not exist: mount that "
+                    "file, or set another."
                 )
         return open_engine(
             sa.URL.create(
@@ -83,16 +83,16 @@ def connect() -> sa.Engine:
 
 
 def open_engine(url: sa.URL | str) -> sa.Engine:
-    """Return an engine that parallel tasks can share one database with.
+    """Return an engine for a database that parallel tasks share.
 
-    It keeps no connection open between two transactions: a task downloads for minutes or hours between them.
+    It keeps no connection open between transactions, because a task downloads for minutes or hours between them.
 
     Args:
         url: an SQLAlchemy URL of SQLite (a file) or of MySQL.
     """
     url = sa.make_url(url)
     if url.get_backend_name() != "sqlite":
-        # READ COMMITTED: what is read after a lock was taken is what the lock's last holder wrote.
+        # READ COMMITTED: a read after acquiring a lock sees what the lock's previous holder wrote.
         return sa.create_engine(url, poolclass=sa.NullPool, isolation_level="READ COMMITTED")
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": 60})
 
@@ -103,16 +103,16 @@ def open_engine(url: sa.URL | str) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        # A transaction that turns from reading to writing fails at once if another writes; this one waits its turn.
+        # A transaction that upgrades from reading to writing fails if another writes; this one waits for the lock.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 
 
 def migrate(engine: sa.Engine) -> None:
-    """Create the tables, or upgrade them to the newest version; nothing happens if they are.
+    """Create the tables, or upgrade them to the newest version, if they are not.
 
-    Two that run at once do no harm: the second waits for the first.
+    Concurrent migrations are safe: the second waits for the first.
     """
     from alembic import command
     from alembic.config import Config
@@ -126,7 +126,7 @@ def migrate(engine: sa.Engine) -> None:
 
 @contextmanager
 def _migration_lock(connection: sa.Connection) -> Iterator[None]:
-    """Hold a lock that outlives a statement: MySQL commits at each change of a table. SQLite's transaction is one."""
+    """Hold a lock across statements: MySQL commits at each DDL statement. On SQLite the transaction is the lock."""
     if connection.dialect.name != "mysql":
         yield
         return

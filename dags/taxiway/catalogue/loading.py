@@ -20,14 +20,14 @@ class LoadReport:
 
 
 def load(engine: sa.Engine, file: Path, *, whole_months: bool = False) -> LoadReport:
-    """Take a CSV's data sets over into the catalogue: all of them, or none if one is wrong.
+    """Load the data sets of a CSV into the catalogue: all of them, or none if one is invalid.
 
-    A data set of the same name is replaced; those that the CSV does not name stay.
+    A data set of the same name is replaced; data sets that are not in the CSV are kept.
 
     Args:
         engine: of the catalogue.
         file: see :func:`taxiway.core.dataset_list.read_list`.
-        whole_months: the CSV has all data sets of its months: others of them leave the catalogue. Their log stays.
+        whole_months: the CSV has all data sets of its months: remove others from the catalogue, but not from the log.
 
     Raises:
         CatalogueError: the file cannot be used.

@@ -1,4 +1,4 @@
-"""The life of an attempt to collect a data set, as the ingestion log has it: begun, claimed, complete or failed."""
+"""States of an attempt to collect a data set in the ingestion log: begun, content claimed, complete or failed."""
 
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ from taxiway.core.dataset_list import CatalogueError, Dataset
 
 
 def begin_attempt(engine: sa.Engine, dataset: Dataset, dag_run_id: str | None = None, *, again: bool = False) -> int:
-    """Log that an attempt begins, and return its id; one that still counts as running is abandoned first."""
+    """Log that an attempt begins, and return its id; an attempt still marked as running becomes abandoned."""
     now = datetime.now(UTC)
     log = ingestion_log.c
     with engine.begin() as connection:
@@ -18,7 +18,9 @@ def begin_attempt(engine: sa.Engine, dataset: Dataset, dag_run_id: str | None = 
             ingestion_log.update()
             .where(log.dataset == dataset.name, log.status == Status.RUNNING)
             .values(
-                status=Status.ABANDONED, finished=now, error="It ended without a word, or another attempt overtook it."
+                status=Status.ABANDONED,
+                finished=now,
+                error="It ended without reporting a result, or a later attempt replaced it.",
             )
         )
         inserted = connection.execute(
@@ -43,7 +45,7 @@ def claim_content(engine: sa.Engine, attempt_id: int, sha256: str) -> str | None
         the name of the data set whose latest attempt, complete or running, has the same file; None if there is none.
     """
     with engine.begin() as connection:
-        # One at a time, or two that arrive together would not see each other. SQLite's transaction does that by itself.
+        # Serialise: two concurrent attempts would not see each other. SQLite's transaction does so by itself.
         connection.execute(sa.select(datasets.c.name).with_for_update()).all()
         for dataset, other in read_latest_attempts(connection):
             if other is None or other.id == attempt_id or other.status not in (Status.COMPLETE, Status.RUNNING):
@@ -68,7 +70,7 @@ def complete_attempt(
     """Log that an attempt is complete; arguments as in :class:`Attempt`.
 
     Raises:
-        CatalogueError: another attempt of the data set overtook it.
+        CatalogueError: a later attempt of the data set replaced it.
     """
     values = {"bytes": bytes, "sha256": sha256, "rows": rows, "s3_bucket": s3_bucket, "s3_key": s3_key}
     with engine.begin() as connection:
@@ -83,7 +85,7 @@ def complete_attempt(
 
 
 def fail_attempt(engine: sa.Engine, attempt_id: int, error: str) -> None:
-    """Log that an attempt failed, and why, unless another attempt of the data set overtook it."""
+    """Log that an attempt failed, and why, unless a later attempt of the data set replaced it."""
     with engine.begin() as connection:
         connection.execute(
             ingestion_log.update()
@@ -99,4 +101,4 @@ def _update_running(connection: sa.Connection, attempt_id: int, **values: object
         .values(**values)
     )
     if not updated.rowcount:
-        raise CatalogueError(f"Another attempt of the same data set overtook attempt {attempt_id}: its outcome counts.")
+        raise CatalogueError(f"A later attempt of the same data set replaced attempt {attempt_id}: see that one.")

@@ -1,4 +1,4 @@
-"""The tables of the catalogue's database, and what their rows are as values."""
+"""The tables of the catalogue's database, and the types of their rows."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from sqlalchemy.dialects import mysql
 
 
 class Status(StrEnum):
-    """What became of an attempt. Abandoned: it was still running when the next attempt of its data set began."""
+    """State of an attempt. Abandoned: it was still running when the next attempt of its data set began."""
 
     RUNNING = "running"
     COMPLETE = "complete"
@@ -21,10 +21,10 @@ class Status(StrEnum):
 class Attempt:
     """One attempt to collect a data set: a row of ``ingestion_log``.
 
-    ``again`` asks for the month to be analysed once it is complete, even if nothing changed.
+    ``again`` requests that the month is analysed once it is complete, even if nothing changed.
     ``finished``, ``bytes``, ``sha256``, ``rows``, ``s3_bucket`` and ``s3_key`` are set when it is complete, ``error``
-    (one sentence) when it failed. ``source_version`` is what the source said of the file's version (entity tag or time
-    of change, with the size), so that an unchanged file need not be downloaded again; None if it said nothing of use.
+    (one sentence) when it failed. ``source_version`` is the file's version as reported by the source (entity tag or
+    modification time, with the size), so that an unchanged file is not downloaded again; None if it reported none.
     """
 
     id: int
@@ -64,7 +64,7 @@ class Input:
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
-    """A time in UTC to the microsecond: neither SQLite nor MySQL keeps a zone."""
+    """A time in UTC to the microsecond: neither SQLite nor MySQL stores a time zone."""
 
     impl = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
     cache_ok = True
@@ -92,7 +92,7 @@ ingestion_log = sa.Table(
     "ingestion_log",
     metadata,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("dataset", sa.String(200), nullable=False, index=True),  # no foreign key: the log outlives its data set
+    sa.Column("dataset", sa.String(200), nullable=False, index=True),  # no foreign key: log rows outlive data sets
     sa.Column("month", sa.String(7), nullable=False),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("dag_run_id", sa.String(250)),

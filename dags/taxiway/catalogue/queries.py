@@ -1,4 +1,4 @@
-"""What the catalogue and the ingestion log say."""
+"""Queries of the catalogue and the ingestion log."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ def complete_months(engine: sa.Engine) -> dict[str, list[Input]]:
     A month is complete when the latest attempt of each of its data sets is complete.
 
     Returns:
-        month ``YYYY-MM`` → its files ordered by data set; in the order of months.
+        month ``YYYY-MM`` → its files ordered by data set; ordered by month.
     """
     months: dict[str, list[Input]] = {}
     incomplete = set()
@@ -41,7 +41,7 @@ def latest_attempts(engine: sa.Engine, months: Collection[str] | None = None) ->
 def running_attempts(engine: sa.Engine) -> list[Attempt]:
     """Return the attempts now marked as running, oldest first.
 
-    One whose process died stays marked until the next attempt of its data set: tell it by the age of ``started``.
+    An attempt whose process died stays marked until the next attempt of its data set: check the age of ``started``.
     """
     query = ingestion_log.select().where(ingestion_log.c.status == Status.RUNNING).order_by(ingestion_log.c.id)
     with engine.connect() as connection:
@@ -52,7 +52,7 @@ def find_dataset(engine: sa.Engine, name: str) -> Dataset:
     """Return a data set of the catalogue.
 
     Raises:
-        CatalogueError: there is none of that name.
+        CatalogueError: there is no data set of that name.
     """
     with engine.connect() as connection:
         row = connection.execute(datasets.select().where(datasets.c.name == name)).one_or_none()
@@ -62,7 +62,7 @@ def find_dataset(engine: sa.Engine, name: str) -> Dataset:
 
 
 def last_complete(engine: sa.Engine, dataset: Dataset) -> Attempt | None:
-    """Return the last complete attempt of a data set, whatever came after it; None if there is none."""
+    """Return the last complete attempt of a data set, whatever its later attempts; None if there is none."""
     query = (
         ingestion_log.select()
         .where(
@@ -82,7 +82,7 @@ def last_complete(engine: sa.Engine, dataset: Dataset) -> Attempt | None:
 def read_latest_attempts(
     connection: sa.Connection, months: Collection[str] | None = None
 ) -> list[tuple[Dataset, Attempt | None]]:
-    """Return what :func:`latest_attempts` does, within a transaction."""
+    """Return the same as :func:`latest_attempts`, within a transaction."""
     log = ingestion_log.alias().c
     latest = (
         sa.select(sa.func.max(log.id))

@@ -1,8 +1,8 @@
-"""Data contracts: what a table's columns, keys, bounds and places are. The only place where they are written down.
+"""Data contracts: the only definition of a table's columns, keys, bounds and location.
 
 A contract is a file of the Open Data Contract Standard, ``contracts/<pipeline>/<table>.yaml``, beside ``dags/`` in the
-repository, which git-sync and Git bundles deliver as a whole. Spark programs find all of them in their archive, as the
-JSON that ``spark_jobs.publish`` makes of them. See docs/adr/0012-data-contracts.md.
+repository, which git-sync and Git bundles deliver as a whole. Spark programs read all of them from their archive, as
+JSON that ``spark_jobs.publish`` generates. See docs/adr/0012-data-contracts.md.
 """
 
 import json
@@ -27,7 +27,7 @@ class Rule:
 
     Attributes:
         description: a sentence.
-        query: SQL whose one value must be ``must_be``, with ``${table}`` for the table; empty for a rule in words.
+        query: SQL whose single value must equal ``must_be``, with ``${table}`` for the table; empty for a text rule.
         properties: custom properties, such as ``groupBy``.
     """
 
@@ -45,12 +45,12 @@ class Column:
     Attributes:
         name: in the lake.
         type: as Glue writes it: string, int, bigint, double, timestamp (without a zone), date.
-        source: its name in the files of the source, in lower case, where the table is one of a source; else ``name``.
+        source: its name in the source's files, in lower case, if the table describes a source; else ``name``.
         kind: the standard's logical type, such as ``number``.
         required: never null.
-        optional: files of the source may lack it.
-        minimum, maximum: bounds of its values; None where there is none.
-        valid_values: all values that it may have, in order, with their label or what they mean; empty where any may be.
+        optional: may be missing from the source's files.
+        minimum, maximum: inclusive bounds of its values; None if unbounded.
+        valid_values: allowed values in order, with their label or meaning; empty if any value is allowed.
         rules: its quality rules.
         properties: its custom properties.
         description: what it means.
@@ -71,7 +71,7 @@ class Column:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the greatest value.
+        """The minimum and the maximum.
 
         Raises:
             ContractError: the contract lacks one of them.
@@ -90,11 +90,11 @@ class Contract:
         name: of the contract's file, such as ``trips``.
         table: its name in the Glue catalogue.
         path: of its folder below the lake.
-        columns: those of the files, by name, in their order.
-        partition_keys: columns that are folders, outermost first, such as ``("year", "month")``.
-        key: columns that name a row; empty where none do.
+        columns: columns of the files by name, in order.
+        partition_keys: partition columns, outermost first, such as ``("year", "month")``.
+        key: columns that identify a row; empty if there are none.
         properties: the table's custom properties.
-        raw: the file as it is.
+        raw: the parsed file.
     """
 
     pipeline: str
@@ -123,7 +123,7 @@ class Contract:
 
 
 def names(pipeline: str) -> list[str]:
-    """Return the names of a pipeline's contracts, in alphabetical order; none where there is no such pipeline."""
+    """Return the names of a pipeline's contracts, in alphabetical order; empty if there is no such pipeline."""
     if packaged := _packaged():
         return sorted(packaged.get(pipeline, {}))
     return sorted(file.stem for file in (FOLDER / pipeline).glob("*.yaml"))
@@ -136,10 +136,10 @@ def pipelines() -> list[str]:
 
 @cache
 def read(pipeline: str, name: str) -> Contract:
-    """Return a contract, read once in a process.
+    """Return a contract, cached for the process.
 
     Raises:
-        ContractError: there is none of that name, or it is not as it must be.
+        ContractError: there is no contract of that name, or it is invalid.
     """
     raw = _load(pipeline, name)
     try:
@@ -172,16 +172,16 @@ def _load(pipeline: str, name: str) -> dict[str, Any]:
         import yaml
 
         file = FOLDER / pipeline / f"{name}.yaml"
-        # The C parser takes a tenth of the time, and is not in every build of the library.
+        # The C parser is ten times as fast, but not in every build of the library.
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
             found = yaml.load(file.read_text(encoding="utf-8"), loader) if file.is_file() else None  # noqa: S506
         except yaml.YAMLError as error:
             raise ContractError(
-                f"contracts/{pipeline}/{name}.yaml is no YAML: {' '.join(str(error).split())}."
+                f"contracts/{pipeline}/{name}.yaml is not valid YAML: {' '.join(str(error).split())}."
             ) from None
         if found is not None and not isinstance(found, dict):
-            raise ContractError(f"contracts/{pipeline}/{name}.yaml is no contract: it is a {type(found).__name__}.")
+            raise ContractError(f"contracts/{pipeline}/{name}.yaml is not a contract: it is a {type(found).__name__}.")
     if found is None:
         raise ContractError(
             f"There is no contract contracts/{pipeline}/{name}.yaml, or it is empty: "

@@ -14,7 +14,7 @@ OPTIONAL_COLUMNS = ("expected_bytes", "expected_sha256")
 
 
 class CatalogueError(ValueError):
-    """The catalogue or a list for it cannot be used; the text is one sentence that says what is wrong and where."""
+    """The catalogue or a list of data sets cannot be used; the text is one sentence that says why and where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Dataset:
         name: unique name.
         month: the month of its trips, ``YYYY-MM``.
         url: absolute ``https``, ``http`` or ``file`` URL.
-        expected_bytes: size, where it is known beforehand.
-        expected_sha256: checksum (64 lower-case hex digits), where it is known beforehand.
+        expected_bytes: size, if known in advance.
+        expected_sha256: checksum (64 lower-case hex digits), if known in advance.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Dataset:
 
     @property
     def file(self) -> str:
-        """The name of the file in the lake: that of the URL, with ``.parquet`` if it has no such ending."""
+        """The name of the file in the lake: that of the URL, with ``.parquet`` appended if it is missing."""
         name = quote(unquote(PurePosixPath(urlsplit(self.url).path).name), safe="-_.")
         return name if name.endswith(".parquet") else f"{name}.parquet"
 
@@ -45,13 +45,13 @@ class Dataset:
 def read_list(file: Path) -> list[tuple[int, Dataset]]:
     """Read a CSV of data sets: columns name, month, url and, if known, expected_bytes, expected_sha256.
 
-    A URL is ``https``, ``http`` or ``file``; a relative path, with or without ``file:``, is seen from the CSV's folder.
+    A URL is ``https``, ``http`` or ``file``; a relative path, with or without ``file:``, starts at the CSV's folder.
 
     Returns:
-        the data sets, each with the number of its line.
+        (line number, data set) of each line.
 
     Raises:
-        CatalogueError: the file is no such CSV, or a line of it is wrong.
+        CatalogueError: the file is not such a CSV, or a line is invalid.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
@@ -62,11 +62,13 @@ def read_list(file: Path) -> list[tuple[int, Dataset]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise CatalogueError(f"{file} is not a CSV file in UTF-8: {error}.") from None
     if not rows:
-        raise CatalogueError(f"{file} is empty: give it the line {','.join(REQUIRED_COLUMNS)} and one line a data set.")
+        raise CatalogueError(
+            f"{file} is empty: give it the header {','.join(REQUIRED_COLUMNS)} and one line per data set."
+        )
     (_, header), *rows = rows
     _check_header(header, file)
     if not rows:
-        raise CatalogueError(f"{file} lists no data set below its heading.")
+        raise CatalogueError(f"{file} lists no data set below its header.")
     listed = []
     for line, row in rows:
         if len(row) != len(header):
@@ -86,15 +88,15 @@ def _check_header(header: list[str], file: Path) -> None:
     if unknown := [column for column in header if column not in REQUIRED_COLUMNS + OPTIONAL_COLUMNS]:
         raise CatalogueError(f"{file}, line 1: the column {unknown[0]!r} is unknown; a list has the columns {allowed}.")
     if len(set(header)) != len(header):
-        raise CatalogueError(f"{file}, line 1: a column stands there twice.")
+        raise CatalogueError(f"{file}, line 1: a column appears twice.")
 
 
 def check_unique(listed: Sequence[tuple[int | None, Dataset]], file: Path) -> None:
     """Check that no two data sets share a name, a URL, or a month and a file's name.
 
     Args:
-        listed: each with the number of its line, None if it stands in the catalogue.
-        file: the list, for the message.
+        listed: each with its line number; None if it is in the catalogue already.
+        file: the list, for the error message.
 
     Raises:
         CatalogueError: two do.
@@ -148,7 +150,7 @@ def _absolute_url(url: str, folder: Path) -> str:
         )
     if host and host != "localhost":
         raise ValueError(f"the URL {url!r} names the host {host!r}; a file URL has three slashes, file:///folder/file")
-    # A bare path is taken as it stands: it may have a % or a # in it.
+    # A plain path is used literally: it may contain % or #.
     path = unquote(parts.path) if parts.scheme else url
     if not PurePosixPath(path).name:
         raise ValueError(f"the URL {url!r} names no file")

@@ -1,4 +1,4 @@
-"""How an error ends a task: those that another try cannot help fail it at once, with their own sentence."""
+"""How an error ends a task: errors that a retry cannot fix fail it without one, with their own sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def unrecoverable(*errors: type[Exception], unless: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Fail the running task at once, without another try, where one of these errors is raised.
+    """Fail the running task without a retry if one of these errors is raised.
 
     Args:
         errors: classes of errors.
-        unless: subclasses of them that another try may help.
+        unless: subclasses of them that a retry may fix.
     """
     from airflow.sdk.exceptions import AirflowFailException
 

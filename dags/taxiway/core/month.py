@@ -1,4 +1,4 @@
-"""Calendar months: most tables of the lake have a partition a month, written ``YYYY-MM``."""
+"""Calendar months: most tables of the lake have one partition for each month, written ``YYYY-MM``."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Month:
         """Read ``YYYY-MM``.
 
         Raises:
-            ValueError: the text is no month; says so in one sentence.
+            ValueError: the text is not a month; the message is one sentence.
         """
         if not re.fullmatch(PATTERN, text):
             raise ValueError(f"{text!r} is not a month; write it as YYYY-MM, for example 2023-01")
@@ -29,7 +29,7 @@ class Month:
         return f"{self.year}-{self.month:02d}"
 
     def plus(self, months: int) -> "Month":
-        """Return the month that lies so many months later (earlier if negative)."""
+        """Return the month that is ``months`` later (earlier if negative)."""
         year, month = divmod(self.year * 12 + self.month - 1 + months, 12)
         return Month(year, month + 1)
 
@@ -56,5 +56,5 @@ class Month:
 
 
 def shift(month: str, by: int) -> str:
-    """Return the month ``YYYY-MM`` that lies ``by`` months after another (before it, if negative)."""
+    """Return the month ``YYYY-MM`` that is ``by`` months after another (before it, if negative)."""
     return str(Month.parse(month).plus(by))

@@ -1,6 +1,6 @@
 """The pipelines that are installed: packages beside this one with settings, tables, checks and metrics of their own.
 
-A pipeline is found by its folder, never by a list: it is there once its package is.
+Pipelines are discovered by their packages; there is no list to maintain.
 """
 
 import importlib
@@ -10,7 +10,7 @@ from types import ModuleType
 import taxiway
 from taxiway.core.settings import Settings, TypedSettings
 
-MAIN = "hvfhv"  # what commands mean that name no pipeline
+MAIN = "hvfhv"  # the default of commands that take a pipeline
 SHARED = ("aws", "catalogue", "core", "lake", "operations")
 
 
@@ -22,7 +22,7 @@ def names() -> list[str]:
 
 
 def modules(name: str) -> dict[str, ModuleType]:
-    """Return a module of each pipeline that has it, such as ``metrics``, by the pipeline's name."""
+    """Return the module of a name, such as ``metrics``, of each pipeline that has one, by the pipeline's name."""
     found = {}
     for pipeline in names():
         package = importlib.import_module(f"taxiway.{pipeline}")

@@ -1,7 +1,7 @@
 """Typed settings, read once from ``TAXIWAY_…`` environment variables: those that all pipelines share.
 
 A laptop, a kind cluster and EKS run the same DAG files; what differs is set here. Every field has a safe default and
-is checked at once: a wrong value is an import error of the DAG whose text is one clear sentence. A pipeline has
+is validated on reading: an invalid value is an import error of the DAG with one clear sentence. A pipeline has
 settings of its own in ``taxiway.<pipeline>.settings``, whose variables begin with ``TAXIWAY_<PIPELINE>_``.
 """
 
@@ -78,15 +78,15 @@ class TypedSettings(BaseSettings):
 
 
 class Settings(TypedSettings):
-    """What all pipelines need to know of the place they run in; field ``x`` is set by ``TAXIWAY_X``."""
+    """The environment that all pipelines run in; field ``x`` is set by ``TAXIWAY_X``."""
 
-    # Where data lives.
+    # Storage.
     lake: S3Uri = Field(
         default="s3://taxiway-lake", description="bucket (and prefix) of raw, curated, marts and reports"
     )
     spark_jobs: S3Uri = Field(
         default="s3://taxiway-artifacts/spark_jobs/latest",
-        description=f"folder of the published Spark programs; {COMMIT} stands for the commit of the running DAGs",
+        description=f"folder of the published Spark programs; {COMMIT} is replaced by the commit of the running DAGs",
     )
     jobs_wait_minutes: float = Field(
         default=10, ge=0, le=20, description="minutes to wait until the programs of the DAGs' commit are published"
@@ -99,19 +99,19 @@ class Settings(TypedSettings):
     )
     aws_conn_id: str | None = Field(default="aws_default", description="Airflow connection for AWS")
     kept_versions: int = Field(
-        default=2, ge=2, le=50, description="versions of a partition that stay, the current one counted"
+        default=2, ge=2, le=50, description="versions of a partition to keep, including the current one"
     )
 
     poll_s: int = Field(
-        default=30, ge=1, le=600, description="seconds between two looks at AWS or at the ingestion log"
+        default=30, ge=1, le=600, description="seconds between two polls of AWS or of the ingestion log"
     )
 
     # Where tasks run.
     isolated_executor: str | None = Field(
         default=None,
         min_length=1,
-        description="executor for tasks that want much memory or a pod of their own, such as KubernetesExecutor; "
-        "None is the deployment's first",
+        description="executor for tasks that need much memory or a pod of their own, such as KubernetesExecutor; "
+        "None is the deployment's default",
     )
 
     # The EMR cluster.
@@ -125,13 +125,13 @@ class Settings(TypedSettings):
         default=2, ge=0, le=400, description="worker units on demand (an xlarge is 4 units)"
     )
     emr_spot_units: int = Field(
-        default=6, ge=0, le=400, description="worker units on spot, on demand where spot is out"
+        default=6, ge=0, le=400, description="worker units on spot, or on demand if there is no spot capacity"
     )
     emr_max_units: int = Field(default=32, ge=1, le=400, description="ceiling of managed scaling, in units")
     emr_idle_minutes: int = Field(
-        default=15, ge=1, le=7 * 24 * 60, description="idle minutes until EMR ends the cluster itself"
+        default=15, ge=1, le=7 * 24 * 60, description="idle minutes until EMR terminates the cluster by itself"
     )
-    emr_step_concurrency: int = Field(default=4, ge=1, le=256, description="steps that run at once on the cluster")
+    emr_step_concurrency: int = Field(default=4, ge=1, le=256, description="steps that run concurrently on the cluster")
     emr_step_hours: float = Field(default=6, gt=0, le=168, description="hours a step may take")
     emr_instance_role: str = Field(default="taxiway-emr-instance", min_length=1)
     emr_service_role: str = Field(default="taxiway-emr-service", min_length=1)
@@ -144,28 +144,26 @@ class Settings(TypedSettings):
     )
 
     # The platform's own DAGs.
-    platform_dags: bool = Field(
-        default=False, description="have platform_metrics and cost_guard switched on when they first appear"
-    )
+    platform_dags: bool = Field(default=False, description="create platform_metrics and cost_guard unpaused")
     deadlines: bool = Field(
         default=False, description="give runs of the main DAGs a deadline; airflow dags test cannot run such a DAG"
     )
     notifier: dict[str, Any] | None = Field(
         default=None,
         description='Airflow notifier for warnings as JSON: {"class": "a.b.Notifier", its arguments}, '
-        "where {{ notice }} stands for the text",
+        "where {{ notice }} is the text",
     )
     cost_guard_ends: bool = Field(
-        default=False, description="have cost_guard end what no run needs; false only reports it"
+        default=False, description="have cost_guard terminate resources that no run needs; false only reports them"
     )
     cost_guard_grace_minutes: float = Field(
-        default=60, ge=0, le=7 * 24 * 60, description="minutes from its first report until cost_guard ends something"
+        default=60, ge=0, le=7 * 24 * 60, description="minutes from first report until cost_guard terminates a resource"
     )
     cost_guard_hours: float = Field(
-        default=24, gt=0, le=31 * 24, description="hours after which even an active run's cluster is reported and ended"
+        default=24, gt=0, le=31 * 24, description="hours after which even an active run's cluster counts as not needed"
     )
     cost_guard_serverless: bool = Field(
-        default=False, description="have cost_guard look at EMR Serverless too, which needs permissions for it"
+        default=False, description="have cost_guard check EMR Serverless too, which needs permissions for it"
     )
 
     @field_validator("emr_worker_types", "emr_subnets", mode="before")
@@ -194,7 +192,7 @@ class Settings(TypedSettings):
     @classmethod
     def _known_placeholder(cls, value: str) -> str:
         if set("{}") & set(value.replace(COMMIT, "")):
-            raise ValueError(f"only {COMMIT} may stand in braces")
+            raise ValueError(f"{COMMIT} is the only placeholder allowed")
         return value
 
     @field_validator("emr_release")
@@ -210,7 +208,7 @@ class Settings(TypedSettings):
         wanted = self.emr_on_demand_units + self.emr_spot_units
         if wanted < 1:
             raise ValueError(
-                "TAXIWAY_EMR_ON_DEMAND_UNITS and TAXIWAY_EMR_SPOT_UNITS are both 0: give the cluster a worker"
+                "TAXIWAY_EMR_ON_DEMAND_UNITS and TAXIWAY_EMR_SPOT_UNITS are both 0: the cluster needs a worker"
             )
         if wanted > self.emr_max_units:
             raise ValueError(
@@ -221,7 +219,7 @@ class Settings(TypedSettings):
 
 @cache
 def settings() -> Settings:
-    """Return the settings of this process, read once.
+    """Return the settings, cached for the process.
 
     Raises:
         SettingsError: as :meth:`TypedSettings.read`.

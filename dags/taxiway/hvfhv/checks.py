@@ -1,7 +1,7 @@
 """Checks of a month's outputs before they are published: every row accounted for, marts consistent with the trips.
 
-The files are facts here: row counts come from Parquet footers, sums from the marts as they were written, not from what
-a step says of itself.
+The checks read the files: row counts come from Parquet footers and sums from the marts as they were written, not from
+what a step reports.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,20 +33,20 @@ SMALL_MARTS = (SERVICE_QUALITY, MARKET_SHARE, POPULAR_ZONES, RISING_ZONES, TREND
 
 
 class CheckError(LakeError):
-    """Outputs are not fit to be published; the text has one sentence for each check that failed."""
+    """Outputs must not be published; the text has one sentence for each check that failed."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the checks look at.
+    """The data that the checks use.
 
     Attributes:
         month: ``YYYY-MM``.
-        logged_rows: source file → its rows by the ingestion log.
-        source_rows: source file → its rows by its footer.
+        logged_rows: source file → number of rows by the ingestion log.
+        source_rows: source file → number of rows by its footer.
         rows: of the curated trips and of ``eta_training``.
         quarantined: rows by reason.
-        schemas: of the tables that are not read.
+        schemas: of the tables whose rows are not read.
         marts: the small marts.
     """
 
@@ -60,7 +60,7 @@ class Outputs:
 
 
 def failures(outputs: Outputs) -> list[str]:
-    """Return a sentence for each check that fails; nothing if the outputs are sound."""
+    """Return one sentence for each check that fails; empty if all pass."""
     trips, training = outputs.rows[TRIPS], outputs.rows[ETA_TRAINING]
     if outputs.quarantined and not trips:
         return [_all_quarantined(outputs)]
@@ -75,12 +75,12 @@ def failures(outputs: Outputs) -> list[str]:
 
 
 def mart_faults(table: Table, mart: pa.Table, rows: Mapping[Table, int]) -> list[str]:
-    """Return what is wrong with a small mart by its contract: columns, keys, values, shares, number of trips.
+    """Return the violations of a small mart's contract: columns, keys, values, shares, number of trips.
 
     Args:
-        table: which one it is.
+        table: the mart's table.
         mart: its rows.
-        rows: of the table whose rows its trips are.
+        rows: number of rows of the table whose trips the mart counts.
     """
     if faults := schema_faults(table, mart.schema):
         return faults
@@ -100,7 +100,7 @@ def mart_faults(table: Table, mart: pa.Table, rows: Mapping[Table, int]) -> list
 
 
 def schema_faults(table: Table, schema: pa.Schema) -> list[str]:
-    """Return whether columns differ from the agreed ones, in name, type or order."""
+    """Return a sentence if the columns differ from the contract in name, type or order; else empty."""
     columns = {field.name: _glue_type(field.type) for field in schema}
     faults = [f"{name} is missing" for name in table.columns if name not in columns]
     faults += [f"{name} is unknown" for name in columns if name not in table.columns]
@@ -111,7 +111,7 @@ def schema_faults(table: Table, schema: pa.Schema) -> list[str]:
     ]
     if not faults and list(columns) != list(table.columns):
         faults = [f"their order is {', '.join(columns)}"]
-    return [f"The columns of {table.name} are not as agreed: {', '.join(faults)}."] if faults else []
+    return [f"The columns of {table.name} differ from its contract: {', '.join(faults)}."] if faults else []
 
 
 def _glue_type(type_: pa.DataType) -> str:
@@ -128,13 +128,13 @@ def _all_quarantined(outputs: Outputs) -> str:
     named = ", ".join(f"{reason} {rows:,}" for reason, rows in reasons)
     return (
         f"All {sum(outputs.quarantined.values()):,} rows of {outputs.month} were quarantined ({named}): "
-        f"look at its source, {', '.join(outputs.source_rows)}."
+        f"check its source, {', '.join(outputs.source_rows)}."
     )
 
 
 def _lost_rows(outputs: Outputs) -> list[str]:
     found = [
-        f"{uri} has {outputs.source_rows[uri]:,} rows, but the ingestion log says {logged:,}."
+        f"{uri} has {outputs.source_rows[uri]:,} rows, but the ingestion log has {logged:,}."
         for uri, logged in outputs.logged_rows.items()
         if outputs.source_rows[uri] != logged
     ]
@@ -163,16 +163,16 @@ def _repeated_keys(database: duckdb.DuckDBPyConnection, table: Table) -> list[st
 
 
 def _wrong_values(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
-    """Return the columns with nulls where none may be, or with values outside their bounds."""
+    """Return the required columns that have nulls, and the columns that have values outside their bounds."""
     found = []
     for column in table.contract.columns.values():
         faults = {}
-        if column.required and column.name not in table.key:  # keys are checked as a whole
+        if column.required and column.name not in table.key:  # keys are checked by _repeated_keys
             faults["null"] = f"{column.name} is null"
         if column.minimum is not None:
             faults[f"below {column.minimum:g}"] = f"{column.name} < {column.minimum}"
         if column.maximum is not None:
-            # A share is a quotient of sums: it may exceed 1 by a rounding error.
+            # A share is a quotient of floating-point sums: it may exceed 1 by a rounding error.
             faults[f"above {column.maximum:g}"] = f"{column.name} > {column.maximum} + {TOLERANCE}"
         for fault, condition in faults.items():
             (rows,) = _all(database, f"select count(*) from {table.name} where {condition}")[0]  # noqa: S608
@@ -182,7 +182,7 @@ def _wrong_values(database: duckdb.DuckDBPyConnection, table: Table) -> list[str
 
 
 def _wrong_shares(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
-    """Return the groups whose shares do not add up to 1, or are not all null where there is nothing to share."""
+    """Return the groups whose shares neither add up to 1 nor, for an optional column, are all null."""
     found = []
     for column in table.contract.columns.values():
         for group in (", ".join(rule.properties["groupBy"]) for rule in column.rules if "groupBy" in rule.properties):
@@ -211,24 +211,24 @@ def _all(database: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...
 
 
 def check_month(lake: Lake, job: Job, finished: Sequence[Job]) -> list[Publication]:
-    """Check what a run made of a month, and the rising zones of the later months that it changes.
+    """Check the outputs of a month, and the rising zones of the later months that depend on it.
 
     Args:
-        lake: where the outputs are.
+        lake: has the outputs.
         job: the month.
-        finished: the jobs of the run whose marts are made.
+        finished: the jobs of the run whose marts are built.
 
     Returns:
-        what is to be published: the month as a whole first, then the later months' rising zones.
+        the versions to publish: all tables of the month first, then the later months' rising zones.
 
     Raises:
-        CheckError: checks failed, or the month's steps did.
+        CheckError: checks or the month's steps failed.
         LakeError: outputs are missing.
     """
     month = job["month"]
     months = [other["month"] for other in finished]
     if month not in months:
-        raise CheckError(f"{month} was not analysed, its Spark steps failed: see the tasks curate and marts of it.")
+        raise CheckError(f"{month} was not analysed because its Spark steps failed: see its tasks curate and marts.")
     outputs, whole = _read_outputs(lake, job)
     found = failures(outputs)
     publications = [whole]
@@ -238,13 +238,14 @@ def check_month(lake: Lake, job: Job, finished: Sequence[Job]) -> list[Publicati
         mart = lake.read(location)
         parameters = published[later].parameters
         faults = mart_faults(RISING_ZONES, mart, {TRIPS: int(parameters["rows"])})
-        found += [f"{later}, whose baseline has {month}: {fault}" for fault in faults]
+        found += [f"{later}, whose baseline contains {month}: {fault}" for fault in faults]
         publications.append(
             _publication(later, parameters["inputs"], {RISING_ZONES: location}, {RISING_ZONES: mart.num_rows})
         )
-    metrics.rows_checked(DATASET, outputs.rows[TRIPS], outputs.quarantined)  # last: a retry counts no row twice
+    # Last, so that a retry does not count rows twice.
+    metrics.rows_checked(DATASET, outputs.rows[TRIPS], outputs.quarantined)
     if found:
-        raise CheckError(" ".join([f"{month} was not published, checks failed ({len(found)}).", *found]))
+        raise CheckError(" ".join([f"{month} was not published because checks failed ({len(found)}).", *found]))
     return publications
 
 

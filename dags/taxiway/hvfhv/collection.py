@@ -1,7 +1,7 @@
-"""Collecting a data set: from its URL to the lake, by way of a check, with a row in the ingestion log.
+"""Collects a data set: downloads it from its URL, checks it, stores it in the lake, and logs the attempt.
 
-The file goes to ``<lake>/raw/hvfhv/year=YYYY/month=MM/<file>``. S3 shows an object only when it is complete, so a
-reader of that key finds the whole file, or the whole file before it, never a part.
+The file is stored as ``<lake>/raw/hvfhv/year=YYYY/month=MM/<file>``. S3 replaces objects atomically, so a reader of
+that key finds a complete file, the new or the previous one.
 """
 
 import errno
@@ -33,25 +33,25 @@ from taxiway.hvfhv.trip_file import TripFileError, check_trip_file
 
 CHUNK = 1 << 20
 MAX_REDIRECTS = 10
-# Answers below 500 that another try may get past.
+# Statuses below 500 that are worth a retry.
 TRANSIENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
-# A part of an upload is held in memory: at most 64 MB in all.
+# Parts of an upload are buffered in memory: at most 64 MB in total.
 UPLOAD = TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=4)
 
 log = logging.getLogger(__name__)
 
 
 class CollectionError(Exception):
-    """A data set cannot be collected as things are; the text is one sentence. Trying again would change nothing."""
+    """A data set cannot be collected, and a retry would not help; the text is one sentence."""
 
 
 class TransientError(CollectionError):
-    """A data set could not be collected now: what was in the way (network, server, time-out) may pass."""
+    """A data set could not be collected because of a temporary error (network, server, time-out): a retry may help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What an attempt brought: the file's rows, bytes and SHA-256, and whether it had to be downloaded for that."""
+    """Result of an attempt: the file's rows, bytes and SHA-256, and whether it was downloaded."""
 
     rows: int
     bytes: int
@@ -71,7 +71,7 @@ def collect(
 ) -> Collected:
     """Collect a data set and log the attempt.
 
-    A source that has not changed since its file came into the lake is not downloaded again.
+    A source that has not changed since its file was stored is not downloaded again.
 
     Args:
         engine: of the catalogue.
@@ -80,11 +80,11 @@ def collect(
         config: scratch folder and time-out.
         dataset: what to collect.
         dag_run_id: for the log.
-        again: for the log: the month is to be analysed even if nothing changed.
+        again: for the log: whether to analyse the month even if nothing changed.
 
     Raises:
-        TransientError: it may work later.
-        CollectionError: it will not work until somebody changes something.
+        TransientError: a retry may help.
+        CollectionError: a retry will not help.
     """
     attempt = catalogue.begin_attempt(engine, dataset, dag_run_id, again=again)
     try:
@@ -93,8 +93,8 @@ def collect(
         sentence = f"{dataset.name}: {error}"
         catalogue.fail_attempt(engine, attempt, sentence)
         raise (type(error) if isinstance(error, CollectionError) else CollectionError)(sentence) from None
-    except BaseException as error:  # also when the task is ended from outside
-        catalogue.fail_attempt(engine, attempt, f"{dataset.name}: it was ended by {type(error).__name__}: {error}")
+    except BaseException as error:  # also when the task is killed
+        catalogue.fail_attempt(engine, attempt, f"{dataset.name}: it ended with {type(error).__name__}: {error}")
         raise
 
 
@@ -108,7 +108,7 @@ def _collect(
 ) -> Collected:
     bucket, key = target
     with _s3_faults(s3, bucket):
-        s3.head_bucket(Bucket=bucket)  # before half a gigabyte is downloaded for nothing
+        s3.head_bucket(Bucket=bucket)  # fail before half a gigabyte is downloaded
     earlier = catalogue.last_complete(engine, dataset)
     if (
         earlier
@@ -139,7 +139,7 @@ def _collect(
 def _fetch(
     engine: sa.Engine, s3: BaseClient, target: tuple[str, str], config: HvfhvSettings, dataset: Dataset, attempt: int
 ) -> tuple[Collected, str | None]:
-    """Download, check and store; return also the version that the source gave."""
+    """Download, check and store; return also the version that the source reported."""
     bucket, key = target
     with _scratch_file(config.scratch_dir) as file:
         size, sha256, version = _download(dataset, file, config.download_timeout_s)
@@ -148,9 +148,9 @@ def _fetch(
             rows = check_trip_file(file, dataset.month)
         except TripFileError as error:
             raise CollectionError(f"{dataset.url} cannot be used: {error}.") from None
-        if twin := catalogue.claim_content(engine, attempt, sha256):
+        if duplicate_of := catalogue.claim_content(engine, attempt, sha256):
             raise CollectionError(
-                f"{dataset.url} is byte for byte the file of the data set {twin!r}; correct the URL of one of them."
+                f"{dataset.url} is identical to the file of the data set {duplicate_of!r}; correct one of the URLs."
             )
         if not _is_stored(s3, bucket, key, sha256):
             _store(s3, file, bucket, key, sha256)
@@ -159,7 +159,7 @@ def _fetch(
 
 @contextmanager
 def _scratch_file(folder: str | None) -> Iterator[BinaryIO]:
-    """A temporary file without a name: the system removes it even if this process is killed."""
+    """Yield an unnamed temporary file, which the system removes even if this process is killed."""
     try:
         with TemporaryFile(dir=folder) as file:
             yield file
@@ -172,7 +172,7 @@ def _scratch_file(folder: str | None) -> Iterator[BinaryIO]:
 
 
 def _download(dataset: Dataset, file: BinaryIO, timeout_s: float) -> tuple[int, str, str | None]:
-    """Write a data set's bytes to a file; return their number, their SHA-256 and the version that the source gave."""
+    """Download a data set to a file; return its size in bytes, its SHA-256 and the version that the source reported."""
     digest = hashlib.sha256()
     with _open_source(dataset.url, timeout_s) as source:
         _check_size(source.size, dataset)
@@ -182,7 +182,7 @@ def _download(dataset: Dataset, file: BinaryIO, timeout_s: float) -> tuple[int, 
     file.flush()
     size, sha256 = file.tell(), digest.hexdigest()
     if source.size is not None and size != source.size:
-        raise TransientError(f"{dataset.url} broke off after {size:,} of {source.size:,} bytes; try again later.")
+        raise TransientError(f"{dataset.url} ended after {size:,} of {source.size:,} bytes; try again later.")
     _check_size(size, dataset)
     if dataset.expected_sha256 not in (None, sha256):
         raise CollectionError(
@@ -205,7 +205,7 @@ def _check_size(size: int | None, dataset: Dataset) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """An open file at its URL: its version and size as far as the source gives them, and its bytes."""
+    """An open source: its version and size, None if the source does not report them, and its bytes."""
 
     version: str | None
     size: int | None
@@ -220,7 +220,7 @@ def _is_unchanged(dataset: Dataset, earlier: Attempt, timeout_s: float) -> bool:
     if urlsplit(dataset.url).scheme != "file":
         with _http_faults(dataset.url, timeout_s), _session() as session:
             response = session.head(dataset.url, timeout=timeout_s, allow_redirects=True)
-            # A server that does not answer HEAD is asked by GET.
+            # A server that does not support HEAD gets a GET request.
             return response.status_code == HTTPStatus.OK and _http_version(response) == earlier.source_version
     with _open_file(dataset.url) as source:
         return source.version == earlier.source_version
@@ -238,10 +238,10 @@ def _open_http(url: str, timeout_s: float) -> Iterator[_Source]:
         session.get(url, timeout=timeout_s, stream=True) as response,
     ):
         if response.status_code != HTTPStatus.OK:
-            answer = f"{url} answers {response.status_code} {response.reason or ''}".rstrip()
+            message = f"{url} returned {response.status_code} {response.reason or ''}".rstrip()
             if response.status_code >= 500 or response.status_code in TRANSIENT:
-                raise TransientError(f"{answer}; try again later.")
-            raise CollectionError(f"{answer}; correct the URL in the catalogue.")
+                raise TransientError(f"{message}; try again later.")
+            raise CollectionError(f"{message}; correct the URL in the catalogue.")
         yield _Source(_http_version(response), _content_length(response), response.iter_content(CHUNK))
 
 
@@ -269,7 +269,7 @@ def _open_file(url: str) -> Iterator[_Source]:
 def _session() -> requests.Session:
     session = requests.Session()
     session.max_redirects = MAX_REDIRECTS
-    session.headers["Accept-Encoding"] = "identity"  # so that the length announced is that of the file
+    session.headers["Accept-Encoding"] = "identity"  # so that Content-Length is the size of the file
     return session
 
 
@@ -294,12 +294,12 @@ def _http_faults(url: str, timeout_s: float) -> Iterator[None]:
             f"{url} redirects more than {MAX_REDIRECTS} times; correct the URL in the catalogue."
         ) from None
     except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL) as error:
-        raise CollectionError(f"{url} leads to no usable URL ({error}); correct it in the catalogue.") from None
+        raise CollectionError(f"{url} is not usable ({error}); correct the URL in the catalogue.") from None
     except requests.RequestException as error:
         cause = _first_cause(error)
         if isinstance(error, requests.Timeout) or isinstance(cause, TimeoutError):
-            raise TransientError(f"{url} sent nothing for {timeout_s:g} s; try again later.") from None
-        raise TransientError(f"{url} cannot be reached, or broke off ({cause}); try again later.") from None
+            raise TransientError(f"{url} sent no data for {timeout_s:g} s; try again later.") from None
+        raise TransientError(f"{url} is unreachable, or closed the connection ({cause}); try again later.") from None
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -1,9 +1,9 @@
-"""What the HVFHV pipeline has of the metrics that all pipelines share."""
+"""The HVFHV pipeline's label values of the metrics that all pipelines share."""
 
 from taxiway.hvfhv.tables import QUARANTINE
 from taxiway.operations.metrics import PipelineMetrics
 
-DATASET = "hvfhv_trips"  # whatever months its files are of
+DATASET = "hvfhv_trips"  # one name for the files of all months
 
 METRICS = PipelineMetrics(
     dags=("hvfhv_analysis", "hvfhv_collection"),

@@ -1,4 +1,4 @@
-"""What a run of ``hvfhv_analysis`` is to do: which months, whether to wait, which versions and Spark steps."""
+"""The plan of a run of ``hvfhv_analysis``: its months, whether to wait for them, versions and Spark steps."""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
@@ -29,7 +29,7 @@ class InputFile(TypedDict):
 
 
 class Job(TypedDict):
-    """One month of a run, as plain data that Airflow hands on between tasks.
+    """One month of a run, as plain data that Airflow passes between tasks.
 
     Keys:
         month: ``YYYY-MM``.
@@ -42,32 +42,32 @@ class Job(TypedDict):
     inputs: list[InputFile]
 
 
-# EMR takes some 10,000 characters of arguments a step; a target costs about 200.
+# EMR limits the arguments of a step to about 10,000 characters; a target needs about 200.
 TARGETS_PER_STEP = 24
 
 
 class PlanError(RuntimeError):
-    """The run cannot do what it was asked for; the text is one sentence."""
+    """The run cannot be planned as requested; the text is one sentence."""
 
 
-def waits_for(
+def reasons_to_wait(
     months: Collection[str],
     latest: Sequence[tuple["Dataset", "Attempt | None"]],
     *,
     joins: bool,
 ) -> list[str]:
-    """Return what the run has to wait for, a sentence each; nothing if it can go on.
+    """Return one sentence for each data set that the run has to wait for; empty if it can continue.
 
-    It waits for every data set of the months it was asked for, and, as long as it joins them, for all downloads under
-    way, so that months that arrive together share a cluster.
+    It waits for every data set of the requested months, and, while ``joins`` is true, for all downloads in progress, so
+    that months that arrive together share a cluster.
 
     Args:
-        months: those that the run was asked for.
+        months: the requested months.
         latest: every data set of the catalogue with its latest attempt.
-        joins: whether other months' downloads are waited for.
+        joins: whether to wait for downloads of other months.
 
     Raises:
-        PlanError: a month that was asked for has no data set.
+        PlanError: a requested month has no data set.
     """
     known = {dataset.month for dataset, _ in latest}
     if unknown := sorted(set(months) - known):
@@ -82,38 +82,38 @@ def waits_for(
     return reasons
 
 
-def asked_again(latest: Sequence[tuple["Dataset", "Attempt | None"]]) -> dict[str, datetime]:
-    """Return the months that are to be analysed even if nothing changed, with the time since when.
+def forced_months(latest: Sequence[tuple["Dataset", "Attempt | None"]]) -> dict[str, datetime]:
+    """Return the months that are to be analysed even if nothing changed, with the time of the request.
 
-    It is in the log, not in the asset events: Airflow may hand on an event late, or with others as one.
+    Requests are read from the log, not from asset events: Airflow may deliver an event late, or merge several into one.
     """
-    asked: dict[str, datetime] = {}
+    forced: dict[str, datetime] = {}
     for dataset, attempt in latest:
         if attempt and attempt.again and attempt.finished:
-            asked[dataset.month] = max(attempt.finished, asked.get(dataset.month, attempt.finished))
-    return asked
+            forced[dataset.month] = max(attempt.finished, forced.get(dataset.month, attempt.finished))
+    return forced
 
 
 def choose_jobs(
     complete: Mapping[str, Sequence["Input"]],
-    asked: Mapping[str, datetime],
+    forced: Mapping[str, datetime],
     published: Mapping[str, Partition],
     now: datetime,
 ) -> list[Job]:
-    """Return the jobs of a run: months whose files are not those that were published, and months asked for since.
+    """Return the jobs of a run: months whose files differ from the published ones, and months forced since then.
 
     Args:
         complete: month → its files.
-        asked: month → the time since when it is to be analysed even if nothing changed.
+        forced: month → when it was requested to be analysed even if nothing changed.
         published: month → the published partition of the curated trips.
-        now: becomes the version.
+        now: determines the version.
     """
     version = _version(now)
     jobs = []
     for month, files in sorted(complete.items()):
         inputs = join_inputs([file.sha256 for file in files])
-        settled = month in published and inputs in published[month].settled_inputs
-        if not settled or (month in asked and published[month].version < _version(asked[month])):
+        processed = month in published and inputs in published[month].processed_inputs
+        if not processed or (month in forced and published[month].version < _version(forced[month])):
             jobs.append(Job(month=month, version=version, inputs=[_as_data(file) for file in files]))
     return jobs
 
@@ -127,19 +127,19 @@ def _version(time: datetime) -> str:
 
 
 def plan_run(
-    announced: Collection[str], wanted: Collection[str], started: datetime, lake: Lake, config: HvfhvSettings
+    announced: Collection[str], requested: Collection[str], started: datetime, lake: Lake, config: HvfhvSettings
 ) -> list[Job] | None:
-    """Look at the catalogue and the lake, and return the jobs of the run; None while it has to wait.
+    """Return the jobs of the run, by the state of the catalogue and the lake; None while it has to wait.
 
     Args:
-        announced: months that the run's asset events name.
-        wanted: months that its parameter names: analysed whatever happened before.
+        announced: months of the run's asset events.
+        requested: months of the run's parameter: analysed even if nothing changed.
         started: when the run began.
-        lake: says what is published.
+        lake: has the published partitions.
         config: how long to wait.
 
     Raises:
-        PlanError: a month that was asked for has no data set, or was not complete in time; or there is no catalogue.
+        PlanError: a requested month has no data set, or was not complete in time; or the catalogue cannot be used.
     """
     from taxiway import catalogue
 
@@ -150,24 +150,24 @@ def plan_run(
     latest = catalogue.latest_attempts(engine)
     now, limit = datetime.now(UTC), config.months_wait_h
     joins = now < started + timedelta(minutes=config.join_minutes)
-    if reasons := waits_for({*announced, *wanted}, latest, joins=joins):
+    if reasons := reasons_to_wait({*announced, *requested}, latest, joins=joins):
         if now > started + timedelta(hours=limit):
             raise PlanError(f"The run waited {limit:g} hours without success. {' '.join(reasons)}")
         log.info("Waiting. %s", " ".join(reasons))
         return None
-    asked = asked_again(latest) | dict.fromkeys(wanted, now)
-    return choose_jobs(catalogue.complete_months(engine), asked, lake.partitions(TRIPS), now)
+    forced = forced_months(latest) | dict.fromkeys(requested, now)
+    return choose_jobs(catalogue.complete_months(engine), forced, lake.partitions(TRIPS), now)
 
 
-# ── Months that depend on one another ───────────────────────────────────────────────────────────────────────────────
+# ── Dependent months ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def dependants(analysed: Collection[str], published: Collection[str]) -> dict[str, list[str]]:
-    """Return which published months have an analysed month in their baseline, so that their rising zones change.
+    """Return the published months whose baseline contains an analysed month, so that their rising zones change.
 
     Args:
-        analysed: months of the run whose marts are made.
-        published: months that readers see.
+        analysed: months of the run whose marts are built.
+        published: published months.
 
     Returns:
         analysed month → later months, each under the last analysed month before it.
@@ -185,7 +185,7 @@ def dependants(analysed: Collection[str], published: Collection[str]) -> dict[st
 
 
 def curate_steps(lake: Lake, job: Job, attempt: int) -> list[Step]:
-    """Return the step that curates a month, into a version of its own for every try."""
+    """Return the step that curates a month; every try writes a version of its own."""
     inputs = [argument for file in job["inputs"] for argument in ("--input", file["uri"])]
     arguments = [*_partition(lake.settings, job["month"], f"{job['version']}.{attempt}"), *inputs]
     return [spark_step(lake.settings, f"curate {job['month']}", "hvfhv/curate.py", arguments)]
@@ -194,8 +194,8 @@ def curate_steps(lake: Lake, job: Job, attempt: int) -> list[Step]:
 def mart_steps(lake: Lake, job: Job) -> list[Step]:
     """Return the step that builds a month's marts.
 
-    Marts lie under the version of the curated trips that they are made from. So a second try writes where the first
-    one did, which nobody reads yet; once it is published, only a new version will do.
+    Marts have the version of the curated trips that they are built from. So a second try overwrites the folders of the
+    first, which is safe until that version is published; after that a new version is required.
 
     Raises:
         PlanError: the version is published.
@@ -210,11 +210,11 @@ def mart_steps(lake: Lake, job: Job) -> list[Step]:
 
 
 def rising_zones_steps(lake: Lake, jobs: Sequence[Job], attempt: int) -> list[Step]:
-    """Return the steps that rank the rising zones of the run's months, and of the published months that those change.
+    """Return the steps that rank the rising zones of the run's months, and of published months that depend on them.
 
     Args:
-        lake: says where the marts of the other months are.
-        jobs: those whose marts are made.
+        lake: has the marts of the other months.
+        jobs: those whose marts are built.
         attempt: number of the try.
     """
     popular = {month: partition.location for month, partition in lake.partitions(POPULAR_ZONES).items()}

@@ -1,4 +1,4 @@
-"""A run of ``hvfhv_analysis``: what its tasks hand on to one another, and what they do with Airflow's context."""
+"""A run of ``hvfhv_analysis``: data passed between its tasks, and the parts of its tasks that use Airflow's context."""
 
 import logging
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from taxiway.operations import metrics
 
 log = logging.getLogger(__name__)
 
-# The tasks whose results others read.
+# Tasks whose results other tasks read.
 PLAN, CREATE_CLUSTER, MARTS, PUBLISH = "plan", "create_cluster", "analyse.marts", "release.publish"
 CLUSTER = f"{{{{ ti.xcom_pull(task_ids='{CREATE_CLUSTER}') }}}}"
 MONTH = f"{{{{ ti.xcom_pull(task_ids='{PLAN}')[ti.map_index]['month'] }}}}"
@@ -34,7 +34,7 @@ def lake() -> Lake:
 
 
 def lake_for_steps(ti: Any) -> Lake:
-    """Return the lake with settings that name the published Spark programs of this very code."""
+    """Return the lake with settings that name the published Spark programs of this code's commit."""
     found = lake()
     return replace(found, settings=settings_for_steps(found.settings, found.session, ti))
 
@@ -45,35 +45,35 @@ def job_of(ti: Any) -> Job:
 
 
 def finished_jobs(ti: Any) -> list[Job]:
-    """Return the jobs whose marts are made: the task that makes them has returned its steps."""
+    """Return the jobs whose marts are built: their task has returned the ids of its steps."""
     jobs = ti.xcom_pull(task_ids=PLAN)
     steps = ti.xcom_pull(task_ids=MARTS, map_indexes=range(len(jobs)))
     return [job for job, made in zip(jobs, steps, strict=True) if made]
 
 
 def steps_when_run(build: Callable[[Lake, Any], list[Step]]) -> Any:
-    """Return a templated field: Airflow calls it for its value when the task runs."""
+    """Return a templated field whose value Airflow computes when the task runs."""
 
-    def render(context: Context, jinja_env: object) -> list[Step]:  # noqa: ARG001 - called by these names
-        with final_errors():
+    def render(context: Context, jinja_env: object) -> list[Step]:  # noqa: ARG001 - Airflow passes these names
+        with fail_without_retry():
             return build(lake_for_steps(context["ti"]), context["ti"])
 
     return render
 
 
 def publish(publications: list[Publication], run_id: str) -> list[str]:
-    """Publish what was checked, delete versions that are too old, and return the months that readers now see anew."""
+    """Publish checked versions, delete old ones, and return the months whose published version changed."""
     found = lake()
     for publication in publications:
         found.publish(publication, run_id)
         found.prune(publication["period"])
-    with metrics.harmless():
+    with metrics.best_effort():
         metrics.freshness(found)
     return [publication["period"] for publication in publications]
 
 
 def report(job: Job, ti: Any) -> None:
-    """Write the reports of the months that were published with a job."""
+    """Write the reports of the months that a job published."""
     from taxiway.aws.prices import cluster_cost
     from taxiway.catalogue import Input, complete_months, open_catalogue
     from taxiway.hvfhv.report import write_report
@@ -81,7 +81,7 @@ def report(job: Job, ti: Any) -> None:
     months = ti.xcom_pull(task_ids=PUBLISH, map_indexes=ti.map_index)
     if not months:
         raise AirflowFailException(
-            f"{job['month']} was not published, so it has no new report: see the logs of the tasks before this one."
+            f"{job['month']} was not published, so it has no new report: see the logs of its check and publish tasks."
         )
     found = lake()
     cost = cluster_cost(settings(), found.session.client("emr"), ti.xcom_pull(task_ids=CREATE_CLUSTER))
@@ -91,20 +91,20 @@ def report(job: Job, ti: Any) -> None:
 
 
 def log_failure_of_cluster(context: Context) -> None:
-    """Log why EMR ended the run's cluster by itself, where it did: a callback of tasks that failed."""
+    """Log why EMR terminated the run's cluster by itself, if it did: a callback of failed tasks."""
     if failure := failure_of_cluster(_emr(), context["ti"].xcom_pull(task_ids=CREATE_CLUSTER)):
         log.error(failure)
 
 
 def count_usage(context: Context) -> None:
-    """Count what the run's cluster used: a callback of the task that ended it."""
-    with metrics.harmless():
+    """Count the usage of the run's cluster: a callback of the task that terminated it."""
+    with metrics.best_effort():
         used = cluster_usage(_emr(), context["ti"].xcom_pull(task_ids=CREATE_CLUSTER))
         metrics.cluster_used(context["dag"].dag_id, used)
 
 
-def final_errors() -> AbstractContextManager[None]:
-    """Fail a task at once where another try would change nothing."""
+def fail_without_retry() -> AbstractContextManager[None]:
+    """Fail the task without a retry for errors that a retry cannot fix."""
     return unrecoverable(PlanError, ProgramsError, LakeError, ContractError)
 
 

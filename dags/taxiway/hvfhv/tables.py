@@ -1,4 +1,4 @@
-"""The tables of the HVFHV pipeline; what they hold is defined in ``contracts/hvfhv/``."""
+"""The tables of the HVFHV pipeline; their columns are defined in ``contracts/hvfhv/``."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ TABLES = TableSet("hvfhv")
 
 
 def baseline_months() -> int:
-    """Return how many months before a month its rising zones are compared with."""
+    """Return the number of preceding months that a month's rising zones are compared with."""
     return int(RISING_ZONES.contract.properties["baselineMonths"])
 
 

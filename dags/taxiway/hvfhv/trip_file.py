@@ -1,4 +1,4 @@
-"""What a file of HVFHV trips must be before it enters the lake: as its contract says, complete, and of its month."""
+"""Validation of a file of HVFHV trips before it is stored in the lake: schema by its contract, completeness, month."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -16,7 +16,7 @@ MAGIC = b"PAR1"
 
 
 class TripFileError(ValueError):
-    """A file is no complete file of HVFHV trips of its month; the text says why, to be put behind the file's name."""
+    """A file is not a complete file of HVFHV trips of its month; the text continues a sentence that names the file."""
 
 
 def _is_text(type_: pa.DataType) -> bool:
@@ -29,8 +29,8 @@ def _is_number(type_: pa.DataType) -> bool:
     return bool(types.is_integer(type_) or types.is_floating(type_) or types.is_decimal(type_))
 
 
-# What a column's kind in the contract accepts: the same column is INT32, INT64 or DOUBLE in different months, and a
-# time is in microseconds, nanoseconds or INT96.
+# The types that a column's kind in the contract accepts: the same column is INT32, INT64 or DOUBLE in different months,
+# and a time is in microseconds, nanoseconds or INT96.
 KINDS: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
     "string": ("text", _is_text),
     "integer": ("a number", _is_number),
@@ -42,7 +42,7 @@ KINDS: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
 def check_trip_file(file: BinaryIO, month: str) -> int:
     """Check that a file is a complete Parquet file of HVFHV trips, some of them picked up in its month.
 
-    Columns that are not known pass: TLC adds one now and then.
+    Unknown columns are accepted: TLC adds one now and then.
 
     Args:
         file: open for reading in binary, seekable.
@@ -52,7 +52,7 @@ def check_trip_file(file: BinaryIO, month: str) -> int:
         the number of its rows.
 
     Raises:
-        TripFileError: it is none.
+        TripFileError: it is not such a file.
     """
     size = _check_ends(file)
     try:
@@ -85,7 +85,7 @@ def _check_ends(file: BinaryIO) -> int:
 
 
 def _check_complete(metadata: pq.FileMetaData, size: int) -> None:
-    """A file with a piece missing in its middle has both ends, but its footer points beyond what is there."""
+    """Detect a file with bytes missing in the middle: it has both ends, but its footer points beyond its size."""
     end = size - metadata.serialized_size - len(MAGIC) - 4
     for group in range(metadata.num_row_groups):
         for index in range(metadata.num_columns):
@@ -109,14 +109,14 @@ def _check_columns(schema: pa.Schema) -> None:
     for column in agreed:
         kind, fits = KINDS[column.kind]
         field = columns.get(column.source)
-        # A column without a single value may have no type.
+        # A column that has only nulls may have the null type.
         if field is None or fits(field.type) or (types.is_null(field.type) and not column.required):
             continue
         raise TripFileError(f"its column {field.name} is of type {field.type}, but must be {kind}")
 
 
 def _check_month(parquet: pq.ParquetFile, month: str) -> None:
-    """At least one pickup must lie in the month; a few outside it are common, and quarantined later."""
+    """Require at least one pickup in the month; a few outside it are common, and quarantined later."""
     start, end = Month.parse(month).start, Month.parse(month).end  # New York's wall clock, like the column
     found: list[datetime] = []
     name = next(name for name in parquet.schema_arrow.names if name.lower() == "pickup_datetime")

@@ -15,11 +15,11 @@ from taxiway.lake.tables import TableSet
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     pipelines = contracts.pipelines()
-    parser = argparse.ArgumentParser(prog="python -m taxiway.lake", description="What of the lake is published.")
-    parser.add_argument("--pipeline", choices=pipelines, help=f"whose tables; by default {MAIN}, and show lists all")
+    parser = argparse.ArgumentParser(prog="python -m taxiway.lake", description="Published versions of the lake.")
+    parser.add_argument("--pipeline", choices=pipelines, help=f"owner of the tables; default {MAIN}, or all for show")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("show", help="list what is published")
-    back = commands.add_parser("roll-back", help="put a period's version before the published one in its place")
+    commands.add_parser("show", help="list published periods")
+    back = commands.add_parser("roll-back", help="publish the previous version of a period again")
     back.add_argument("period", metavar="YYYY-MM")
     options = parser.parse_args(arguments)
     try:
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _show(pipeline: str) -> None:
     tables = TableSet(pipeline)
-    if not tables:  # a pipeline that publishes nothing has no anchor either
+    if not tables:  # a pipeline without published tables has no anchor
         return
     for period, partition in open_lake(settings(), tables).partitions(tables.anchor).items():
         rolled_back = " (rolled back)" if partition.parameters.get("rolled_back") else ""

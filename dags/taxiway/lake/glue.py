@@ -18,7 +18,7 @@ class GlueCatalogue:
     Attributes:
         client: a boto3 client for Glue.
         database: its name.
-        lake: ``s3://bucket[/prefix]`` that the tables lie in.
+        lake: ``s3://bucket[/prefix]``, the root of the tables.
     """
 
     client: Any
@@ -26,7 +26,7 @@ class GlueCatalogue:
     lake: str
 
     def partition(self, table: Table, period: str) -> Partition | None:
-        """Return the published period of a table; None if there is none."""
+        """Return a published period of a table; None if it is not published."""
         try:
             found = self.client.get_partition(
                 DatabaseName=self.database, TableName=table.name, PartitionValues=period.split("-")
@@ -47,7 +47,7 @@ class GlueCatalogue:
         return {partition.period: partition for partition in sorted(found, key=lambda partition: partition.period)}
 
     def move(self, table: Table, period: str, location: str, parameters: Mapping[str, str], *, exists: bool) -> None:
-        """Have a partition show another version, or make it, in one request: readers see the one or the other."""
+        """Point a partition to another version, or create it, in one request: for readers the change is atomic."""
         partition = {
             "Values": period.split("-"),
             "StorageDescriptor": _storage(table, location),
@@ -60,9 +60,9 @@ class GlueCatalogue:
             self.client.create_partition(**where, PartitionInput=partition)
 
     def ensure_tables(self, tables: Iterable[Table]) -> None:
-        """Make the database and the tables that are missing, and give those that are there the contract's columns.
+        """Create the database and missing tables, and update the columns of existing tables to those of the contract.
 
-        A column that a contract adds is in Glue from then on; partitions that were made before show it as null.
+        Existing partitions show a column that a contract adds as null.
         """
         try:
             pages = self.client.get_paginator("get_tables").paginate(DatabaseName=self.database)
@@ -85,7 +85,7 @@ class GlueCatalogue:
                 self.client.update_table(DatabaseName=self.database, TableInput=definition)
 
     def _unless_exists(self, create: Any, **definition: Any) -> None:
-        with contextlib.suppress(self.client.exceptions.AlreadyExistsException):  # another task was faster
+        with contextlib.suppress(self.client.exceptions.AlreadyExistsException):  # another task created it first
             create(**definition)
 
 

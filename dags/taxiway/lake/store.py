@@ -1,4 +1,4 @@
-"""The lake: versions of partitions on S3, and what of them is published in the Glue catalogue."""
+"""The lake: versions of partitions on S3, and which of them are published in the Glue catalogue."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class LakeError(RuntimeError):
-    """The lake is not as it must be; the text is one sentence that names the table, the fault and the remedy."""
+    """Data is missing or inconsistent; the text is one sentence that names the table, the fault and the remedy."""
 
 
 @dataclass(frozen=True)
 class Lake:
-    """What is stored and what is published of a pipeline's tables, through S3 and Glue.
+    """Stored and published versions of a pipeline's tables, in S3 and Glue.
 
     Attributes:
-        settings: where the lake and the catalogue are.
-        session: a ``boto3.Session``; as every AWS SDK it honours ``AWS_ENDPOINT_URL``.
+        settings: location of the lake, and the Glue database.
+        session: a ``boto3.Session``; like every AWS SDK it honours ``AWS_ENDPOINT_URL``.
         tables: those that are published together.
     """
 
@@ -54,21 +54,21 @@ class Lake:
             secret_key=credentials.secret_key,
             session_token=credentials.token,
             region=self._s3.meta.region_name,
-            # Arrow finds AWS's own endpoints by itself, and then addresses buckets as hosts.
+            # For AWS's own endpoints Arrow's default is right: it uses virtual-hosted-style requests.
             endpoint_override=None if endpoint.endswith(".amazonaws.com") else endpoint,
         )
 
-    # Places ---------------------------------------------------------------------------------------------------------
+    # Locations ------------------------------------------------------------------------------------------------------
 
     def location(self, table: Table, period: str, version: str) -> str:
         """Return the folder of a version."""
         return table.contract.version_folder(self.settings.lake, period, version)
 
     def attempt(self, table: Table, period: str, plan: str) -> str:
-        """Return the folder of the last try under a plan's version.
+        """Return the folder of the last try of a plan's version.
 
         Raises:
-            LakeError: no try wrote anything.
+            LakeError: no try has written to it.
         """
         found = [folder for folder in self._versions(table, period) if age_rank(folder)[0] == plan]
         if not found:
@@ -94,7 +94,7 @@ class Lake:
     # Reading --------------------------------------------------------------------------------------------------------
 
     def partition(self, table: Table, period: str) -> Partition | None:
-        """Return the published period of a table; None if there is none."""
+        """Return a published period of a table; None if it is not published."""
         return self._glue.partition(table, period)
 
     def partitions(self, table: Table) -> dict[str, Partition]:
@@ -102,7 +102,7 @@ class Lake:
         return self._glue.partitions(table)
 
     def read(self, location: str, columns: Sequence[str] | None = None) -> "pa.Table":
-        """Return the rows of a folder, or of one Parquet file; for small tables and for few columns.
+        """Return the rows of a folder, or of one Parquet file; for small tables or few columns.
 
         Raises:
             LakeError: there is no Parquet file.
@@ -131,7 +131,7 @@ class Lake:
         return schemas[0]
 
     def _parquet(self, location: str) -> "list[Any]":
-        # Not pyarrow.dataset: to import it costs two seconds, for pandas.
+        # Not pyarrow.dataset: importing it takes two seconds, because of pandas.
         from pyarrow import parquet
 
         bucket, prefix = split(location)
@@ -144,17 +144,17 @@ class Lake:
     # Publishing -----------------------------------------------------------------------------------------------------
 
     def publish(self, publication: Publication, run_id: str) -> list[str]:
-        """Make versions the ones that readers see; nothing happens where they are already.
+        """Make versions visible to readers; tables that show them already are left unchanged.
 
-        A whole period (the anchor among its tables) is what a roll-back goes back to. Tables published without the
-        anchor replace a part of it, and leave the version to go back to as it is.
+        A roll-back restores a whole period, which is published with its anchor table. Tables published without the
+        anchor replace a part of the period, and do not change the version that a roll-back restores.
 
         Args:
             publication: the new versions.
-            run_id: the Airflow run, kept with every table.
+            run_id: the Airflow run, stored with every table.
 
         Returns:
-            the names of the tables that moved.
+            the names of the tables whose version changed.
         """
         self._glue.ensure_tables(self.tables)
         period, locations, anchor = publication["period"], publication["locations"], self.tables.anchor
@@ -176,31 +176,31 @@ class Lake:
             }
             if old and new_version != old_version == old.parameters["anchor_version"]:
                 parameters |= old.as_previous
-            elif old:  # a part of this period, or left by a publication that was never finished
+            elif old:  # a part of this period, or left by an incomplete publication
                 parameters |= {name: value for name, value in old.parameters.items() if name.startswith("previous_")}
             self._glue.move(table, period, location, parameters, exists=old is not None)
             moved.append(table.name)
         return moved
 
     def roll_back(self, period: str) -> list[Table]:
-        """Put the period's version before the published one in its place; a second time, undo that.
+        """Publish the period's previous version again; a second roll-back undoes the first.
 
-        What other periods were made from it stays as it is until they are made again.
+        Tables of other periods that were built from this period do not change until they are built again.
 
         Raises:
-            LakeError: there is no complete version to go back to.
+            LakeError: there is no complete previous version.
         """
         published = {table: self.partition(table, period) for table in self.tables}
         previous = {found and found.parameters.get("previous_anchor_version") for found in published.values()}
         if None in previous or len(previous) > 1:
-            raise LakeError(f"{period} has no complete version to go back to: nothing was changed.")
+            raise LakeError(f"{period} has no complete previous version: nothing was changed.")
         for table, current in published.items():
             assert current is not None
             parameters = {name: current.parameters[f"previous_{name}"] for name in KEPT}
             location = parameters.pop("location")
             parameters |= current.as_previous
             if not current.parameters.get("rolled_back"):
-                # The plan must not bring back at the next event what somebody rolled back.
+                # The next run's plan must not publish again what was rolled back.
                 parameters["rolled_back"] = "true"
             self._glue.move(table, period, location, parameters, exists=True)
         return list(published)
@@ -208,14 +208,14 @@ class Lake:
     # Retention ------------------------------------------------------------------------------------------------------
 
     def prune(self, period: str) -> list[str]:
-        """Delete the period's old versions, and what older runs left without publishing it.
+        """Delete the period's old versions, including those that were never published.
 
-        Of each table stay: the version that is published and the one before it, whatever their age; the newest
-        ``settings.kept_versions``; and every folder written to within the last day, which a running step may still
-        write to and a reader that found it in the catalogue may still read.
+        Each table keeps its published version and the one before it, whatever their age; the newest
+        ``settings.kept_versions``; and every folder that was written to within the last day, because a running step may
+        still write to it, and a reader that found it in the Glue catalogue may still read it.
 
         Returns:
-            the folders that were deleted.
+            the deleted folders.
         """
         deleted = []
         for table in self.tables:
@@ -234,17 +234,17 @@ class Lake:
         if any(found["LastModified"] > datetime.now(UTC) - timedelta(days=1) for found in objects):
             return False
         bucket, _ = split(location)
-        for start in range(0, len(objects), 1000):  # as many as one request takes
+        for start in range(0, len(objects), 1000):  # the limit of one request
             keys = [{"Key": found["Key"]} for found in objects[start : start + 1000]]
             self._s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
         return True
 
 
 def open_lake(settings: Settings, tables: TableSet) -> Lake:
-    """Return the lake with the credentials of Airflow's connection for AWS; for tasks.
+    """Return the lake with the credentials of Airflow's AWS connection; for tasks.
 
     Args:
-        settings: ``aws_conn_id`` among them.
+        settings: ``aws_conn_id`` names the connection.
         tables: those that are published together.
     """
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook

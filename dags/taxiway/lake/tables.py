@@ -1,4 +1,4 @@
-"""Tables of the lake: handles to their contracts."""
+"""Tables of the lake, defined by their contracts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from taxiway.core.contracts import Contract, ContractError
 
 @dataclass(frozen=True)
 class Table:
-    """A table, whose contract is read when it is first asked for: naming one in a DAG file costs nothing.
+    """A table, whose contract is read on first use: a DAG file can name tables without I/O.
 
     Attributes:
-        pipeline: whose table it is.
-        contract_name: of the file ``contracts/<pipeline>/<contract_name>.yaml``.
+        pipeline: the pipeline that owns it.
+        contract_name: name of the file ``contracts/<pipeline>/<contract_name>.yaml``.
     """
 
     pipeline: str
@@ -37,12 +37,12 @@ class Table:
 
     @cached_property
     def columns(self) -> Mapping[str, str]:
-        """Name → type as Glue writes it, in the order of the files; without the partition's columns."""
+        """Name → Glue type, in the order of the files; without the partition columns."""
         return {column.name: column.type for column in self.contract.columns.values()}
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The columns that name a row; empty where none do."""
+        """The columns that identify a row; empty if there are none."""
         return self.contract.key
 
 
@@ -50,9 +50,9 @@ class Table:
 class TableSet:
     """The tables that a pipeline publishes together, from its contracts.
 
-    A table belongs to the set if its contract has the property ``publishOrder``, and is published in that order. One of
-    them, with the property ``anchor``, comes last: it keeps what a period was made from, so a period of which only some
-    tables moved still counts as not made, and the next run makes it again.
+    A table belongs to the set if its contract has the property ``publishOrder``, which is also the publication order.
+    The last of them has the property ``anchor``: it records what a period was built from, so a period that was
+    published only in part still counts as not built, and the next run builds it again.
     """
 
     pipeline: str
@@ -71,10 +71,10 @@ class TableSet:
 
     @cached_property
     def anchor(self) -> Table:
-        """The table whose partition says that a period is published, and from what.
+        """The table whose partition records that a period is published, and what it was built from.
 
         Raises:
-            ContractError: not exactly the last of the tables is the anchor.
+            ContractError: the last table, and no other, must be the anchor.
         """
         anchors = [table for table in self if table.contract.properties.get("anchor")]
         if len(anchors) != 1 or anchors[0] != self._tables[-1]:

@@ -1,4 +1,4 @@
-"""Versions of a table's partition: how they are named, and what is known of the one that is published."""
+"""Versions of a table's partition: their names, and the parameters of the published one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,9 @@ from typing import Any, TypedDict
 
 from taxiway.lake.tables import Table
 
-# What a partition's parameters say of the version that is published, and, with ``previous_`` before the name, of the
-# one before it.
+# Parameters of a partition that describe the published version, and, with the prefix ``previous_``, the one before it.
 KEPT = ("location", "version", "anchor_version", "published_at", "inputs", "rows", "run_id")
-# As they were called when every lake's anchor was the trips.
+# Names of parameters that version 0.1 wrote, when the anchor of every lake was the trips.
 _FORMER_NAMES = {"trips_version": "anchor_version", "previous_trips_version": "previous_anchor_version"}
 
 
@@ -18,10 +17,10 @@ class Partition:
     """A published period of a table.
 
     Attributes:
-        table: whose partition it is.
+        table: the table.
         period: the partition's values, joined by ``-``, such as ``2023-01``.
         location: folder of the version that readers see.
-        parameters: of the Glue partition: ``version``, ``anchor_version`` (that of the set's anchor that it belongs
+        parameters: of the Glue partition: ``version``, ``anchor_version`` (version of the anchor table that it belongs
             to), ``published_at`` (UTC), ``inputs`` (SHA-256 of the source files, joined by commas), ``rows``,
             ``run_id``; the same, and ``location``, of the version before it, as ``previous_…``; ``rolled_back``.
     """
@@ -37,26 +36,26 @@ class Partition:
         return version_of(self.location)
 
     @property
-    def settled_inputs(self) -> set[str]:
-        """What the period need not be made from again: its inputs, and those of a version that was rolled back."""
+    def processed_inputs(self) -> set[str]:
+        """Inputs that the period must not be built from again: its own, and those of a version that was rolled back."""
         names = ("inputs", "previous_inputs") if self.parameters.get("rolled_back") else ("inputs",)
         return {self.parameters[name] for name in names if name in self.parameters}
 
     @property
     def as_previous(self) -> dict[str, str]:
-        """The parameters that say of this version, in the next one, that it was before it."""
+        """The parameters that describe this version in the partition of the next one."""
         kept = {**self.parameters, "location": self.location}
         return {f"previous_{name}": kept[name] for name in KEPT}
 
     @classmethod
     def from_glue(cls, table: Table, found: Mapping[str, Any]) -> "Partition":
-        """Return the partition that Glue's answer describes."""
+        """Return the partition of a response of Glue."""
         parameters = {_FORMER_NAMES.get(name, name): value for name, value in found.get("Parameters", {}).items()}
         return cls(table, "-".join(found["Values"]), found["StorageDescriptor"]["Location"], parameters)
 
 
 class Publication(TypedDict):
-    """Versions of a period's tables to be published together, as plain data that Airflow hands on between tasks.
+    """Versions of a period's tables to be published together, as plain data that Airflow passes between tasks.
 
     Keys:
         period: such as ``2023-01``.
@@ -72,7 +71,7 @@ class Publication(TypedDict):
 
 
 def join_inputs(sha256s: Sequence[str]) -> str:
-    """Return the text that stands for a set of source files in ``inputs``."""
+    """Return the value of ``inputs`` for a set of source files."""
     return ",".join(sorted(sha256s))
 
 
@@ -82,6 +81,6 @@ def version_of(location: str) -> str:
 
 
 def age_rank(location: str) -> tuple[str, int]:
-    """Return what folders of versions are ordered by: the time of the plan, then the number of the try."""
+    """Return the sort key of a version's folder: the time of the plan, then the number of the try."""
     plan, _, attempt = version_of(location).rpartition(".")
     return plan, int(attempt) if attempt.isdigit() else 0

@@ -1,11 +1,11 @@
-"""Finds what costs money on AWS and is needed by no run, says so, and ends it after a grace time.
+"""Finds orphaned AWS resources: billed, but needed by no run. Reports them, and terminates them after a grace period.
 
-Ours is what carries the tags that every cluster gets (``cost_tags``), and ``dag_id`` and ``run_id`` of the run that
-made it. All else is never touched. The time since when it is not needed is a tag of its own, so the guard keeps no
-state: a resource that is needed again loses the tag, and its time of grace begins anew. Two deployments of one AWS
-account must differ in ``TAXIWAY_COST_TAGS``, or one would take the other's runs for unknown.
+A resource belongs to this deployment if it has the tags that every cluster gets (``cost_tags``), and ``dag_id`` and
+``run_id`` of the run that created it. All others are never touched. The time since when it is orphaned is a tag of the
+resource, so the guard keeps no state: a resource that is needed again loses the tag, and its grace period starts again.
+Two deployments in one AWS account must have different ``TAXIWAY_COST_TAGS``, because neither knows the other's runs.
 
-A further kind of resource is one more function, named in :func:`kinds_of`.
+To support another kind of resource, add a function and list it in :func:`kinds_of`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,17 +23,17 @@ SINCE = "taxiway:orphan-since"
 
 @dataclass(frozen=True)
 class Resource:
-    """Something of ours that AWS bills by time.
+    """A resource of this deployment that AWS bills by time.
 
     Attributes:
         kind, id: what it is; ``kind`` is one of ``taxiway.operations.metrics.KINDS``.
-        state: as its service calls it.
+        state: as reported by its service.
         tags: all of its tags.
-        started: when it was made.
-        locked: why the guard must not end it; empty if it may.
+        started: when it was created.
+        locked: why the guard must not terminate it; empty if it may.
         tag: adds tags to it.
-        untag: removes the tag of a name.
-        end: ends it.
+        untag: removes a tag by its name.
+        end: terminates it.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Finding:
-    """A resource that no run needs: a sentence, and whether it was ended."""
+    """A resource that no run needs: a sentence about it, and whether it was terminated."""
 
     resource: Resource
     sentence: str
@@ -63,7 +63,7 @@ class Finding:
 
 
 def emr_clusters(session: Any, settings: Settings) -> Iterator[Resource]:
-    """Yield our EMR clusters that live and are not ending."""
+    """Yield this deployment's EMR clusters that are neither terminating nor terminated."""
     emr = session.client("emr")
     states = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
     for page in emr.get_paginator("list_clusters").paginate(ClusterStates=states):
@@ -77,7 +77,7 @@ def emr_clusters(session: Any, settings: Settings) -> Iterator[Resource]:
                     state=cluster["Status"]["State"],
                     tags=tags,
                     started=cluster["Status"]["Timeline"]["CreationDateTime"],
-                    locked="it is protected against termination" if cluster.get("TerminationProtected") else "",
+                    locked="it has termination protection" if cluster.get("TerminationProtected") else "",
                     tag=partial(_tag_cluster, emr, cluster["Id"]),
                     untag=partial(_untag_cluster, emr, cluster["Id"]),
                     end=partial(emr.terminate_job_flows, JobFlowIds=[cluster["Id"]]),
@@ -93,9 +93,9 @@ def _untag_cluster(emr: Any, cluster: str, name: str) -> None:
 
 
 def serverless_applications(session: Any, settings: Settings) -> Iterator[Resource]:
-    """Yield our EMR Serverless applications that are started: what a run made for itself, not a standing one.
+    """Yield this deployment's started EMR Serverless applications: those that a run created, not permanent ones.
 
-    One with job runs cannot be stopped: they are found as well, and it is stopped at the next look.
+    An application with active job runs cannot be stopped: those are found too, and it is stopped by the next check.
     """
     client = session.client("emr-serverless")
     for found in _applications(client, ["STARTING", "STARTED"]):
@@ -106,7 +106,7 @@ def serverless_applications(session: Any, settings: Settings) -> Iterator[Resour
 
 
 def serverless_job_runs(session: Any, settings: Settings) -> Iterator[Resource]:
-    """Yield our EMR Serverless job runs that have not ended, of any application."""
+    """Yield this deployment's active EMR Serverless job runs, of any application."""
     client = session.client("emr-serverless")
     states = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED"]
     for application in _applications(client, ["STARTING", "STARTED"]):
@@ -118,17 +118,17 @@ def serverless_job_runs(session: Any, settings: Settings) -> Iterator[Resource]:
                 yield _serverless("emr_serverless_job_run", found["id"], run, client, end)
 
 
-def _serverless(kind: str, identifier: str, answer: dict[str, Any], client: Any, end: Callable[[], Any]) -> Resource:
-    """Return an application or job run of EMR Serverless, from the answer to its ``get_…`` call."""
+def _serverless(kind: str, identifier: str, response: dict[str, Any], client: Any, end: Callable[[], Any]) -> Resource:
+    """Return an application or job run of EMR Serverless, from the response to its ``get_…`` call."""
     return Resource(
         kind=kind,
         id=identifier,
-        state=answer["state"],
-        tags=answer["tags"],
-        started=answer["createdAt"],
+        state=response["state"],
+        tags=response["tags"],
+        started=response["createdAt"],
         locked="",
-        tag=partial(_tag_serverless, client, answer["arn"]),
-        untag=partial(_untag_serverless, client, answer["arn"]),
+        tag=partial(_tag_serverless, client, response["arn"]),
+        untag=partial(_untag_serverless, client, response["arn"]),
         end=end,
     )
 
@@ -151,12 +151,12 @@ SERVERLESS: tuple[Kind, ...] = (serverless_job_runs, serverless_applications)
 
 
 def kinds_of(settings: Settings) -> tuple[Kind, ...]:
-    """Return what this deployment has: to look for what it has not would need permissions that nobody gave."""
+    """Return the kinds that this deployment uses: listing others would need additional permissions."""
     return (emr_clusters, *(SERVERLESS if settings.cost_guard_serverless else ()))
 
 
 def is_ours(tags: Mapping[str, str], settings: Settings) -> bool:
-    """Tell whether tags say that a run of this deployment made the resource."""
+    """Return whether a run of this deployment created the resource, by its tags."""
     ours = settings.cost_tags and settings.cost_tags.items() <= tags.items()
     return bool(ours and tags.get("dag_id") and tags.get("run_id"))
 
@@ -170,16 +170,16 @@ def guard(
     is_active: Callable[[str, str], bool],
     now: datetime | None = None,
 ) -> tuple[list[Finding], list[str]]:
-    """Look at everything of ours once.
+    """Check all resources of this deployment once.
 
     Args:
         session: a ``boto3.Session``.
-        settings: the tags, the hours, the grace time, and whether anything is ended.
-        is_active: whether a run (``dag_id``, ``run_id``) is queued or running; raises where that is unknown.
-        now: the time, by default now.
+        settings: the tags, the maximum age, the grace period, and whether resources are terminated.
+        is_active: whether a run (``dag_id``, ``run_id``) is queued or running; raises if that is unknown.
+        now: the time to compare with; the current time by default.
 
     Returns:
-        what no run needs, and a sentence for each thing that went wrong on AWS; the rest was looked at all the same.
+        the orphaned resources, and a sentence for each AWS call that failed; all other resources were still checked.
     """
     now = now or datetime.now(UTC)
     findings, faults = [], []
@@ -187,16 +187,16 @@ def guard(
         try:
             for resource in kind(session, settings):
                 try:
-                    if finding := _consider(resource, settings, is_active, now):
+                    if finding := _evaluate(resource, settings, is_active, now):
                         findings.append(finding)
                 except (ClientError, BotoCoreError) as error:
-                    faults.append(f"{resource} could not be tagged or ended: {error}.")
+                    faults.append(f"{resource} could not be tagged or terminated: {error}.")
         except (ClientError, BotoCoreError) as error:
             faults.append(f"{kind.__name__} could not be listed: {error}.")
     return findings, faults
 
 
-def _consider(
+def _evaluate(
     resource: Resource, settings: Settings, is_active: Callable[[str, str], bool], now: datetime
 ) -> Finding | None:
     limit = timedelta(hours=settings.cost_guard_hours)
@@ -205,21 +205,21 @@ def _consider(
         if SINCE in resource.tags and settings.cost_guard_ends:
             resource.untag(SINCE)
         return None
-    reason = f"is older than {limit.total_seconds() / 3600:g} hours" if active else "is needed by no active run"
+    reason = f"is older than {limit.total_seconds() / 3600:g} hours" if active else "is not needed by any active run"
     problem = f"{resource} {reason}"
     if resource.locked:
-        return Finding(resource, f"{problem}, but {resource.locked}: end it by hand.")
+        return Finding(resource, f"{problem}, but {resource.locked}: terminate it manually.")
     if not settings.cost_guard_ends:
-        return Finding(resource, f"{problem}: nothing is ended, since TAXIWAY_COST_GUARD_ENDS is false.")
+        return Finding(resource, f"{problem}: it is not terminated, because TAXIWAY_COST_GUARD_ENDS is false.")
     grace = timedelta(minutes=settings.cost_guard_grace_minutes)
     since = _time(resource.tags.get(SINCE))
     if since is None:
         since = now
         resource.tag({SINCE: now.isoformat(timespec="seconds")})
     if now < since + grace:
-        return Finding(resource, f"{problem}: it will be ended after {since + grace:%Y-%m-%d %H:%M} UTC.")
+        return Finding(resource, f"{problem}: it will be terminated after {since + grace:%Y-%m-%d %H:%M} UTC.")
     resource.end()
-    return Finding(resource, f"{problem} since {since:%Y-%m-%d %H:%M} UTC: it was ended.", ended=True)
+    return Finding(resource, f"{problem} since {since:%Y-%m-%d %H:%M} UTC: it was terminated.", ended=True)
 
 
 def _time(text: str | None) -> datetime | None:
@@ -227,4 +227,4 @@ def _time(text: str | None) -> datetime | None:
         time = datetime.fromisoformat(text or "")
     except ValueError:
         return None
-    return time if time.tzinfo else None  # what we did not write counts as nothing: the grace time begins now
+    return time if time.tzinfo else None  # not written by the guard: ignored, so the grace period starts now

@@ -1,4 +1,4 @@
-"""Airflow's deadlines of DAG runs: what happens when a run is not done in time. See docs/adr/0010-deadlines.md."""
+"""Airflow's deadlines of DAG runs: what happens when a run is not finished in time. See docs/adr/0010-deadlines.md."""
 
 import logging
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def done_within(hours: float) -> DeadlineAlert | None:
-    """Return the deadline of a DAG whose runs are to have succeeded some hours after they were queued.
+    """Return the deadline of a DAG whose runs must succeed within some hours after they were queued.
 
     None unless the setting ``deadlines`` is true.
     """
@@ -27,11 +27,11 @@ def done_within(hours: float) -> DeadlineAlert | None:
 
 
 def missed(*, context: Mapping[str, Any], hours: float) -> None:
-    """Report that a run is not done: in the log, by a metric, and through the notifier. An executor calls it.
+    """Report a run that missed its deadline: in the log, by a metric, and through the notifier. Called by an executor.
 
     Args:
         context: ``dag_run`` (as Airflow's REST API shows it) and ``deadline``.
-        hours: since the run was queued.
+        hours: length of the deadline, from when the run was queued.
     """
     from taxiway.operations import metrics
     from taxiway.operations.notices import notify
@@ -39,7 +39,7 @@ def missed(*, context: Mapping[str, Any], hours: float) -> None:
     run = context["dag_run"]
     notice = (
         f"The run {run['dag_run_id']} of {run['dag_id']} is {run['state']} {hours:g} hours after it was queued: "
-        "it was to have succeeded by now."
+        "it missed its deadline."
     )
     log.warning(notice)
     metrics.deadline_missed(run["dag_id"])

@@ -1,10 +1,10 @@
-"""How far the code here may be behind the remote repository: what git-sync's volume shows, without a network.
+"""How far the local code may be behind the remote repository, read from git-sync's volume, without network access.
 
-git-sync fetches the branch every few seconds into ``<root>/.git`` and then moves a link in ``<root>`` to the work tree
-of the commit. ``FETCH_HEAD`` is written by each fetch: it names the remote's commit, its time is that of the look, and
-it is empty when the fetch failed. So the code agreed with the remote when both were last seen to be the same; what was
-pushed after that nobody here can know, and the lag is the time since then. It is seconds when all is well, and grows as
-long as the remote cannot be reached, or the link does not follow.
+git-sync fetches the branch every few seconds into ``<root>/.git``, and then points a symbolic link in ``<root>`` to the
+work tree of the commit. Each fetch writes ``FETCH_HEAD``: it names the remote's commit, its modification time is the
+time of the fetch, and it is empty when the fetch failed. The code was in sync with the remote when both were last seen
+to be the same commit. Later pushes are unknown here, so the lag is the time since then: a few seconds in normal
+operation, growing while the remote is unreachable or the link is not updated.
 """
 
 import subprocess
@@ -19,27 +19,27 @@ TREES = ".worktrees"
 
 @dataclass(frozen=True)
 class Delivery:
-    """What is known of the code's delivery; times are Unix times.
+    """State of the code's delivery; times are Unix times.
 
     Attributes:
-        commit: that the link leads to.
-        agreed: when the remote was last known to have that commit.
+        commit: the commit that the link points to.
+        in_sync_at: when the remote was last known to have that commit.
         lag: seconds since then.
-        committed: when the commit was made; None where git does not say.
+        committed_at: when the commit was made; None if git cannot read it.
     """
 
     commit: str
-    agreed: float
+    in_sync_at: float
     lag: float
-    committed: float | None
+    committed_at: float | None
 
 
-def look(before: float | None = None, *, tries: int = 6, pause_s: float = 1) -> Delivery | None:
-    """Return what git-sync's volume says; None where the code was not delivered by git-sync.
+def measure_delivery(before: float | None = None, *, tries: int = 6, pause_s: float = 1) -> Delivery | None:
+    """Return the state of the delivery by git-sync's volume; None if the code was not delivered by git-sync.
 
     Args:
-        before: ``agreed`` of the last look, which counts where the volume shows no later agreement.
-        tries: how often to look, since a fetch may be under way, or the link about to be moved.
+        before: ``in_sync_at`` of the previous measurement, used if the volume shows no later time.
+        tries: how often to read the volume, because a fetch or an update of the link may be in progress.
         pause_s: seconds between two tries.
     """
     root = next((folder.parent for folder in code.CODE.parents if folder.name == TREES), None)
@@ -53,13 +53,14 @@ def look(before: float | None = None, *, tries: int = 6, pause_s: float = 1) -> 
         head = root / ".git" / "FETCH_HEAD"
         fetched = head.stat().st_mtime if head.exists() else 0.0
         if commit and commit == _git(root, "rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}"):
-            agreed = fetched
+            in_sync_at = fetched
             break
     else:
-        # Not seen to agree: they did when the link was moved, and at the last look.
-        commit, agreed = _target(link), max(link.lstat().st_mtime, before or 0)
-    committed = _git(root, "show", "--no-patch", "--format=%ct", str(commit))
-    return Delivery(str(commit), agreed, max(time.time() - agreed, 0), float(committed) if committed else None)
+        # Not in sync now: they were when the link was updated, and at the previous measurement.
+        commit, in_sync_at = _target(link), max(link.lstat().st_mtime, before or 0)
+    committed_at = _git(root, "show", "--no-patch", "--format=%ct", str(commit))
+    lag = max(time.time() - in_sync_at, 0)
+    return Delivery(str(commit), in_sync_at, lag, float(committed_at) if committed_at else None)
 
 
 def _target(link: Path) -> str | None:
@@ -68,7 +69,7 @@ def _target(link: Path) -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """Return what git says of the repository, which another user owns; None if it says nothing."""
+    """Return git's output for the repository, which another user owns; None if it fails or prints nothing."""
     command = ["git", f"--git-dir={root}/.git", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)

@@ -1,10 +1,10 @@
-"""Metrics of our own, sent by Airflow's StatsD client beside Airflow's, from tasks.
+"""Taxiway's own metrics, sent by tasks through Airflow's StatsD client.
 
-Each function here sends what it names. Nothing is sent where Airflow's metrics are off, and a metric that cannot be
-sent is a warning in the task's log, never its failure.
+Nothing is sent if Airflow's metrics are disabled. A metric that cannot be sent is a warning in the task's log and never
+fails the task.
 
-On the wire a label is a part of the dotted name, in any mode of Airflow's client (``airflow.`` is its prefix), and
-holds letters, digits, ``_`` and ``-`` alone; ``helm/airflow/mappings/`` turns it back into a label:
+In the StatsD protocol a label is a part of the dotted name, in any mode of Airflow's client (``airflow.`` is its
+prefix), and consists of letters, digits, ``_`` and ``-``; ``helm/airflow/mappings/`` maps it back to a label:
 
     airflow.taxiway.rows.<dataset>.<outcome>.<reason>:14977|c     taxiway_rows_total; outcome accepted (reason none) or
                                                                   quarantined (its reject reason)
@@ -24,12 +24,12 @@ holds letters, digits, ``_`` and ``-`` alone; ``helm/airflow/mappings/`` turns i
     airflow.taxiway.cost_guard.ended.<kind>:1|c                   taxiway_cost_guard_ended_total
     airflow.taxiway.deadline_missed.<dag_id>:1|c                  taxiway_deadline_missed_total
 
-What a pipeline has of each (data sets, reject reasons, DAGs) is declared in ``taxiway.<pipeline>.metrics`` as its
-``METRICS``; a pipeline sends a metric of its own by :func:`count` and :func:`gauge`, with a mapping of its own.
+A pipeline declares its label values (data sets, reject reasons, DAGs) as ``METRICS`` in ``taxiway.<pipeline>.metrics``;
+it sends metrics of its own with :func:`count` and :func:`gauge`, and brings their mappings.
 
-The DAG ``platform_metrics`` sends the gauges every few minutes, so that they are right when no run happens and soon
-after the exporter was restarted, and adds 0 to every counter: one that first appears with its first event shows
-Prometheus no increase. All series are few and known, so their mappings need no time to live.
+The DAG ``platform_metrics`` sends the gauges every few minutes, so that they are up to date when nothing runs and soon
+after the exporter restarts, and adds 0 to every counter, because Prometheus sees no increase in a counter that first
+appears with its first event. All series are few and known, so their mappings need no time to live.
 """
 
 import logging
@@ -53,13 +53,13 @@ KINDS = ("emr_cluster", "emr_serverless_application", "emr_serverless_job_run")
 
 @dataclass(frozen=True)
 class PipelineMetrics:
-    """What a pipeline has of the metrics that all pipelines share.
+    """A pipeline's label values of the metrics that all pipelines share.
 
     Attributes:
         dags: its DAGs that have a deadline.
-        dags_with_clusters: those that create EMR clusters.
-        datasets: the data sets whose bytes and rows it counts.
-        reasons: why rows of them are quarantined; called where it is needed, since contracts are read for it.
+        dags_with_clusters: its DAGs that create EMR clusters.
+        datasets: its data sets whose bytes and rows are counted.
+        reasons: their reject reasons; a function, because it reads contracts.
     """
 
     dags: Sequence[str]
@@ -69,7 +69,7 @@ class PipelineMetrics:
 
 
 def rows_checked(dataset: str, accepted: int, quarantined: Mapping[str, int]) -> None:
-    """Count the rows of a period that was checked, whether or not it passed.
+    """Count the rows of a period that was checked, whether or not the checks passed.
 
     Args:
         dataset: such as ``hvfhv_trips``.
@@ -87,7 +87,7 @@ def bytes_collected(dataset: str, size: int) -> None:
 
 
 def freshness(lake: "Lake") -> None:
-    """Report of each table when the newest period that is published ends (UTC), and when it was published."""
+    """Report for each table when its newest published period ends (UTC), and when it was last published."""
     for table in lake.tables:
         if published := lake.partitions(table):
             gauge("data_freshness", table.name, value=_end(max(published)).timestamp())
@@ -105,7 +105,7 @@ def _end(period: str) -> datetime:
             return datetime(year, month, day, tzinfo=UTC) + timedelta(days=1)
         case [year, month, day, hour]:
             return datetime(year, month, day, hour, tzinfo=UTC) + timedelta(hours=1)
-    raise ValueError(f"{period!r} is no month, day or hour")
+    raise ValueError(f"{period!r} is not a month, day or hour")
 
 
 def cluster_used(dag_id: str, usage: "Usage") -> None:
@@ -118,7 +118,7 @@ def cluster_used(dag_id: str, usage: "Usage") -> None:
         ("cost_usd", usage.usd),
     ):
         if value is None:
-            log.warning("%s of the cluster are not counted: an instance type of it is not known to us.", name)
+            log.warning("%s of the cluster are not counted: one of its instance types is unknown.", name)
         else:
             count("emr", name, dag_id, value=value)
     for program, seconds in usage.steps:
@@ -126,32 +126,32 @@ def cluster_used(dag_id: str, usage: "Usage") -> None:
 
 
 def clusters(states: Mapping[str, int]) -> None:
-    """Report how many clusters of ours are in each of the :data:`LIVE` states; a state that is not named has none."""
+    """Report how many of this deployment's clusters are in each of the :data:`LIVE` states; 0 for states not given."""
     for state in LIVE:
         gauge("emr", "clusters", state.lower(), value=states.get(state, 0))
 
 
 def delivery(found: "Delivery") -> None:
-    """Report how far the code here may be behind the remote repository, and when its commit was made."""
+    """Report how far the local code may be behind the remote repository, and when its commit was made."""
     gauge("delivery", "lag", value=found.lag)
-    if found.committed is not None:
-        gauge("delivery", "commit", value=found.committed)
+    if found.committed_at is not None:
+        gauge("delivery", "commit", value=found.committed_at)
 
 
-def cost_guard(found: Mapping[str, int], ended: Mapping[str, int]) -> None:
-    """Report how many resources of each kind no run needs, and count those that were ended."""
+def orphaned_resources(found: Mapping[str, int], ended: Mapping[str, int]) -> None:
+    """Report how many resources of each kind no run needs, and count those that were terminated."""
     for kind in KINDS:
         gauge("cost_guard", "found", kind, value=found.get(kind, 0))
         count("cost_guard", "ended", kind, value=ended.get(kind, 0))
 
 
 def deadline_missed(dag_id: str) -> None:
-    """Count a run that is not done by its deadline."""
+    """Count a run that missed its deadline."""
     count("deadline_missed", dag_id, value=1)
 
 
-def begin_counters(pipelines: Sequence[PipelineMetrics]) -> None:
-    """Add 0 to each counter, so that its series is there before its first event."""
+def initialise_counters(pipelines: Sequence[PipelineMetrics]) -> None:
+    """Add 0 to each counter, so that its series exists before its first event."""
     for pipeline in pipelines:
         for dataset in pipeline.datasets:
             bytes_collected(dataset, 0)
@@ -166,12 +166,12 @@ def begin_counters(pipelines: Sequence[PipelineMetrics]) -> None:
 
 
 @contextmanager
-def harmless() -> Iterator[None]:
-    """Have whatever fails while figures are gathered be a warning: they are not worth a task."""
+def best_effort() -> Iterator[None]:
+    """Log any error as a warning: metrics must not fail a task."""
     try:
         yield
     except Exception:
-        log.warning("Metrics could not be gathered.", exc_info=True)
+        log.warning("Metrics could not be sent.", exc_info=True)
 
 
 def count(*name: str, value: float) -> None:
@@ -185,7 +185,7 @@ def gauge(*name: str, value: float) -> None:
 
 
 def _send(how: str, value: float, *name: str) -> None:
-    with harmless():
+    with best_effort():
         from airflow.sdk.observability import stats
 
         getattr(stats, how)(".".join(["taxiway", *(re.sub(r"[^A-Za-z0-9_-]", "_", part) for part in name)]), value)

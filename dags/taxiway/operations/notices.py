@@ -6,10 +6,10 @@ from taxiway.core.settings import Settings
 
 
 def notify(settings: Settings, context: Any, notice: str) -> bool:
-    """Send a text; return whether there is a notifier. One that cannot send says so in the task's log.
+    """Send a text; return whether a notifier is configured. A notifier logs its own failures.
 
     Args:
-        settings: their ``notifier`` is its class and arguments, whose templates have ``{{ notice }}``.
+        settings: ``notifier`` is its class and arguments, whose templates may use ``{{ notice }}``.
         context: of the running task.
         notice: the text.
     """

@@ -91,7 +91,7 @@ def test_units_are_virtual_cores(type_: str, expected: int) -> None:
 
 
 def test_a_size_that_does_not_tell_its_units_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"TAXIWAY_EMR_WORKER_TYPES names 'r7g\.metal', whose units are not known"):
+    with pytest.raises(SettingsError, match=r"TAXIWAY_EMR_WORKER_TYPES names 'r7g\.metal', whose units are unknown"):
         job_flow(Settings(emr_worker_types=("r7g.metal",)), "name", {})
 
 
@@ -169,6 +169,6 @@ def test_a_cluster_that_emr_ended_says_why() -> None:
     ended = client({"State": "TERMINATED_WITH_ERRORS", "StateChangeReason": reason})
 
     assert failure_of_cluster(ended, "j-1") == (
-        "EMR ended the cluster j-1 by itself (VALIDATION_ERROR): Invalid InstanceProfile: taxiway-emr-instance."
+        "EMR terminated the cluster j-1 by itself (VALIDATION_ERROR): Invalid InstanceProfile: taxiway-emr-instance."
     )
     assert failure_of_cluster(client({"State": "WAITING"}), "j-1") is None

@@ -68,8 +68,8 @@ def test_a_commit_that_nothing_tells_is_told_in_a_sentence(version: str | None) 
         locate(Settings(spark_jobs=OF_COMMIT), version)
 
     assert str(caught.value) == (
-        "TAXIWAY_SPARK_JOBS=s3://jobs/spark_jobs/{commit} asks for the commit of the DAGs, which cannot be told from "
-        f"{ROOT}/dags/taxiway/core: deliver the DAGs by git-sync or by a GitDagBundle with versions, or set "
+        "TAXIWAY_SPARK_JOBS=s3://jobs/spark_jobs/{commit} needs the commit of the DAGs, which cannot be determined "
+        f"from {ROOT}/dags/taxiway/core: deliver the DAGs by git-sync or by a GitDagBundle with versions, or set "
         "TAXIWAY_SPARK_JOBS to the folder of one version, such as s3://jobs/spark_jobs/1.2.3."
     )
 
@@ -82,7 +82,7 @@ def test_an_explicit_version_stays() -> None:
 @pytest.mark.parametrize("folder", ["s3://jobs/{comit}", "s3://jobs/{commit", "s3://jobs/{commit}/{version}"])
 def test_another_word_in_braces_is_refused(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAXIWAY_SPARK_JOBS", folder)
-    with pytest.raises(SettingsError, match=r"only \{commit\} may stand in braces"):
+    with pytest.raises(SettingsError, match=r"\{commit\} is the only placeholder allowed"):
         Settings.read()
 
 
@@ -134,9 +134,9 @@ def test_programs_of_a_commit_that_are_not_published(s3: Any, bucket: str) -> No
         await_published(Settings(spark_jobs=f"s3://{bucket}/spark_jobs/{A}"), s3, 0)
 
     assert str(caught.value) == (
-        f"The Spark programs of commit {A}, which this DAG came from, are not published: "
-        f"s3://{bucket}/spark_jobs/{A}/spark_jobs.zip is not there; see why the workflow publish-jobs failed, or check "
-        "the commit out and run make publish-jobs, then clear this task."
+        f"The Spark programs of commit {A}, the commit of this DAG, are not published: "
+        f"s3://{bucket}/spark_jobs/{A}/spark_jobs.zip is missing; check why the workflow publish-jobs failed, or check "
+        "out the commit and run make publish-jobs, then clear this task."
     )
 
 
@@ -163,7 +163,7 @@ def test_it_is_waited_for_programs_that_ci_is_publishing(s3: Any) -> None:
 
 def test_waiting_has_an_end(s3: Any) -> None:
     began = time.monotonic()
-    with pytest.raises(ProgramsError, match=r"spark_jobs\.zip is not there after 0\.02 minutes of waiting; see why"):
+    with pytest.raises(ProgramsError, match=r"spark_jobs\.zip is missing after 0\.02 minutes of waiting; check why"):
         await_published(FOUND, s3, 1.2)
     assert 1.2 <= time.monotonic() - began < 30
 

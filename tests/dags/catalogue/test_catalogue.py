@@ -187,7 +187,7 @@ WRONG_LISTS = {
     "no data set": ([HEADER], "lists no data set"),
     "a missing column": (["name,url", "a,https://example.org/a"], "line 1: the column 'month' is missing"),
     "an unknown column": ([f"{HEADER},sha", f"{GOOD},1"], "line 1: the column 'sha' is unknown"),
-    "a column twice": (["name,month,url,url", f"{GOOD},x"], "line 1: a column stands there twice"),
+    "a column twice": (["name,month,url,url", f"{GOOD},x"], "line 1: a column appears twice"),
     "another separator": (["name;month;url", "a;b;c"], "the column 'name' is missing"),
     "too few values": ([HEADER, GOOD, "b,2023-01"], "line 3: it has 2 values for 3 columns"),
     "too many values": ([HEADER, f"{GOOD},x"], "line 2: it has 4 values for 3 columns"),
@@ -292,7 +292,7 @@ def test_a_running_attempt_is_abandoned_by_the_next(engine: sa.Engine, tmp_path:
     assert row.finished >= found.started
 
     # Should the first live after all, it must not speak for the data set any more.
-    with pytest.raises(CatalogueError, match="overtook"):
+    with pytest.raises(CatalogueError, match="A later attempt of the same data set replaced attempt"):
         catalogue.claim_content(engine, dead, "0" * 64)
     catalogue.fail_attempt(engine, dead, "late")
     assert [attempt.id for attempt in catalogue.running_attempts(engine)] == [other, second]
@@ -377,10 +377,10 @@ def test_the_command_line(
     ("value", "sentence"),
     [
         (None, "Airflow has no connection 'tlc_catalog': add one of type mysql or sqlite"),
-        ("sqlite:///relative.db", "must give SQLite an absolute path, not 'relative.db'"),
+        ("sqlite:///relative.db", "needs an absolute path for SQLite, not 'relative.db'"),
         ("postgres://host/db", "is of type 'postgres'; it must be mysql or sqlite"),
         ("sqlite:////nowhere/at/all.db", "cannot be used: unable to open database file."),
-        ("mysql://u@host/db?ssl_ca=/no/rds.pem", "says ssl_ca=/no/rds.pem, which is not there: mount that file"),
+        ("mysql://u@host/db?ssl_ca=/no/rds.pem", "sets ssl_ca=/no/rds.pem, which does not exist: mount that file"),
         ("mysql://root@127.0.0.1:1/db", "cannot be used: .*Can't connect to MySQL server"),
     ],
 )

@@ -55,9 +55,9 @@ def test_a_new_file_is_a_new_table_of_a_new_pipeline(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("- a list", "contracts/shop/visits.yaml is no contract: it is a list."),
+        ("- a list", "contracts/shop/visits.yaml is not a contract: it is a list."),
         ("", "There is no contract contracts/shop/visits.yaml, or it is empty: deliver the folder contracts/"),
-        ("a: [", "contracts/shop/visits.yaml is no YAML: "),
+        ("a: [", "contracts/shop/visits.yaml is not valid YAML: "),
         ("schema: []", "contracts/shop/visits.yaml cannot be used (ValueError"),
         (
             TABLE.replace("physicalType: int,", ""),

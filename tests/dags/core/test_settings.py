@@ -65,7 +65,7 @@ def test_values_that_contradict_each_other(monkeypatch: pytest.MonkeyPatch) -> N
         Settings.read()
     monkeypatch.setenv("TAXIWAY_EMR_ON_DEMAND_UNITS", "0")
     monkeypatch.setenv("TAXIWAY_EMR_SPOT_UNITS", "0")
-    with pytest.raises(SettingsError, match="are both 0: give the cluster a worker"):
+    with pytest.raises(SettingsError, match="are both 0: the cluster needs a worker"):
         Settings.read()
 
 

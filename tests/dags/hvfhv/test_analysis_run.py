@@ -151,11 +151,11 @@ def test_months_share_a_cluster_and_one_that_fails_holds_up_no_other(
     log = capfd.readouterr()
     said = log.out + log.err
     assert "cannot be read as Parquet" in said, "EMR's message of a failed step must be in the task's log"
-    assert "2023-02 was not analysed, its Spark steps failed" in said
+    assert "2023-02 was not analysed because its Spark steps failed" in said
     assert "Failed to run task callback" not in said
-    assert "Metrics could not be gathered" not in said
+    assert "Metrics could not be sent" not in said
 
-    # The file is mended: the next run takes that month alone.
+    # The file is fixed: the next run analyses that month only.
     boto3.client("s3").put_object(**raw, Body=sample("2023-02").read_bytes())
     state, tasks = run()
 
@@ -196,7 +196,7 @@ def test_a_month_of_rows_that_are_all_wrong_is_not_published(
     assert tasks["release.check"] == ["failed"]
     assert versions(lake, "2023-01") == {}
     log = capfd.readouterr()
-    assert "All 500 rows of 2023-01 were quarantined (unknown_zone 500): look at its source" in log.out + log.err
+    assert "All 500 rows of 2023-01 were quarantined (unknown_zone 500): check its source" in log.out + log.err
 
 
 def test_a_month_that_the_catalogue_does_not_know_is_refused_without_a_cluster(
@@ -225,7 +225,7 @@ def test_programs_that_are_not_published_fail_before_there_is_a_cluster(
     assert tasks["plan"] == ["failed"]
     assert len(clusters()) == before
     log = capfd.readouterr()
-    assert f"The Spark programs of commit {COMMIT}, which this DAG came from, are not published" in log.out + log.err
+    assert f"The Spark programs of commit {COMMIT}, the commit of this DAG, are not published" in log.out + log.err
 
 
 def test_steps_run_the_programs_of_the_commit_or_none(
@@ -253,4 +253,4 @@ def test_steps_run_the_programs_of_the_commit_or_none(
     assert tasks["analyse.marts"] == ["failed"]
     assert tasks["terminate_cluster"] == ["success"]
     log = capfd.readouterr()
-    assert f"The Spark programs of commit {COMMIT}, which this DAG came from, are not published" in log.out + log.err
+    assert f"The Spark programs of commit {COMMIT}, the commit of this DAG, are not published" in log.out + log.err

@@ -164,7 +164,7 @@ def test_what_may_pass_is_tried_again(engine: sa.Engine, s3: Any, web: Web, tmp_
     with engine.connect() as connection:
         log = connection.execute(sa.select(catalogue.ingestion_log.c.status, catalogue.ingestion_log.c.error)).all()
     assert log[0].status == "failed"
-    assert "answers 503 Service Unavailable; try again later." in log[0].error
+    assert "returned 503 Service Unavailable; try again later." in log[0].error
     assert log[1].status == "complete"
 
 

@@ -14,13 +14,13 @@ from taxiway.hvfhv.plan import (
     InputFile,
     Job,
     PlanError,
-    asked_again,
     choose_jobs,
     curate_steps,
     dependants,
+    forced_months,
     mart_steps,
+    reasons_to_wait,
     rising_zones_steps,
-    waits_for,
 )
 from taxiway.hvfhv.tables import POPULAR_ZONES, TABLES, TRIPS
 from taxiway.lake import Lake, Partition, Publication, Table
@@ -59,7 +59,7 @@ def test_what_is_to_be_analysed_again_stands_in_the_log() -> None:
         tried("2023-04", None),
     ]
 
-    assert asked_again(latest) == {"2023-02": later}
+    assert forced_months(latest) == {"2023-02": later}
 
 
 def test_months_that_are_not_published_are_analysed() -> None:
@@ -154,18 +154,20 @@ def test_a_run_waits_for_its_months_and_joins_downloads_under_way(
 ) -> None:
     latest = [tried("2023-01", Status.COMPLETE, "other"), attempt]
 
-    assert waits_for([asked], latest, joins=joins) == expected
+    assert reasons_to_wait([asked], latest, joins=joins) == expected
 
 
 def test_every_data_set_of_a_month_must_be_there() -> None:
     latest = [tried("2023-01", Status.COMPLETE, "one"), tried("2023-01", None, "two")]
 
-    assert waits_for(["2023-01"], latest, joins=False) == ["Data set two-2023-01 of 2023-01 is not collected yet."]
+    assert reasons_to_wait(["2023-01"], latest, joins=False) == [
+        "Data set two-2023-01 of 2023-01 is not collected yet."
+    ]
 
 
 def test_a_month_without_data_sets_is_refused() -> None:
     with pytest.raises(PlanError, match=r"The catalogue has no data set of 2031-01, 2031-02: load one"):
-        waits_for(["2031-02", "2031-01", "2023-01"], [tried("2023-01", None)], joins=True)
+        reasons_to_wait(["2031-02", "2031-01", "2023-01"], [tried("2023-01", None)], joins=True)
 
 
 # ── Months that depend on one another ───────────────────────────────────────────────────────────────────────────────

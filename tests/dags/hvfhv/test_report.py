@@ -327,7 +327,7 @@ def test_a_company_that_has_left_stays_in_the_trend() -> None:
 def test_a_cost_without_a_price() -> None:
     seen = Page(render(replace(FIGURES, cost=Cost(7250, "1 × x9.xlarge", None))))
     assert "2 h 0 min" in seen.prose
-    assert "the price of an instance type is not known" in seen.prose
+    assert "the price of an instance type is unknown" in seen.prose
 
 
 # ── The page as a file ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -124,7 +124,7 @@ def test_partitions_of_version_0_1_are_carried_over(lake: Lake) -> None:
     assert set(published(lake).values()) == {f"{FIRST}.1"}
     trips = lake.partition(TRIPS, MONTH)
     assert trips
-    assert trips.settled_inputs == {"aa", "bb"}
+    assert trips.processed_inputs == {"aa", "bb"}
 
 
 def test_an_added_column_is_null_in_partitions_made_before_it(
@@ -210,7 +210,7 @@ def test_a_publication_killed_half_way_is_finished_by_its_next_try(lake: Lake) -
         lake.publish(second, "run 2")
     trips = lake.partition(TRIPS, MONTH)
     assert trips
-    assert trips.settled_inputs == {"aa"}, "the month must count as not analysed"
+    assert trips.processed_inputs == {"aa"}, "the month must count as not analysed"
 
     lake.publish(second, "run 2")
 
@@ -257,7 +257,7 @@ def test_a_roll_back_is_undone_by_another(lake: Lake) -> None:
     taken_back = lake.partition(TRIPS, MONTH)
     assert taken_back
     assert (taken_back.version, taken_back.parameters["inputs"]) == (f"{FIRST}.1", "aa")
-    assert taken_back.settled_inputs == {"aa", "bb"}, "what was taken back must not be analysed again by itself"
+    assert taken_back.processed_inputs == {"aa", "bb"}, "what was taken back must not be analysed again by itself"
     lake.roll_back(MONTH)
     assert {table: lake.partition(table, MONTH) for table in TABLES} == before
 
@@ -270,14 +270,14 @@ def test_a_new_publication_ends_a_roll_back(lake: Lake) -> None:
 
     partition = lake.partition(TRIPS, MONTH)
     assert partition
-    assert partition.settled_inputs == {"cc"}
+    assert partition.processed_inputs == {"cc"}
 
 
 def test_without_an_earlier_version_there_is_no_roll_back(lake: Lake) -> None:
-    with pytest.raises(LakeError, match="2023-01 has no complete version to go back to"):
+    with pytest.raises(LakeError, match="2023-01 has no complete previous version"):
         lake.roll_back(MONTH)
     lake.publish(publication(lake, f"{FIRST}.1"), "run")
-    with pytest.raises(LakeError, match="no complete version"):
+    with pytest.raises(LakeError, match="no complete previous version"):
         lake.roll_back(MONTH)
     assert set(published(lake).values()) == {f"{FIRST}.1"}
 
@@ -388,7 +388,7 @@ def test_nothing_of_the_last_day_is_deleted(lake: Lake) -> None:
 def test_the_command_line_shows_and_takes_back(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     lake.publish(publication(lake, f"{FIRST}.1"), "run")
     assert main(["roll-back", MONTH]) == 1
-    assert "no complete version" in capsys.readouterr().err
+    assert "no complete previous version" in capsys.readouterr().err
     lake.publish(publication(lake, f"{SECOND}.1"), "run")
     assert main(["roll-back", MONTH]) == 0
     assert f"{FIRST}.1 (rolled back)" in capsys.readouterr().out

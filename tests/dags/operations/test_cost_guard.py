@@ -112,7 +112,7 @@ def test_it_is_told_first_and_ended_after_the_grace_time(emr: Any) -> None:
     (first,) = look()
     assert not first.ended
     assert cluster in first.sentence
-    assert "is needed by no active run: it will be ended after" in first.sentence
+    assert "is not needed by any active run: it will be terminated after" in first.sentence
     assert tags(emr, cluster)[SINCE] == NOW.isoformat(timespec="seconds")
 
     (second,) = look(now=NOW + timedelta(minutes=59))
@@ -142,7 +142,7 @@ def test_a_dry_run_changes_nothing(emr: Any) -> None:
     for hours in (0, 5, 500):
         (finding,) = look(Settings(), NOW + timedelta(hours=hours))
         assert not finding.ended
-        assert "nothing is ended, since TAXIWAY_COST_GUARD_ENDS is false" in finding.sentence
+        assert "it is not terminated, because TAXIWAY_COST_GUARD_ENDS is false" in finding.sentence
     assert lives(emr, cluster)
     assert tags(emr, cluster) == before
 
@@ -164,7 +164,7 @@ def test_a_protected_cluster_is_reported_and_left(emr: Any) -> None:
     findings = {finding.resource.id: finding for finding in look(now=NOW + timedelta(hours=2))}
 
     assert not findings[cluster].ended
-    assert "it is protected against termination: end it by hand" in findings[cluster].sentence
+    assert "it has termination protection: terminate it manually" in findings[cluster].sentence
     assert lives(emr, cluster)
     assert findings[other].ended, "it holds up no other"
 
@@ -374,5 +374,5 @@ def test_the_dag_asks_airflow_which_runs_are_active(
     assert {name for name, cluster in clusters.items() if lives(emr, cluster)} == {"queued", "running"}
     text = notice.read_text()
     assert text.startswith("Cost: emr_cluster j-")
-    assert text.count("it was ended.") == 3
-    assert caplog.text.count("is needed by no active run") == 3
+    assert text.count("it was terminated.") == 3
+    assert caplog.text.count("is not needed by any active run") == 3

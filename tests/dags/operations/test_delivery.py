@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taxiway.core import code
-from taxiway.operations.delivery import Delivery, look
+from taxiway.operations.delivery import Delivery, measure_delivery
 
 DAY = 24 * 3600
 
@@ -57,7 +57,7 @@ def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Volume:
 
 
 def found(before: float | None = None) -> Delivery:
-    result = look(before, tries=2, pause_s=0.1)
+    result = measure_delivery(before, tries=2, pause_s=0.1)
     assert result
     return result
 
@@ -75,7 +75,7 @@ def test_code_that_is_the_remotes_has_the_lag_of_the_last_look(volume: Volume) -
 
     assert delivery.commit == git("-C", volume.remote, "rev-parse", "HEAD")
     assert delivery.lag == pytest.approx(4, abs=2)
-    assert delivery.committed == float(git("-C", volume.remote, "show", "--no-patch", "--format=%ct"))
+    assert delivery.committed_at == float(git("-C", volume.remote, "show", "--no-patch", "--format=%ct"))
 
 
 def test_a_push_is_seen_with_the_next_look(volume: Volume) -> None:
@@ -116,4 +116,4 @@ def test_a_link_that_does_not_follow_makes_it_grow(volume: Volume) -> None:
 
 
 def test_code_from_elsewhere_has_no_lag() -> None:
-    assert look() is None
+    assert measure_delivery() is None

@@ -67,7 +67,7 @@ def test_each_line_is_as_the_docstring_says(wire: Wire) -> None:
     metrics.cluster_used("hvfhv_analysis", USAGE)
     metrics.clusters({"WAITING": 2})
     metrics.delivery(Delivery("c0ffee", 1795249003.0, 3.0, 1795249000.0))
-    metrics.cost_guard({"emr_cluster": 2}, {"emr_cluster": 1})
+    metrics.orphaned_resources({"emr_cluster": 2}, {"emr_cluster": 1})
     metrics.deadline_missed("hvfhv_analysis")
 
     lines = wire.lines()
@@ -100,7 +100,7 @@ def test_each_line_is_as_the_docstring_says(wire: Wire) -> None:
 
 
 def test_counters_begin_at_nothing(wire: Wire) -> None:
-    metrics.begin_counters([METRICS])
+    metrics.initialise_counters([METRICS])
 
     lines = wire.lines()
 
@@ -148,7 +148,7 @@ def test_a_label_cannot_break_the_line(wire: Wire) -> None:
 def test_where_metrics_are_off_nothing_happens(caplog: pytest.LogCaptureFixture) -> None:
     stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=True)
     with caplog.at_level(logging.WARNING):
-        metrics.begin_counters([METRICS])
+        metrics.initialise_counters([METRICS])
     assert caplog.text == ""
 
 
@@ -162,7 +162,7 @@ def test_a_metric_that_cannot_be_sent_is_a_warning(
         metrics.bytes_collected(DATASET, 1)
     finally:
         stats.initialize(factory=NoStatsLogger, export_legacy_names=True)
-    assert "Metrics could not be" in caplog.text
+    assert "Metrics could not be sent" in caplog.text
 
 
 @pytest.mark.usefixtures("airflow_db")

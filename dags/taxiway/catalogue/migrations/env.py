@@ -1,4 +1,4 @@
-"""How Alembic runs the migrations: on the connection that ``taxiway.catalogue.migrate`` hands over."""
+"""How Alembic runs the migrations: on the connection that ``taxiway.catalogue.migrate`` passes."""
 
 from alembic import context
 

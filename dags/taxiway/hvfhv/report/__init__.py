@@ -1,6 +1,6 @@
 """The month's report: one self-contained HTML page with charts and zone maps.
 
-Importing this package loads Altair and DuckDB, so tasks import it, DAG files do not.
+Importing this package loads Altair and DuckDB, so import it in tasks, not in DAG files.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ __all__ = ["MonthFigures", "gather", "render", "write_report"]
 
 
 def write_report(lake: "Lake", month: str, inputs: Sequence["Input"], cost: "Cost | None") -> str:
-    """Write the report of a published month to ``<lake>/reports/hvfhv/YYYY-MM.html``, whatever was there.
+    """Write the report of a published month to ``<lake>/reports/hvfhv/YYYY-MM.html``, replacing an existing one.
 
     Args:
-        lake: where to read and to write.
+        lake: to read from and write to.
         month: ``YYYY-MM``.
-        inputs: the files that the published version was made from.
+        inputs: the files that the published version was built from.
         cost: of the run.
 
     Returns:

@@ -1,7 +1,7 @@
-"""The charts of the page as Vega-Lite specifications, which name their data instead of carrying it.
+"""The charts of the page as Vega-Lite specifications, which refer to their data by name.
 
-The page holds every data set once and hands each chart a copy. Legends are HTML beside the charts: they wrap on a
-phone, and a printer or a screen reader meets them as text.
+The page embeds every data set once and gives each chart a copy. Legends are HTML next to the charts: they wrap on a
+phone, and printers and screen readers get them as text.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from taxiway.hvfhv.report.summary import FEW_TRIPS, MIN_TIMED, NO_TRIPS, Summary
 
 Spec = dict[str, Any]
 
-# Okabe and Ito's palette, which stays apart for colour-blind readers; the sequential ones are ColorBrewer's.
+# Okabe and Ito's palette, which colour-blind readers can distinguish; the sequential ones are ColorBrewer's.
 _COMPANY_COLOURS = {"uber": "#0072B2", "lyft": "#D55E00", "via": "#009E73", "juno": "#CC79A7"}
 _OTHER_COMPANY = "#56606B"
 _SEQUENTIAL = {
@@ -35,7 +35,7 @@ CONFIG: Spec = {
         "labelColor": _INK, "titleColor": _INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500,
         "gridColor": _GRID, "domainColor": "#aab2ba", "tickColor": "#aab2ba", "labelOverlap": "parity",
     },
-    # One width for all, so that charts below each other line up; the title lies flat above the labels.
+    # One width for all, so that stacked charts are aligned; the title is horizontal, above the labels.
     "axisY": {
         "domain": False, "ticks": False, "labelPadding": 6, "minExtent": 40, "maxExtent": 40,
         "titleAngle": 0, "titleAlign": "left", "titleAnchor": "end", "titleX": -40, "titleY": -10,
@@ -58,7 +58,7 @@ def class_colours(kind: str, classes: Sequence[str]) -> dict[str, str]:
 
 
 def specifications(summary: Summary) -> dict[str, Spec]:
-    """Return the Vega-Lite specification of each chart by name, without those that have nothing to show."""
+    """Return the Vega-Lite specification of each chart by name, without those that have no data."""
     names = summary.trend_names
     colour = alt.Color(
         "company:N", legend=None, scale=alt.Scale(domain=names, range=[company_colour(name) for name in names])
@@ -66,7 +66,7 @@ def specifications(summary: Summary) -> dict[str, Spec]:
     days = list(dict.fromkeys(row["day"] for row in summary.days))
     demand = class_colours("demand", summary.trip_classes)
     waits = class_colours("waits", summary.wait_classes)
-    # A test checks the specifications against Vega-Lite's schema; to check every object as it is made costs far more.
+    # A test validates the specifications against Vega-Lite's schema; validating every object here is far slower.
     with debug_mode(False):
         charts: dict[str, alt.Chart | alt.LayerChart] = {
             "share_by_day": _share_by_day(days, colour),
@@ -87,7 +87,7 @@ def specifications(summary: Summary) -> dict[str, Spec]:
 
 
 def data_sets(summary: Summary) -> dict[str, list[dict[str, Any]]]:
-    """Return the data that the specifications name: numbers to draw, and the tooltips' text as the tables have it."""
+    """Return the data that the specifications refer to: numbers to draw, and tooltips formatted as in the tables."""
     return {
         "months": [_row(row, "month", "trip_share", "wait_s_p50", "wait_s_p90") for row in summary.months],
         "days": [
@@ -117,7 +117,7 @@ def data_sets(summary: Summary) -> dict[str, list[dict[str, Any]]]:
 
 
 def _row(row: dict[str, Any], key: str, *measures: str) -> dict[str, Any]:
-    """Return what a chart draws of a row: waits become minutes to draw (``…_min``) and text for the tooltip."""
+    """Return a row as chart data: waits in minutes, and as text (``…_text``) for the tooltip."""
     drawn: dict[str, Any] = {key: row[key], "company": row["company"], "name": text.company(row["company"])}
     if row["trips"] is None:
         return drawn
@@ -140,7 +140,7 @@ def _chart(data: str) -> alt.Chart:
 
 
 def _lines(chart: alt.Chart, *, dash: bool = False, hollow: str = "") -> alt.LayerChart:
-    """Draw a line that breaks where nothing was measured, and a point for each value, hollow where a test holds."""
+    """Draw a line that is interrupted at missing values, and a point for each value, hollow where a test is true."""
     dashes = [5, 4] if dash else alt.Undefined
     layers: alt.LayerChart = chart.mark_line(strokeWidth=2, strokeDash=dashes) + chart.mark_point(
         filled=True, size=42, opacity=1

@@ -1,4 +1,4 @@
-"""What a month's report is made of: small plain data, gathered from the published tables."""
+"""The data of a month's report, read from the published tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MonthFigures:
-    """All that :func:`taxiway.hvfhv.report.render` reads; nothing in it needs AWS.
+    """Everything that :func:`taxiway.hvfhv.report.render` needs; rendering does not use AWS.
 
     Attributes:
         month: ``YYYY-MM``.
         service_quality, market_share, popular_zones, rising_zones: the marts of the month.
-        trend: the trend mart of all published months, this one included, with a column ``month`` (``YYYY-MM``) more;
-            the page leaves later months out.
+        trend: the trend mart of all published months, including this one, with an additional column ``month``
+            (``YYYY-MM``); the page omits later months.
         accepted: rows of the curated trips.
         quarantined: rows by reason.
-        cost: of the run that analysed the month; ``None`` where nothing is known of it.
-        inputs: the files of the month, as the ingestion log has them.
-        partitions: what was read: of every table the month, of the trend also the months before it.
-        generated_at: when the page is made, in UTC.
+        cost: of the run that analysed the month; ``None`` if unknown.
+        inputs: the files of the month, by the ingestion log.
+        partitions: those that were read: the month of every table, and earlier months of the trend.
+        generated_at: when the page was generated, in UTC.
     """
 
     month: str
@@ -47,7 +47,7 @@ class MonthFigures:
 
     @property
     def rows_in(self) -> int:
-        """The rows of the month's files, as counted when they were collected."""
+        """Number of rows of the month's files, as counted when they were collected."""
         return sum(file.rows for file in self.inputs)
 
 
@@ -55,9 +55,9 @@ def gather(lake: Lake, month: str, inputs: Sequence["Input"], cost: Cost | None)
     """Read the figures of a published month.
 
     Args:
-        lake: where to read.
+        lake: to read from.
         month: ``YYYY-MM``.
-        inputs: the files that the published version was made from.
+        inputs: the files that the published version was built from.
         cost: of the run.
 
     Raises:
@@ -98,5 +98,5 @@ def _with_month(trend: pa.Table, month: str) -> pa.Table:
 
 
 def _count_reasons(quarantine: pa.Table) -> dict[str, int]:
-    # Not group_by: it would import pandas, which takes two seconds.
+    # Not group_by, which imports pandas: that takes two seconds.
     return {each["values"]: each["counts"] for each in quarantine["reject_reason"].value_counts().to_pylist()}

@@ -1,4 +1,4 @@
-"""The month's report as one HTML page that needs nothing but a browser: no network, no other file."""
+"""The month's report as one self-contained HTML page: no network access, no other file."""
 
 import json
 import os
@@ -76,19 +76,19 @@ def _template() -> jinja2.Template:
 def _javascript() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script.
 
-    To bundle them takes 2 s, more than all the rest of the page, so the script is kept in the user's cache folder.
+    Bundling takes 2 s, more than the rest of the page, so the script is cached in the user's cache folder.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "taxiway"
-    kept = cache / f"vega-embed-{version('vl-convert-python')}.js"
+    cached = cache / f"vega-embed-{version('vl-convert-python')}.js"
     try:
-        return kept.read_text(encoding="utf-8")
+        return cached.read_text(encoding="utf-8")
     except OSError:
         script = vl_convert.javascript_bundle()  # type: ignore[call-arg]
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=cache, delete=False) as file:
             file.write(script)
-        Path(file.name).replace(kept)
+        Path(file.name).replace(cached)
     except OSError:
-        pass  # a home folder that cannot be written to costs the next page 2 s, nothing else
+        pass  # without a writable cache the next page takes 2 s longer
     return script

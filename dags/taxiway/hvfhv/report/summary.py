@@ -1,7 +1,7 @@
-"""From the marts to the figures of the page: sums, shares and classes, in SQL over the small tables.
+"""Computes the figures of the page from the marts: sums, shares and classes, in SQL over small tables.
 
-Percentiles are never averaged. Where the marts are finer than the page (zone and hour against the company), the page
-has what adds up exactly: trips, the mean (weighted by trips) and the share of late trips.
+Percentiles are never averaged. Where the marts are finer than the page (zone and hour instead of company), the page
+shows only what aggregates exactly: trips, the mean (weighted by trips) and the share of late trips.
 """
 
 import calendar
@@ -19,10 +19,10 @@ from taxiway.hvfhv.tables import baseline_months
 
 Row = dict[str, Any]
 
-MIN_TIMED = 30  # timed trips below which the mean wait of a zone or an hour says little
+MIN_TIMED = 30  # timed trips below which the mean wait of a zone or an hour is not significant
 NO_TRIPS = "no trips"
 FEW_TRIPS = f"fewer than {MIN_TIMED} timed trips"
-WAIT_BREAKS_S = (180, 240, 300, 360, 480)  # fixed, so that the maps of two months compare
+WAIT_BREAKS_S = (180, 240, 300, 360, 480)  # fixed, so that maps of different months are comparable
 TRIP_CLASSES = 6
 TOP_ZONES = 15
 TOP_RISING = 10
@@ -33,7 +33,7 @@ SLOW_ZONES = 10
 class Summary:
     """The figures of the page; rows are plain dictionaries, ready for a chart or a table.
 
-    Waits are in seconds, shares between 0 and 1, money in US dollars; ``None`` where there is nothing to measure.
+    Waits are in seconds, shares between 0 and 1, money in US dollars; ``None`` where there is no value.
     """
 
     companies: list[Row]  # trips, timed, trip_share, wait_s_mean/p50/p90, late_share, fare_revenue, driver_pay
@@ -46,7 +46,7 @@ class Summary:
     zones: list[Row]  # every zone with a shape or with trips
     popular: list[Row]
     slowest: list[Row]
-    unmapped: list[Row]  # zones with trips that the map has no shape for
+    unmapped: list[Row]  # zones with trips but without a shape on the map
     trip_classes: list[str]
     wait_classes: list[str]
     rising: list[Row]
@@ -71,9 +71,9 @@ def summarise(figures: MonthFigures, shapes: Iterable[Row]) -> Summary:
 
     Args:
         figures: the month.
-        shapes: properties ``zone_id, zone, borough`` of the zones that the map has a shape for.
+        shapes: properties ``zone_id, zone, borough`` of the zones that have a shape on the map.
     """
-    with duckdb.connect(config={"threads": 1}) as connection:  # one thread: sums in one order, so equal pages
+    with duckdb.connect(config={"threads": 1}) as connection:  # one thread: sums in a fixed order, so reproducible
         for mart in ("service_quality", "market_share", "popular_zones", "rising_zones", "trend"):
             connection.register(mart, getattr(figures, mart))
 
@@ -186,7 +186,7 @@ _RISING = """
 
 
 def _grid(rows: Iterable[Row], key: str, values: Iterable[object], names: Sequence[str]) -> list[Row]:
-    """Return one row for each value and company: a gap in the data has to be a gap in the chart, not a bridge."""
+    """Return one row for each value and company, so that a gap in the data is a gap in the chart."""
     known = {(row[key], row["company"]): row for row in rows}
     return [
         known.get((value, name), {key: value, "company": name, "trips": None})
@@ -246,7 +246,7 @@ def _wait_class(zone: Row) -> str:
 
 
 def _trip_breaks(zones: Iterable[Row]) -> list[int]:
-    """Return round numbers near the quantiles of the zones' trips: classes of about equal size, easy to read."""
+    """Return round numbers near the quantiles of the zones' trips: classes of about equal size with readable limits."""
     counts = sorted(zone["trips"] for zone in zones if zone["trips"])
     if not counts:
         return []

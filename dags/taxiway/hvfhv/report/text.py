@@ -1,4 +1,4 @@
-"""Numbers as people read them; each function answers ``–`` for what was not measured."""
+"""Formats values for people; each function returns ``–`` for a missing value."""
 
 import calendar
 from datetime import datetime
@@ -14,7 +14,7 @@ def number(value: float | None) -> str:
 
 
 def share(value: float | None, digits: int = 1) -> str:
-    """0.7294 -> ``72.9%``; what is not nothing does not read as 0: ``<0.1%``."""
+    """0.7294 -> ``72.9%``; a small positive value is not shown as 0: ``<0.1%``."""
     if value is None:
         return NONE
     least = 10.0 ** -(digits + 2)
@@ -34,7 +34,7 @@ def dollars(value: float | None, digits: int = 0) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """251 -> ``4 min 11 s``; 48 -> ``48 s``; 7250 -> ``2 h 0 min``; with spaces that do not break."""
+    """251 -> ``4 min 11 s``; 48 -> ``48 s``; 7250 -> ``2 h 0 min``; with no-break spaces."""
     if seconds is None:
         return NONE
     whole = round(seconds)
@@ -53,7 +53,7 @@ def month(value: str) -> str:
 
 
 def company(value: str) -> str:
-    """``uber`` -> ``Uber``; a name that is not known stays as it is."""
+    """``uber`` -> ``Uber``; an unknown name is returned unchanged."""
     return _COMPANIES.get(value, value)
 
 

@@ -7,8 +7,8 @@ from sqlalchemy.dialects import mysql
 revision = "0001"
 down_revision = None
 
-# MySQL commits after each table, so a migration that was killed finds its first ones there. Names are told apart by
-# their exact bytes, as SQLite does.
+# MySQL commits after each table, so a repeated migration may find the first ones. Names are compared byte by byte, as
+# in SQLite.
 OPTIONS = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 TIME = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
 
@@ -49,6 +49,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop both tables and what they hold."""
+    """Drop both tables and their rows."""
     op.drop_table("ingestion_log")
     op.drop_table("datasets")
