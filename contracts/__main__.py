@@ -110,7 +110,7 @@ def _version_faults(name: str, old: dict[str, Any], new: dict[str, Any] | None) 
     changes = [
         entry for entry in before.breaking(after).entries if entry.path.startswith("schema.") and entry.direction
     ]
-    # A warning is a change whose effect cannot be told, such as that of a pattern.
+    # A warning is a change with an unknown effect, such as that of a pattern.
     breaking = [entry.message for entry in changes if entry.level != BreakingChangeLevel.INFO]
     major, minor, patch = _version(old)
     if breaking:
