@@ -21,7 +21,7 @@ from laptop.config import Config
 from laptop.processes import Supervisor, wait_until
 from spark_jobs import publish
 from taxiway import catalogue
-from taxiway.core.pipelines import check_settings
+from taxiway.core.pipelines import check_settings, settings_classes
 from taxiway.core.settings import Settings, SettingsError
 
 START_TIMEOUT_S = 180
@@ -113,6 +113,13 @@ class Platform:
         settings = {"TAXIWAY_SPARK_JOBS": f"{ARTIFACTS}/{publish.default_version(publish.archive())}"}
         for demo in discover().values():
             settings |= demo.settings
+        # A person's value under a setting's former name counts as well.
+        former = (
+            (each.variable(field), old) for each in settings_classes() for field, old in each.former_names.items()
+        )
+        for variable, old in former:
+            if old in os.environ:
+                settings.pop(variable, None)
         return self.config.environment(settings)
 
     def _wait_for_airflow(self) -> None:

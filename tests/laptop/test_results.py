@@ -111,3 +111,7 @@ def test_every_pipelines_settings_reach_the_laptop_unless_a_person_has_set_them(
     assert (environment["TAXIWAY_PARCELS_LIMIT"], environment["TAXIWAY_HVFHV_CATCHUP"]) == ("3", "False")
     monkeypatch.setenv("TAXIWAY_PARCELS_LIMIT", "9")
     assert Platform(config).environment["TAXIWAY_PARCELS_LIMIT"] == "9"
+    monkeypatch.setenv("TAXIWAY_JOIN_MINUTES", "7")  # the name that it had before 0.2
+    changed = Platform(config).environment
+    assert changed["TAXIWAY_JOIN_MINUTES"] == "7"
+    assert "TAXIWAY_HVFHV_JOIN_MINUTES" not in changed

@@ -31,14 +31,23 @@ def modules(name: str) -> dict[str, ModuleType]:
     return found
 
 
+def settings_classes() -> list[type[TypedSettings]]:
+    """Return the class of the shared settings and those of the pipelines."""
+    classes: list[type[TypedSettings]] = [Settings]
+    for module in modules("settings").values():
+        classes += [
+            found
+            for found in vars(module).values()
+            if isinstance(found, type) and issubclass(found, TypedSettings) and found.__module__ == module.__name__
+        ]
+    return classes
+
+
 def check_settings() -> None:
     """Read the shared settings and those of every pipeline.
 
     Raises:
         SettingsError: a value cannot be used.
     """
-    Settings.read()
-    for module in modules("settings").values():
-        for found in vars(module).values():
-            if isinstance(found, type) and issubclass(found, TypedSettings) and found.__module__ == module.__name__:
-                found.read()
+    for each in settings_classes():
+        each.read()
