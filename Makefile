@@ -131,7 +131,7 @@ endif
 DEV := $(VENVS)/dev/bin
 
 # Two workers, one of them for what is heavy (tests/conftest.py). With TAXIWAY_REQUIRE_TOOLS=1 a test fails that lacks a tool.
-PYTEST = $(DEV)/python -m pytest --numprocesses 2 --dist loadgroup
+PYTEST = $(DEV)/python -m pytest --numprocesses 2 --dist loadscope
 .PHONY: test
 test: $(RUNTIME) $(call STAMP,dev) $(call STAMP,spark) $(call STAMP,contracts) ## run all tests (PYTEST_ARGS="tests/dags -k plan -n 0" for a part)
 	$(PYTEST) -m "not full" $(PYTEST_ARGS)

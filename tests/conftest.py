@@ -5,6 +5,7 @@ import signal
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,9 @@ STARTING = {
     *("airflow_db", "created", "endpoint", "everything", "moto_url", "mysql_url", "new_endpoint", "page_of", "person"),
     *("platform", "s3", "sail", "seen"),
 }
-# Folders whose tests measure time or need ports and memory: one worker of xdist runs them one after the other, those on
-# a cluster last, while the others run the rest, a file at a time.
-HEAVY = {"dags", "laptop", "local_aws", "oracle", "spark_jobs", "e2e"}
+# Folders whose tests start whole platforms, measure time or need much memory: one worker of xdist runs them one after
+# the other, those on a cluster last, while the others run the rest, a file at a time.
+HEAVY = {"laptop", "local_aws", "oracle", "spark_jobs", "e2e"}
 
 
 def pytest_sessionstart() -> None:
@@ -35,14 +36,29 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what make test-fast leaves out, and say which tests a worker of xdist keeps together."""
+    """Mark what make test-fast leaves out, and put the tests on a cluster last."""
     for item in items:
         file = item.nodeid.partition("::")[0]
         used = {*getattr(item, "fixturenames", ()), *item.keywords}
         if used & (STARTING | {"mysql", "spark"}) or SLOW.intersection(file.split("/")):
             item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.xdist_group("heavy" if HEAVY.intersection(file.split("/")) else file))
     items.sort(key=lambda item: item.nodeid.startswith("tests/e2e/"))
+
+
+def group_of(nodeid: str) -> str:
+    """Return the group of a test, which one worker runs as a whole."""
+    file = nodeid.partition("::")[0]
+    return "heavy" if HEAVY.intersection(file.split("/")) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out the tests by groups, the largest first."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    # Not --dist loadgroup, which has no effect with pytest 9.2: xdist 3.8 sets names of tests that it does not read.
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = group_of
+    return scheduler
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
