@@ -183,7 +183,7 @@ contracts: $(call STAMP,contracts) ## the same, and record the versions in contr
 	@$(VENVS)/contracts/bin/python -m contracts release
 
 .PHONY: docs
-docs: $(call STAMP,dev) ## write docs/DAGs.md, docs/tables.md, docs/metrics.md, the dashboards and the objectives' rules anew from their sources
+docs: $(call STAMP,dev) ## write anew what is generated: pages on DAGs, tables, metrics, runbooks; mappings, dashboards, objectives, AWS template
 	@$(DEV)/python -m docs.generate_dags_md
 	@$(DEV)/python -m docs.generate_tables_md
 	@$(DEV)/python -m monitoring.dashboards

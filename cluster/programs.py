@@ -56,7 +56,8 @@ def publish(commit: str, destination: str, url: str | None, root: Path = ROOT) -
     given = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if url:  # no profile of the user's leads to a real account
         given = {name: value for name, value in given.items() if not name.startswith("AWS_")} | local_environment(url)
-    with git.exported(commit, "spark_jobs", root=root) as folder:
+    # What the programs share with the DAGs, and their contracts, are published with them.
+    with git.exported(commit, "spark_jobs", "dags/taxiway", "contracts", root=root) as folder:
         command = [sys.executable, "-m", "spark_jobs.publish", destination, "--version", commit]
         result = run(command, seconds=300, cwd=folder, environment=given)
     if result.returncode:

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from cluster import git, manifests
 from cluster.chart import chart_path
 from cluster.config import Config
 from cluster.helm import Helm, values_arguments
 from cluster.kubectl import Kubectl
+from console.demo import discover
 from console.errors import UserError
 from console.options import ROOT
 
@@ -67,8 +70,15 @@ def airflow(config: Config, tag: str) -> Release:
     """Return the release of the official chart with the overlay; fetches the chart where it is missing."""
     overlay = ROOT / "helm/airflow"
     features = [overlay / "features" / f"{feature}.yaml" for feature in config.features]
+    pipelines = [_pipeline_settings()] if config.environment == "kind" else []
     files = _existing(
-        [overlay / "base.yaml", overlay / "mappings.yaml", overlay / f"{config.environment}.yaml", *features]
+        [
+            overlay / "base.yaml",
+            overlay / "mappings.yaml",
+            overlay / f"{config.environment}.yaml",
+            *pipelines,
+            *features,
+        ]
     )
     repository = config.repository("airflow")
     settings = {
@@ -78,6 +88,15 @@ def airflow(config: Config, tag: str) -> Release:
         "images.airflow.tag": tag,
     }
     return Release("airflow", chart_path(), values_arguments([*files, *config.values], settings))
+
+
+def _pipeline_settings() -> Path:
+    """Write the settings that pipelines' demos have for kind to a values file, which a person's own values follow."""
+    env = {name: value for demo in discover().values() for name, value in demo.settings.items()}
+    path = ROOT / ".local/cluster/pipelines.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump({"global": {"taxiway": {"env": env}}}), encoding="utf-8")
+    return path
 
 
 def monitoring(config: Config) -> Release:

@@ -39,8 +39,8 @@ class Demo(ABC, Generic[Input]):
         option: the variable by which a person gives other input than the sample, such as ``CATALOG``.
         dags: that must be listed and switched on.
         pools: that those DAGs need.
-        settings: TAXIWAY_… variables of this pipeline on a laptop, where a person has not set them.
-        reports: folder of its reports below the lake.
+        settings: TAXIWAY_… variables of this pipeline on a laptop and on kind, where a person has not set them.
+        reports: folder of its reports below the lake; empty where it writes none.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Demo(ABC, Generic[Input]):
     dags: tuple[str, ...]
     pools: tuple[Pool, ...] = ()
     settings: Mapping[str, str] = {}
-    reports: str
+    reports: str = ""
 
     @abstractmethod
     def read_input(self, given: str | None, seen_as: SeenAs) -> Input:
@@ -91,17 +91,28 @@ def discover() -> dict[str, Demo[Any]]:
     """Return the demos that are there, by name.
 
     Raises:
-        UserError: two have the same name.
+        UserError: a declaration cannot be imported or is incomplete, or two have the same name or option.
     """
     found: dict[str, Demo[Any]] = {}
     folders: dict[str, str] = {}
     for module in pkgutil.iter_modules(demos.__path__):
-        demo = getattr(importlib.import_module(f"demos.{module.name}"), "DEMO", None)
+        try:
+            demo = getattr(importlib.import_module(f"demos.{module.name}"), "DEMO", None)
+        except Exception as error:
+            raise UserError(f"demos/{module.name} cannot be imported ({type(error).__name__}: {error}).") from error
         if demo is None:
             continue
-        if other := folders.get(demo.name):
-            raise UserError(f"demos/{other} and demos/{module.name} are both named {demo.name!r}: rename one of them.")
-        found[demo.name], folders[demo.name] = demo, module.name
+        if not isinstance(demo, Demo):
+            raise UserError(
+                f"DEMO of demos/{module.name} is a {type(demo).__name__}: derive it from console.demo.Demo."
+            )
+        if missing := [name for name in ("name", "title", "option", "dags") if not hasattr(demo, name)]:
+            raise UserError(f"The demo of demos/{module.name} lacks {', '.join(missing)}: see console.demo.Demo.")
+        for what, value in (("named", demo.name), ("given input by", demo.option)):
+            if other := folders.get(value):
+                raise UserError(f"demos/{other} and demos/{module.name} are both {what} {value!r}: change one of them.")
+            folders[value] = module.name
+        found[demo.name] = demo
     return dict(sorted(found.items()))
 
 
@@ -192,6 +203,8 @@ def run(
 
 def copy_reports(platform: Platform, demo: Demo[Any], plan: Plan, folder: Path) -> list[Path]:
     """Copy the reports of a plan to a folder, and return their paths."""
+    if not plan.reports:
+        return []
     bucket, prefix = split_uri(f"{platform.lake}/{demo.reports}")
     folder.mkdir(parents=True, exist_ok=True)
     copied = [folder / name for name in plan.reports]

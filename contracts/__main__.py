@@ -65,7 +65,8 @@ def contract_faults(folder: Path, *, record: bool) -> Iterator[str]:
     contracts = {contract["id"]: contract for contract in map(_for_readers, files)}
     path = folder / RELEASED
     released = {old["id"]: old for old in yaml.safe_load(path.read_text())} if path.exists() else {}
-    faults = [fault for name, old in released.items() for fault in _version_faults(name, old, contracts.get(name))]
+    faults = list(_convention_faults(files))
+    faults += [fault for name, old in released.items() for fault in _version_faults(name, old, contracts.get(name))]
     yield from faults
     text = HEAD + yaml.safe_dump([*contracts.values()], sort_keys=False, default_flow_style=None, width=400)
     if faults or (path.exists() and path.read_text() == text):
@@ -77,9 +78,41 @@ def contract_faults(folder: Path, *, record: bool) -> Iterator[str]:
 
 
 def _lint(file: Path) -> Iterator[str]:
+    try:
+        yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        yield f"{file} is no YAML: {' '.join(str(error).split())}."
+        return
     for check in DataContract(data_contract_file=str(file), all_errors=True).lint().checks or []:
         if check.result != ResultEnum.passed:
             yield f"{file}: {check.name}: {check.reason}"
+
+
+def _convention_faults(files: Sequence[Path]) -> Iterator[str]:
+    """What this project asks for beyond the standard; README.md lists it."""
+    contracts = {file: OpenDataContractStandard.from_file(str(file)) for file in files}
+    ids: dict[str | None, Path] = {}
+    orders: dict[Path, dict[Path, dict[Any, Any]]] = {}
+    for file, contract in contracts.items():
+        if other := ids.get(contract.id):
+            yield f"{file} has the id {contract.id!r} of {other}: give it one of its own."
+        ids[contract.id] = file
+        if contract.domain != file.parent.name:
+            yield f"{file} has the domain {contract.domain!r}: it must be that of its folder, {file.parent.name!r}."
+        if not (contract.team and contract.team.name):
+            yield f"{file} names no team: say whose table it is (team: name)."
+        properties = _custom(_table(contract).customProperties)
+        if "path" not in properties:
+            yield f"{file} has no customProperties path: say where it lies below the lake."
+        if _table(contract).physicalType == "table":
+            orders.setdefault(file.parent, {})[file] = properties
+    for folder, tables in orders.items():
+        order = sorted(properties.get("publishOrder", 0) for properties in tables.values())
+        if order != list(range(1, len(tables) + 1)):
+            yield f"{folder}: the tables' publishOrder must be 1 to {len(tables)}, each once, not {order}."
+        anchors = [properties.get("publishOrder") for properties in tables.values() if properties.get("anchor")]
+        if anchors != [len(tables)]:
+            yield f"{folder}: the table that is published last, and no other, must have the property anchor."
 
 
 def _for_readers(file: Path) -> dict[str, Any]:
@@ -147,13 +180,15 @@ def published_faults(contracts: Path, folder: Path) -> Iterator[str]:
         yield f"{contracts} holds no contract of a table."
     for contract in tables:
         place = folder / _custom(_table(contract).customProperties)["path"]
-        files = sorted(place.glob("year=*/month=*/*.parquet"))
-        faults = [*_column_faults(contract, files), *_rule_faults(contract, place)] if files else ["it has no files"]
+        files = sorted(place.glob(f"{_partition(contract)}/*.parquet"))
+        faults = (
+            [*_column_faults(contract, place, files), *_rule_faults(contract, place)] if files else ["it has no files"]
+        )
         yield from (f"{contract.name} in {place}: {fault}." for fault in faults)
         sys.stdout.write(f"{contract.name}: {len(files)} files, {len(faults)} faults\n")
 
 
-def _column_faults(contract: OpenDataContractStandard, files: Sequence[Path]) -> Iterator[str]:
+def _column_faults(contract: OpenDataContractStandard, place: Path, files: Sequence[Path]) -> Iterator[str]:
     """Types by file, which the rules do not see: they read the columns converted to the types of the contract.
 
     A file may lack a column: it was written before the column was added, and readers find null.
@@ -167,18 +202,24 @@ def _column_faults(contract: OpenDataContractStandard, files: Sequence[Path]) ->
         columns = duckdb.execute("DESCRIBE FROM read_parquet(?, hive_partitioning = false)", [str(file)]).fetchall()
         for name, type_, *_ in columns:
             if name not in types:
-                yield f"{file.relative_to(file.parents[2])} has a column {name} that the contract lacks"
+                yield f"{file.relative_to(place)} has a column {name} that the contract lacks"
             elif GLUE_TYPES.get(type_, type_) != types[name]:
-                yield f"{file.relative_to(file.parents[2])} has {name} as {type_}, not as {types[name]}"
+                yield f"{file.relative_to(place)} has {name} as {type_}, not as {types[name]}"
 
 
 def _rule_faults(contract: OpenDataContractStandard, place: Path) -> Iterator[str]:
-    files = Server(server="published", type="local", format="parquet", path=f"{place}/year=*/month=*/*.parquet")
+    files = Server(server="published", type="local", format="parquet", path=f"{place}/{_partition(contract)}/*.parquet")
     run = DataContract(data_contract=contract.model_copy(update={"servers": [files]}), server="published").test()
     for check in run.checks or []:
         # Types are checked above: of Parquet files this says of each that it is unsupported.
         if check.result != ResultEnum.passed and check.type != "field_type":
             yield f"{check.name}: {check.reason}"
+
+
+def _partition(contract: OpenDataContractStandard) -> str:
+    """Return the pattern of a partition's folder, such as ``year=*/month=*``."""
+    keys = [column for column in _table(contract).properties or [] if column.partitioned]
+    return "/".join(f"{key.name}=*" for key in sorted(keys, key=lambda key: key.partitionKeyPosition))
 
 
 def _table(contract: OpenDataContractStandard) -> Any:

@@ -59,7 +59,7 @@ def _section(contract: dict[str, Any]) -> str:
     (table,) = contract["schema"]
     columns = [column for column in table["properties"] if not column.get("partitioned")]
     partitions = [column["name"] for column in table["properties"] if column.get("partitioned")]
-    terms = {each["property"]: each for each in contract["slaProperties"]}
+    terms = {each["property"]: each for each in contract.get("slaProperties", ())}
     facts = {
         "one row per": table["dataGranularityDescription"].removeprefix("one row per "),
         "path": f"`{_custom(table)['path']}`",

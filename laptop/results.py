@@ -43,7 +43,8 @@ def copy_results(demos: Iterable[Demo[Any]], folder: Path) -> dict[str, str]:
                     path = location.removeprefix(f"{root}/").rpartition("/version=")[0]
                     _replace(s3, location, folder / path)
                 copied[table.path] = len(locations), "partition"
-            copied[demo.reports] = _replace(s3, f"{root}/{demo.reports}", folder / demo.reports), "file"
+            if demo.reports:
+                copied[demo.reports] = _replace(s3, f"{root}/{demo.reports}", folder / demo.reports), "file"
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}. Choose another place with DEST=…") from None
     if not any(count for count, _ in copied.values()):

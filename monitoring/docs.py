@@ -67,7 +67,7 @@ def runbooks(folder: Path = FOLDER / "rules") -> str:
     lines = [RUNBOOKS_HEAD]
     for path in sorted(folder.glob("*.yaml")):
         severities: dict[str, set[str]] = defaultdict(set)
-        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+        for group in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("groups", []):
             for rule in group["rules"]:
                 if "alert" in rule:
                     severities[rule["alert"]].add(rule["labels"]["severity"])

@@ -39,7 +39,11 @@ def compose(overlay: Path = OVERLAY) -> str:
         MappingsError: a file is not a list of mappings, or a mapping matches names that are not its part's.
     """
     files = {path.stem: path for path in sorted((overlay / "mappings").glob("*.yaml"))}
-    parts = [*(part for part in files if part not in (PLATFORM, AIRFLOW)), PLATFORM, AIRFLOW]
+    pipelines = [part for part in files if part not in (PLATFORM, AIRFLOW)]
+    parts = [*pipelines, PLATFORM, AIRFLOW]
+    shared = {each["match"].split(".")[2] for each in yaml.safe_load(files[PLATFORM].read_text(encoding="utf-8"))}
+    if taken := shared.intersection(pipelines):
+        raise MappingsError(f"{min(taken)}.yaml would map what {PLATFORM}.yaml maps: give the pipeline another name.")
     return HEAD + "\n".join("".join(_lines(part, files[part])) for part in parts)
 
 

@@ -106,6 +106,8 @@ def read(folder: Path = FOLDER) -> MetricTable:
     unused: list[dict[str, str]] = []
     for path in sorted((folder / "metrics").glob("*.yaml")):
         table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(table, dict) or not isinstance(table.get("metrics"), list):
+            raise MetricsError(f"{path.name} in {folder.name}/metrics has no list 'metrics': write one entry for each.")
         metrics += [_metric(path.stem, each) for each in table["metrics"]]
         dropped += table.get("dropped", [])
         unused += table.get("unused", [])

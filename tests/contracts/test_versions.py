@@ -96,3 +96,35 @@ def test_invalid_contract_is_named(folder: Path) -> None:
     assert status == 1
     assert "trips.yaml: " in faults
     assert "logicalType" in faults
+
+
+def test_what_the_project_asks_for_beyond_the_standard_is_checked(folder: Path) -> None:
+    def replace(name: str, old: str, new: str) -> None:
+        file = folder / "hvfhv" / f"{name}.yaml"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new, 1))
+
+    replace("trend", "id: hvfhv_trend", "id: hvfhv_market_share")
+    replace("popular_zones", "domain: hvfhv", "domain: taxis")
+    replace("rising_zones", "team:\n  name: data-platform\n", "")
+    replace("trips", "      - {property: anchor, value: true}\n", "")
+    replace("service_quality", "{property: publishOrder, value: 1}", "{property: publishOrder, value: 9}")
+    status, faults = contracts("--contracts", folder, "lint")
+    assert status == 1
+    for part in (
+        "trend.yaml has the id 'hvfhv_market_share' of ",
+        "popular_zones.yaml has the domain 'taxis': it must be that of its folder, 'hvfhv'.",
+        "rising_zones.yaml names no team",
+        "publishOrder must be 1 to 8, each once",
+        "the table that is published last, and no other, must have the property anchor.",
+    ):
+        assert part in faults
+
+
+def test_a_file_that_is_no_yaml_is_one_sentence(folder: Path) -> None:
+    (folder / "hvfhv/trend.yaml").write_text("schema: [")
+    status, faults = contracts("--contracts", folder, "lint")
+    assert status == 1
+    (sentence,) = faults.splitlines()
+    assert "trend.yaml is no YAML: " in sentence

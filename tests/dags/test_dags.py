@@ -17,7 +17,7 @@ from airflow.providers.amazon.aws.operators.emr import (
 )
 from airflow.serialization.serialized_objects import DagSerialization
 
-from demos.hvfhv import DEMO
+from console.demo import discover
 from docs.generate_dags_md import PAGE, render
 from taxiway.core import contracts
 from taxiway.core.settings import Settings, settings
@@ -86,19 +86,20 @@ def test_a_cluster_ends_whatever_happens(bag: DagBag) -> None:
             assert ends[0].is_teardown
             assert ends[0].on_failure_fail_dagrun, "a cluster that could not be ended costs money: the run must fail"
             assert f"'{create.task_id}'" in ends[0].job_flow_id
-            assert ends[0].upstream_task_ids == {create.task_id, "rising_zones"}, "all steps come before its end"
+            assert create.task_id in ends[0].upstream_task_ids
             before = ends[0].get_flat_relative_ids(upstream=True)
             assert {task.task_id for task in dag.tasks if isinstance(task, EmrAddStepsOperator)} <= before
-    assert created == ["create_cluster"]
+    assert created
 
 
 def test_steps_wait_in_the_triggerer_and_within_the_pool(bag: DagBag) -> None:
     steps = [task for dag in bag.dags.values() for task in dag.tasks if isinstance(task, EmrAddStepsOperator)]
 
-    assert [step.task_id for step in steps] == ["rising_zones", "analyse.curate", "analyse.marts"]
+    assert steps
+    pools = {pool["name"] for demo in discover().values() for pool in demo.pools}
     for step in steps:
         assert step.deferrable
-        assert step.pool in {pool["name"] for pool in DEMO.pools}
+        assert step.pool in pools
         assert step.waiter_delay * step.waiter_max_attempts >= settings().emr_step_hours * 3600
         assert step.execution_timeout
         assert step.execution_timeout > timedelta(hours=settings().emr_step_hours)
@@ -202,7 +203,8 @@ def test_the_report_runs_in_a_pod_of_its_own_where_there_are_pods() -> None:
     found, errors = executors("LocalExecutor,KubernetesExecutor", "KubernetesExecutor")
 
     assert errors == []
-    assert {task: executor for task, executor in found.items() if executor} == {"report": "KubernetesExecutor"}
+    assert found["report"] == "KubernetesExecutor"
+    assert {*found.values()} == {None, "KubernetesExecutor"}
 
 
 def test_an_executor_that_the_deployment_has_not_is_an_error_that_names_it() -> None:

@@ -25,15 +25,12 @@ def _objects(s3: Any) -> dict[str, str]:
 def test_folder_has_the_package_and_the_programs(s3: Any) -> None:
     done = _run("s3://artifacts/spark_jobs/", "--version", "abc")
     assert (done.returncode, done.stdout, done.stderr) == (0, "s3://artifacts/spark_jobs/abc\n", "")
-    assert set(_objects(s3)) == {
-        f"spark_jobs/abc/{name}"
-        for name in (
-            "spark_jobs.zip",
-            "hvfhv/curate.py",
-            "hvfhv/build_marts.py",
-            "hvfhv/rank_rising_zones.py",
-        )
-    }
+    assert set(_objects(s3)) == {f"spark_jobs/abc/{name}" for name in ("spark_jobs.zip", *publish.programs())}
+
+
+def test_programs_are_found_by_their_folder() -> None:
+    assert {"hvfhv/curate.py", "hvfhv/build_marts.py", "hvfhv/rank_rising_zones.py"} <= set(publish.programs())
+    assert "hvfhv/marts.py" not in publish.programs()
 
 
 def test_publishing_again_changes_nothing(s3: Any) -> None:

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("show", help="list published periods")
     back = commands.add_parser("roll-back", help="publish the previous version of a period again")
-    back.add_argument("period", metavar="YYYY-MM")
+    back.add_argument("period", metavar="PERIOD")
     options = parser.parse_args(arguments)
     try:
         if options.command == "roll-back":

@@ -190,6 +190,9 @@ class Lake:
         Raises:
             LakeError: there is no complete previous version.
         """
+        keys = self.tables.anchor.contract.partition_keys
+        if len([part for part in period.split("-") if part]) != len(keys):
+            raise LakeError(f"{period!r} names no partition of {self.tables.pipeline}: write {'-'.join(keys)}.")
         published = {table: self.partition(table, period) for table in self.tables}
         previous = {found and found.parameters.get("previous_anchor_version") for found in published.values()}
         if None in previous or len(previous) > 1:
