@@ -60,7 +60,7 @@ def test_what_breaks_readers_needs_a_new_major_version(folder: Path) -> None:
     assert "hvfhv_trips_quarantine is gone, which breaks its readers" in faults
     for name in BREAKING:
         assert f"hvfhv_{name} breaks its readers (" in faults
-    assert len(faults.splitlines()) == len(BREAKING) + 1
+    assert faults.count("breaks its readers") == len(BREAKING) + 1
     assert "set the version to 2.0.0" in faults
     assert (folder / "released.yaml").read_text() == (ROOT / "contracts/released.yaml").read_text()
 
