@@ -45,6 +45,34 @@ def test_two_demos_of_one_name_are_an_error(parcels: None, tmp_path: Path, monke
         demos.discover()
 
 
+@pytest.mark.parametrize(
+    ("declaration", "sentence"),
+    [
+        ("DEMO = 3", "DEMO of demos/letters is"),
+        ("import nowhere", r"demos/letters cannot be imported \(ModuleNotFoundError: No module named 'nowhere'\)"),
+        ("name = 'parcels'", "The demo of demos/letters lacks title, option, dags: see console.demo.Demo"),
+        (
+            "name = title = 'letters'; option = 'NAMES'; dags = ()",
+            "demos/letters and demos/parcels are both given input by 'NAMES': change one of them",
+        ),
+    ],
+    ids=["no demo", "no import", "incomplete", "the option of another"],
+)
+def test_a_bad_declaration_is_one_sentence_that_names_it(
+    parcels: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declaration: str, sentence: str
+) -> None:
+    if "name" in declaration:
+        declaration = (
+            f"from console.demo import Demo\nclass Letters(Demo):\n    {declaration}\n"
+            "Letters.__abstractmethods__ = frozenset()\nDEMO = Letters()"
+        )
+    (tmp_path / "demos/letters").mkdir()
+    (tmp_path / "demos/letters/__init__.py").write_text(declaration)
+    monkeypatch.delitem(sys.modules, "demos.letters", raising=False)
+    with pytest.raises(UserError, match=sentence):
+        demos.discover()
+
+
 def test_a_demo_of_any_pipeline_is_prepared_loaded_run_and_followed(
     parcels: None,
     server: AirflowServer,

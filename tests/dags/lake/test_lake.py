@@ -247,6 +247,12 @@ def _killed_after(moves: int) -> Iterator[None]:
             yield
 
 
+@pytest.mark.parametrize("period", ["", "2023", "2023-01-31", "2023-"])
+def test_a_roll_back_of_no_partition_is_refused_in_a_sentence(lake: Lake, period: str) -> None:
+    with pytest.raises(LakeError, match=r"names no partition of hvfhv: write year-month\."):
+        lake.roll_back(period)
+
+
 def test_a_roll_back_is_undone_by_another(lake: Lake) -> None:
     lake.publish(publication(lake, f"{FIRST}.1", inputs="aa"), "run 1")
     lake.publish(publication(lake, f"{SECOND}.1", inputs="bb"), "run 2")
