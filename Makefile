@@ -167,7 +167,7 @@ lint-types: $(call STAMP,dev) ## mypy (strict) over every Python file
 
 .PHONY: lint-policy
 lint-policy: $(call STAMP,dev) $(call STAMP,checkov) ## checkov over rendered charts, images, workflows and the AWS template
-	PYTHONPATH=. $(DEV)/python -m checks.policy $(VENVS)/checkov/bin/checkov
+	PYTHONPATH=.:dags $(DEV)/python -m checks.policy $(VENVS)/checkov/bin/checkov
 
 .PHONY: format
 format: $(call STAMP,dev) ## format the code and fix what ruff can fix

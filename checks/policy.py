@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from cluster import releases
+from cluster.chart import chart_path
 from cluster.config import Config
 from console.errors import UserError
 from console.options import ROOT
@@ -69,19 +70,19 @@ def render_charts(folder: Path, helm: str) -> list[str]:
     skipped: list[str] = []
     own = folder / "own.json"
     own.write_text(json.dumps(EKS_VALUES), encoding="utf-8")
+    try:
+        chart_path()
+    except UserError as error:
+        skipped.append(f"the official chart: {error}")
     for environment, given in ENVIRONMENTS.items():
         config = Config.from_environment({**given, **({"VALUES": str(own)} if environment == "eks" else {})})
         described = (
             partial(releases.platform, config, TAG),
-            partial(releases.airflow, config, TAG),
+            *([] if skipped else [partial(releases.airflow, config, TAG)]),
             partial(releases.monitoring, config),
         )
         for describe in described:
-            try:
-                release = describe()
-            except UserError as error:
-                skipped.append(f"the official chart in {environment}: {error}")
-                continue
+            release = describe()
             command = [helm, "template", release.name, release.chart, "--namespace", config.namespace]
             done = subprocess.run([*command, *release.arguments], capture_output=True, text=True, check=False)
             if done.returncode:
