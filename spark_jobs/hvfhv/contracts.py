@@ -3,15 +3,9 @@
 from functools import partial
 
 from taxiway.core import contracts
-from taxiway.core.contracts import Contract
 from taxiway.core.month import Month
 
 contract = partial(contracts.read, "hvfhv")
-
-
-def trip_files() -> Contract:
-    """Return the contract of the TLC's files."""
-    return contract("trip_file")
 
 
 def folder(lake: str, table: str, month: Month, version: str) -> str:

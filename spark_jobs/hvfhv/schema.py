@@ -14,12 +14,12 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_jobs.common import tables
 from spark_jobs.common.program import ENGINE_ERRORS, ProgramError
-from spark_jobs.hvfhv.contracts import trip_files
+from spark_jobs.hvfhv.contracts import contract
 from taxiway.core.contracts import Column
 
 # A wall-clock time, which Glue calls a timestamp, is one without a zone in Spark.
 SPARK_TYPES = {"timestamp": "timestamp_ntz"}
-FIELDS = tuple(trip_files().columns.values())
+FIELDS = tuple(contract("trip_file").columns.values())
 NAMES = [field.name for field in FIELDS]
 
 

@@ -22,23 +22,6 @@ class ContractError(ValueError):
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A quality rule of a table or of a column.
-
-    Attributes:
-        description: a sentence.
-        query: SQL whose single value must equal ``must_be``, with ``${table}`` for the table; empty for a text rule.
-        properties: custom properties, such as ``groupBy``.
-    """
-
-    name: str
-    description: str
-    query: str
-    must_be: Any
-    properties: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class Column:
     """A column of a table.
 
@@ -51,7 +34,7 @@ class Column:
         optional: may be missing from the source's files.
         minimum, maximum: inclusive bounds of its values; None if unbounded.
         valid_values: allowed values in order, with their label or meaning; empty if any value is allowed.
-        rules: its quality rules.
+        rules: the custom properties of each of its quality rules, such as ``groupBy``.
         properties: its custom properties.
         description: what it means.
     """
@@ -65,7 +48,7 @@ class Column:
     minimum: float | None
     maximum: float | None
     valid_values: Mapping[str, str]
-    rules: tuple[Rule, ...]
+    rules: tuple[Mapping[str, Any], ...]
     properties: Mapping[str, Any]
     description: str
 
@@ -228,14 +211,10 @@ def _column(column: Mapping[str, Any]) -> Column:
         valid_values={
             str(each["value"]): each.get("label", each.get("description", "")) for each in column.get("enum", [])
         },
-        rules=tuple(map(_rule, column.get("quality", []))),
+        rules=tuple(map(_custom, column.get("quality", []))),
         properties=_custom(column),
         description=column.get("description", ""),
     )
-
-
-def _rule(rule: Mapping[str, Any]) -> Rule:
-    return Rule(rule["name"], rule["description"], rule.get("query", ""), rule.get("mustBe"), _custom(rule))
 
 
 def _custom(thing: Mapping[str, Any]) -> dict[str, Any]:

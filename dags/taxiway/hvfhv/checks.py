@@ -88,11 +88,7 @@ def mart_faults(table: Table, mart: pa.Table, rows: Mapping[Table, int]) -> list
         database.register(table.name, mart)
         found = [*_repeated_keys(database, table), *_wrong_values(database, table), *_wrong_shares(database, table)]
         (trips,) = _all(database, f"select coalesce(sum(trips), 0)::bigint from {table.name}")[0]  # noqa: S608
-    (counted,) = {
-        rule.properties["countsRowsOf"]
-        for rule in table.contract.columns["trips"].rules
-        if "countsRowsOf" in rule.properties
-    }
+    (counted,) = {rule["countsRowsOf"] for rule in table.contract.columns["trips"].rules if "countsRowsOf" in rule}
     (expected,) = (count for other, count in rows.items() if other.name == counted)
     if trips != expected:
         found.append(f"{table.name} counts {trips:,} trips, but {counted} has {expected:,} rows.")
@@ -185,7 +181,7 @@ def _wrong_shares(database: duckdb.DuckDBPyConnection, table: Table) -> list[str
     """Return the groups whose shares neither add up to 1 nor, for an optional column, are all null."""
     found = []
     for column in table.contract.columns.values():
-        for group in (", ".join(rule.properties["groupBy"]) for rule in column.rules if "groupBy" in rule.properties):
+        for group in (", ".join(rule["groupBy"]) for rule in column.rules if "groupBy" in rule):
             allowed = f"abs(total - 1) <= {TOLERANCE}"
             if not column.required:
                 allowed += f" or count({column.name}) = 0"
