@@ -36,7 +36,6 @@ class Column:
         valid_values: allowed values in order, with their label or meaning; empty if any value is allowed.
         rules: the custom properties of each of its quality rules, such as ``groupBy``.
         properties: its custom properties.
-        description: what it means.
     """
 
     name: str
@@ -50,7 +49,6 @@ class Column:
     valid_values: Mapping[str, str]
     rules: tuple[Mapping[str, Any], ...]
     properties: Mapping[str, Any]
-    description: str
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -213,7 +211,6 @@ def _column(column: Mapping[str, Any]) -> Column:
         },
         rules=tuple(map(_custom, column.get("quality", []))),
         properties=_custom(column),
-        description=column.get("description", ""),
     )
 
 
