@@ -77,6 +77,8 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--spark-python", type=Path, help="python of an environment with PySpark, for --engine spark")
     parser.add_argument("--max-steps", type=_count, default=2, help="steps that run at once, over all clusters")
     parser.add_argument("--step-memory", type=_size, default="6g", help="memory that one step may use")
+    parser.add_argument("--max-queries", type=_count, default=4, help="Athena queries that run at once")
+    parser.add_argument("--query-memory", type=_size, default="4g", help="memory that one Athena query may use")
     parser.add_argument(
         "--state-seconds", type=_seconds, default=0.5, help="how long STARTING, BOOTSTRAPPING, TERMINATING take each"
     )
@@ -154,10 +156,20 @@ def _serve(arguments: argparse.Namespace) -> None:
     database = Database(data / "state.db")
     limits = Limits(programs=arguments.max_steps, memory=arguments.step_memory, grace_s=arguments.grace_seconds)
     runner = Runner(endpoint, REGION, limits)
-    context = Context(data, database, spark, runner, arguments.state_seconds)
+    s3, moto = open_moto(data, database)
+    context = Context(
+        data,
+        database,
+        spark,
+        runner,
+        arguments.state_seconds,
+        s3,
+        moto,
+        arguments.query_memory,
+        arguments.max_queries,
+    )
     services = {name: open_service(context) for name, open_service in SERVICES.items()}
     health = {"status": "ok", "endpoint": endpoint, "engine": spark.name, "services": ["moto", *services]}
-    s3, moto = open_moto(data, database)
     server = Server(listener, Router({"s3": s3, "": s3, **services}, moto, health))
     server.start()
     threading.Thread(target=spark.warm, name="warm", daemon=True).start()

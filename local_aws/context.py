@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local_aws.database import Database
 from local_aws.engines import Engine
 from local_aws.execution import Runner
+from local_aws.protocols.wsgi import Application
+
+if TYPE_CHECKING:
+    from local_aws.moto_backend.s3_store import S3Store
 
 REGION = "us-east-1"
 
@@ -20,6 +25,10 @@ class Context:
         engine: prepares Spark programs.
         runner: runs programs.
         state_s: seconds that a transitional state (STARTING, …) takes.
+        s3: the objects.
+        moto: all other services of moto.
+        query_memory: bytes of memory of one Athena query.
+        max_queries: Athena queries that run at once.
     """
 
     data: Path
@@ -27,3 +36,7 @@ class Context:
     engine: Engine
     runner: Runner
     state_s: float
+    s3: "S3Store"
+    moto: Application
+    query_memory: int
+    max_queries: int

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from local_aws import emr
+from local_aws import athena, emr
 from local_aws.context import Context
 from local_aws.protocols.wsgi import Environ, StartResponse
 
@@ -23,5 +23,6 @@ class Service(Protocol):
 # By the name in the credential scope of a request's signature (Credential=…/<region>/<name>/aws4_request).
 # A further service is a package with such a function, and a line here.
 SERVICES: dict[str, Callable[[Context], Service]] = {
+    "athena": athena.open_service,
     "elasticmapreduce": emr.open_service,
 }

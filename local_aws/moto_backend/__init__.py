@@ -2,12 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local_aws.database import Database
 from local_aws.protocols.wsgi import Application
 
+if TYPE_CHECKING:
+    from local_aws.moto_backend.s3_store import S3Store
 
-def open_moto(data: Path, database: Database) -> tuple[Application, Application]:
+
+def open_moto(data: Path, database: Database) -> "tuple[S3Store, Application]":
     """Return the application for S3 and that for all other services, with the data of the last process."""
     # moto reads these when it is imported. A web page must not read what is stored here; and the first part of the
     # host's name is no bucket, it may be this service's name in a cluster.

@@ -11,6 +11,7 @@ its row is written. Multipart uploads that are not completed do not survive a re
 """
 
 import base64
+import hashlib
 import io
 import json
 import logging
@@ -217,29 +218,69 @@ class S3Store:
         environ["wsgi.input"] = io.BytesIO(token)
         return token
 
+    # Files in place of requests, for services of this process
+
+    def files(self, bucket_name: str, prefix: str) -> list[tuple[str, int, Path]] | None:
+        """Return key, size and file of the objects with a prefix, by key; None if there is no such bucket."""
+        bucket = _bucket(bucket_name)
+        if bucket is None:
+            return None
+        current = ((name, bucket.keys.get(name)) for name in sorted(list(bucket.keys)) if name.startswith(prefix))
+        return [(name, key.size, key.blob.path) for name, key in current if isinstance(key, Key)]
+
+    def put_files(self, objects: Sequence[tuple[str, str, Path]]) -> None:
+        """Put files as (bucket, key, file): after a crash there are all or none of them.
+
+        Raises:
+            OSError: there is no space for one; none is put.
+        """
+        blobs: list[Blob] = []
+        try:
+            for _, _, path in objects:
+                with path.open("rb") as file:
+                    md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+                blobs.append(self._blobs.link(path, md5))
+        except OSError:
+            for blob in blobs:
+                blob.path.unlink(missing_ok=True)
+            raise
+        with self._lock:  # so that no other request writes the rows of some of them
+            for (bucket, key, _), blob in zip(objects, blobs, strict=True):
+                _backend(_bucket(bucket)).put_object(bucket, key, self._blobs.offer(blob))
+            self._save_touched(set())
+
+    def delete_files(self, objects: Sequence[tuple[str, str]]) -> None:
+        """Delete objects, as (bucket, key), as a DeleteObject of each does."""
+        with self._lock:
+            for bucket, key in objects:
+                _backend(_bucket(bucket)).delete_object(bucket, key)
+            self._save_touched(set())
+
     # The rows
 
     def _save(self, bucket_name: str, key: str) -> None:
         """Write the rows of an object and of all that were touched; then remove the blobs that they no longer have."""
         with self._lock:
-            touched = {(bucket_name, key)} if key else set()
-            for bucket in list(s3_models.s3_backends.bucket_accounts):
-                keys = getattr(_bucket(bucket), "keys", None)
-                if isinstance(keys, Keys) and keys.touched:
-                    names, keys.touched = keys.touched, set()
-                    touched |= {(bucket, name) for name in names}
-            if not touched:
-                return
-            gone: set[str] = set()
-            try:
-                with self._database.transaction() as connection:
-                    for place in touched:
-                        gone |= self._write_rows(connection, *place)
-            except sqlite3.Error:
-                self._restore(touched)
-                raise
-            for name in gone:
-                self._blobs.path(name).unlink(missing_ok=True)
+            self._save_touched({(bucket_name, key)} if key else set())
+
+    def _save_touched(self, touched: set[tuple[str, str]]) -> None:
+        for bucket in list(s3_models.s3_backends.bucket_accounts):
+            keys = getattr(_bucket(bucket), "keys", None)
+            if isinstance(keys, Keys) and keys.touched:
+                names, keys.touched = keys.touched, set()
+                touched |= {(bucket, name) for name in names}
+        if not touched:
+            return
+        gone: set[str] = set()
+        try:
+            with self._database.transaction() as connection:
+                for place in touched:
+                    gone |= self._write_rows(connection, *place)
+        except sqlite3.Error:
+            self._restore(touched)
+            raise
+        for name in gone:
+            self._blobs.path(name).unlink(missing_ok=True)
 
     def _write_rows(self, connection: sqlite3.Connection, bucket_name: str, key: str) -> set[str]:
         """Write an object's versions; return the blobs that they no longer have."""

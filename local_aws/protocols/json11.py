@@ -36,7 +36,7 @@ class JsonService:
         try:
             status, document = 200, _without_none(self._call_operation(environ))
         except AwsError as error:
-            status, document = error.status, {"__type": error.code, "message": error.message}
+            status, document = error.status, {"__type": error.code, "message": error.message, **error.extra}
         except Exception as error:
             log.exception("%s failed", environ.get("HTTP_X_AMZ_TARGET"))
             status, document = 500, {"__type": "InternalFailure", "message": f"The local endpoint failed: {error!r}"}

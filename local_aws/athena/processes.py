@@ -1,0 +1,156 @@
+"""The processes of queries, seen from the endpoint: started, measured, cancelled."""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import psutil
+
+from local_aws.athena.wire import receive, send
+
+log = logging.getLogger(__name__)
+
+_CHECK_S = 0.1  # between two looks at a query's memory and cancellation
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a query's process ended: with its answer, or because it was ended."""
+
+    answer: dict[str, Any] | None = None
+    cancelled: bool = False
+    too_large: bool = False
+
+
+class Workers:
+    """Starts a process for each query, by a process that has loaded all that queries need."""
+
+    def __init__(self, memory: int) -> None:
+        """Prepare; nothing is started before the first query.
+
+        Args:
+            memory: bytes of resident memory of one query.
+        """
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._server: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def run(self, request: Any, serve: Callable[[str, list[Any]], Any], cancelled: threading.Event) -> Ended:
+        """Run one query to its end.
+
+        Args:
+            request: an `execution.Request`.
+            serve: answers what the query asks for: (name, arguments); a ServeError is passed on.
+            cancelled: ends the query when set.
+        """
+        try:
+            connection = self._open()
+        except OSError:  # the server was killed: a new one
+            self.close()
+            connection = self._open()
+        with connection:
+            pid, answered = 0, False
+            try:
+                send(connection, asdict(request))
+                checked = time.monotonic()
+                while True:
+                    if cancelled.is_set():
+                        return Ended(cancelled=True)
+                    if time.monotonic() - checked >= _CHECK_S and pid:
+                        checked = time.monotonic()
+                        if _resident(pid) > self._memory:
+                            return Ended(too_large=True)
+                    if not connection.poll(_CHECK_S):
+                        continue
+                    message = receive(connection)
+                    if "pid" in message:
+                        pid = message["pid"]
+                    elif "call" in message:
+                        send(connection, _served(serve, message))
+                    else:
+                        answered = True
+                        return Ended(message)
+            except (EOFError, OSError):
+                return Ended()
+            finally:
+                if pid and not answered:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                if pid:
+                    _wait(pid)
+
+    def _open(self) -> Connection:
+        """Return the connection to a new process."""
+        with self._lock:
+            if self._server is None or self._server.poll() is not None or self._control is None:
+                self._start()
+            assert self._control is not None
+            ours, theirs = socket.socketpair()
+            with theirs:
+                socket.send_fds(self._control, [b"q"], [theirs.fileno()])
+            return Connection(ours.detach())
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._server = subprocess.Popen(
+                [sys.executable, "-m", "local_aws.athena.worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._control = ours
+
+    def close(self) -> None:
+        """End the processes; queries end because their connections do."""
+        with self._lock:
+            if self._control is not None:
+                self._control.close()
+            if self._server is not None:
+                with suppress(subprocess.TimeoutExpired):
+                    self._server.wait(timeout=1)
+                self._server.kill()
+                self._server.wait()
+            self._server = self._control = None
+
+
+class ServeError(Exception):
+    """What a query asked for failed: a code and a message of AWS."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def _served(serve: Callable[[str, list[Any]], Any], message: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"result": serve(message["call"], message["arguments"])}
+    except ServeError as error:
+        return {"error": [error.code, str(error)]}
+    except Exception as error:
+        log.exception("a query's %s failed", message["call"])
+        return {"error": ["InternalError", repr(error)]}
+
+
+def _resident(pid: int) -> int:
+    with suppress(psutil.Error):
+        return int(psutil.Process(pid).memory_info().rss)
+    return 0
+
+
+def _wait(pid: int) -> None:
+    """Return when a process is gone: its files may then be removed."""
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline and psutil.pid_exists(pid):
+        time.sleep(0.002)

@@ -1,0 +1,196 @@
+"""One query from its text to its result: translated, its tables opened, run by DuckDB, printed into a file."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from local_aws.athena.sql.errors import QueryError, from_duckdb
+from local_aws.athena.sql.rendering import render
+from local_aws.athena.sql.scope import Query
+from local_aws.athena.sql.special import MACROS
+from local_aws.athena.sql.tables import Backend, Catalogue, Reader
+from local_aws.athena.sql.translate import Translator
+from local_aws.athena.sql.types import Type, text
+
+_ROWS = 2000  # fetched at a time
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a statement is run with.
+
+    Attributes:
+        id: of the query execution.
+        sql: its text.
+        database: where tables without a database are.
+        parameters: SQL of the values for `?`.
+        folder: for the files of this query, on the disk of the objects; exists.
+        memory: bytes that DuckDB may use.
+        threads: that DuckDB may use.
+        cutoff: bytes of data that may be scanned, None for any.
+        output: the s3:// folder of results, where a CTAS without a location puts its table.
+        started: epoch seconds.
+        statements: prepared statements of the workgroup, by name.
+    """
+
+    id: str
+    sql: str
+    database: str
+    parameters: list[str]
+    folder: str
+    memory: int
+    threads: int
+    cutoff: int | None
+    output: str
+    started: float
+    statements: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Outcome:
+    """What a statement did.
+
+    Attributes:
+        statement: DML, DDL or UTILITY.
+        substatement: e.g. SELECT.
+        columns: names and types of the result.
+        file: with the result as the API returns it, None if the statement has none.
+        scanned: bytes of data that were read.
+        rows: that were written to a table.
+        objects: files to be put on S3, all or none: (address, file).
+        manifest: whether the statement has a manifest of `objects`.
+        glue: operations for Glue after that: (operation, request).
+        prepared: changes of prepared statements: ("save" or "delete", statement).
+        planned_s: seconds until the query ran.
+    """
+
+    statement: str
+    substatement: str
+    columns: list[dict[str, Any]] = field(default_factory=list)
+    file: str | None = None
+    scanned: int = 0
+    rows: int = 0
+    objects: list[tuple[str, str]] = field(default_factory=list)
+    manifest: bool = False
+    glue: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    prepared: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    planned_s: float = 0.0
+
+
+class CutoffError(QueryError):
+    """The query would read more than its workgroup allows."""
+
+    def __init__(self) -> None:
+        super().__init__("CUTOFF", "Bytes scanned limit was exceeded")
+
+
+class Execution:
+    """One statement."""
+
+    def __init__(self, request: Request, backend: Backend) -> None:
+        self.request = request
+        self.backend = backend
+        self.folder = Path(request.folder)
+        self.now = datetime.fromtimestamp(request.started, UTC)
+        self.catalogue = Catalogue(backend)
+        self.connection = self._connect()
+        self.scanned = 0
+
+    def _connect(self) -> Any:
+        request = self.request
+        connection = duckdb.connect(
+            config={
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "memory_limit": f"{request.memory // 1024**2}MiB",
+                "threads": str(request.threads),
+                "temp_directory": str(self.folder / "spill"),
+            }
+        )
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"SET allowed_directories = [{text(f'{self.folder}/')}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute(MACROS)
+        connection.execute(f"SET VARIABLE now = TIMESTAMPTZ '{self.now.isoformat(' ')}'")
+        return connection
+
+    def translate(self, sql: str, parameters: Sequence[str] = ()) -> tuple[Query, Translator]:
+        """Translate a query and open its tables."""
+        translator = Translator(sql, self.request.database, self.catalogue.find, parameters)
+        query = translator.translate()
+        reader = Reader(self.connection, self.backend, self.folder, self.now)
+        for use in translator.tables:
+            table = self.catalogue.find(use.database, use.name)
+            assert table is not None
+            reader.open(use, table)
+        self.scanned = reader.scanned
+        if self.request.cutoff is not None and self.scanned > self.request.cutoff:
+            raise CutoffError
+        return query, translator
+
+    def rows(self, query: Query) -> Iterator[list[str | None]]:
+        """Yield the rows of a translated query as texts."""
+        sql = query.sql
+        if any(kind.zone for kind in query.types):
+            items = [f"c{n} AT TIME ZONE {kind.zone}" if kind.zone else f"c{n}" for n, kind in enumerate(query.types)]
+            sql = f"SELECT {', '.join(items)} FROM ({sql})"
+        cursor = self.connection.execute(sql)
+        prints = [render(kind) for kind in query.types]
+        while rows := cursor.fetchmany(_ROWS):
+            for row in rows:
+                yield [one(value) for one, value in zip(prints, row, strict=True)]
+
+    def select(self, sql: str, parameters: Sequence[str] = ()) -> Outcome:
+        """Run a query; its result is a CSV file with a header."""
+        begun = datetime.now(UTC)
+        query, _ = self.translate(sql, parameters)
+        planned_s = (datetime.now(UTC) - begun).total_seconds()
+        path = self.folder / "result.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            file.write(csv_line(query.names))
+            file.writelines(csv_line(row) for row in self.rows(query))
+        columns = [column_info(name, kind) for name, kind in zip(query.names, query.types, strict=True)]
+        return Outcome("DML", "SELECT", columns, str(path), self.scanned, planned_s=planned_s)
+
+
+def csv_line(values: Sequence[str | None]) -> str:
+    """Return a line of a result: every value in quotes, null as nothing."""
+    return ",".join("" if value is None else '"' + value.replace('"', '""') + '"' for value in values) + "\n"
+
+
+def column_info(name: str, kind: Type) -> dict[str, Any]:
+    """Return a `ColumnInfo` of the API."""
+    precision, scale = {
+        "boolean": (0, 0), "tinyint": (3, 0), "smallint": (5, 0), "integer": (10, 0), "bigint": (19, 0), "real": (17, 0),
+        "double": (17, 0), "varchar": (2147483647, 0), "timestamp": (3, 0), "timestamp with time zone": (3, 0),
+        "varbinary": (1073741824, 0),
+    }.get(kind.base, kind.args if kind.base == "decimal" else (0, 0))  # fmt: skip
+    return {
+        "CatalogName": "hive", "SchemaName": "", "TableName": "", "Name": name, "Label": name,
+        "Type": "float" if kind.base == "real" else kind.base, "Precision": precision, "Scale": scale, "Nullable": "UNKNOWN",
+        "CaseSensitive": kind.base == "varchar",
+    }  # fmt: skip
+
+
+def run(request: Request, backend: Backend) -> Outcome:
+    """Run a statement.
+
+    Raises:
+        QueryError: it fails.
+    """
+    from local_aws.athena.sql.commands import execute
+
+    execution = Execution(request, backend)
+    try:
+        return execute(execution)
+    except duckdb.Error as error:
+        raise from_duckdb(error) from None
+    finally:
+        execution.connection.close()
+
+
+__all__ = ["CutoffError", "Execution", "Outcome", "Request", "column_info", "csv_line", "run", "text"]
