@@ -72,6 +72,10 @@ def from_duckdb(error: Exception) -> QueryError:
         return QueryError("NUMERIC_VALUE_OUT_OF_RANGE", f"{name} {overflow[1]} overflow: {overflow[3]}")
     if "INT128" in first and "destination type INT64" in first:
         return QueryError("NUMERIC_VALUE_OUT_OF_RANGE", "bigint addition overflow")
+    outside = re.search(r"with value (\S+) can't be cast .* destination type (INT\d+)", first)
+    if outside:
+        name = {"INT8": "tinyint", "INT16": "smallint", "INT32": "integer"}.get(outside[2], "bigint")
+        return QueryError("NUMERIC_VALUE_OUT_OF_RANGE", f"Out of range for {name}: {outside[1]}")
     if kind == "OutOfRangeException":
         return QueryError("NUMERIC_VALUE_OUT_OF_RANGE", first.removeprefix("Out of Range Error: "))
     if kind == "ConversionException":

@@ -122,7 +122,6 @@ minute(moment) -> bigint                    = minute({{0}})
 second(moment) -> bigint                    = second({{0}})
 millisecond(moment) -> bigint               = millisecond({{0}}) % 1000
 last_day_of_month(when) -> date             = last_day({{0}})
-date(when) -> date                          = CAST({{0}} AS DATE)
 to_unixtime(timestamp with time zone) -> double = epoch({{0}})
 to_unixtime(timestamp) -> double            = epoch({{0}})
 sequence(bigint, bigint) -> array(bigint)   = CASE WHEN {{1}} < {{0}} THEN range({{0}}, {{1}} - 1, -1) ELSE range({{0}}, {{1}} + 1) END

@@ -339,6 +339,11 @@ def _back(value: Value, sql: str) -> str:
     return f"({sql} AT TIME ZONE {value.type.zone})" if value.type.zone else sql
 
 
+def _date(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
+    (value,) = _values(t, node, scope, 1)
+    return t.made(cast(local(value), TIMESTAMP if value.type.zone else value.type, DATE, safe=False), DATE, value)
+
+
 def _date_trunc(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
     unit, value = _values(t, node, scope, 2)
     name = _unit(t, node, unit)
@@ -651,6 +656,7 @@ SCALARS: dict[str, Call] = {
     "regexp_like": _regexp_simple("regexp_matches({0}, {1})", BOOLEAN),
     "regexp_split": _regexp_simple("regexp_split_to_array({0}, {1})", array(VARCHAR)),
     "regexp_count": _regexp_simple("CAST(len(regexp_extract_all({0}, {1})) AS BIGINT)", BIGINT),
+    "date": _date,
     "date_trunc": _date_trunc,
     "date_add": _date_add,
     "date_diff": _date_diff,
