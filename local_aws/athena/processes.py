@@ -43,8 +43,10 @@ class Workers:
         """
         self._memory = memory
         self._lock = threading.Lock()
+        self._closed = False
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._spare: Connection | None = None  # to a process that waits for a query
 
     def run(self, request: Any, serve: Callable[[str, list[Any]], Any], cancelled: threading.Event) -> Ended:
         """Run one query to its end.
@@ -54,12 +56,7 @@ class Workers:
             serve: answers what the query asks for: (name, arguments); a ServeError is passed on.
             cancelled: ends the query when set.
         """
-        try:
-            connection = self._open()
-        except OSError:  # the server was killed: a new one
-            self.close()
-            connection = self._open()
-        with connection:
+        with self._take() as connection:
             pid, answered = 0, False
             try:
                 send(connection, asdict(request))
@@ -90,16 +87,24 @@ class Workers:
                 if pid:
                     _wait(pid)
 
-    def _open(self) -> Connection:
-        """Return the connection to a new process."""
+    def _take(self) -> Connection:
+        """Return the connection to a process without a query, and have the next one started."""
         with self._lock:
-            if self._server is None or self._server.poll() is not None or self._control is None:
+            if self._closed:
+                raise OSError("the endpoint is ending")
+            if self._server is None or self._server.poll() is not None:  # not yet started, or killed
+                self._stop()
                 self._start()
-            assert self._control is not None
-            ours, theirs = socket.socketpair()
-            with theirs:
-                socket.send_fds(self._control, [b"q"], [theirs.fileno()])
-            return Connection(ours.detach())
+            taken = self._spare or self._fork()
+            self._spare = self._fork()
+            return taken
+
+    def _fork(self) -> Connection:
+        assert self._control is not None
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self._control, [b"q"], [theirs.fileno()])
+        return Connection(ours.detach())
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -115,14 +120,20 @@ class Workers:
     def close(self) -> None:
         """End the processes; queries end because their connections do."""
         with self._lock:
-            if self._control is not None:
-                self._control.close()
-            if self._server is not None:
-                with suppress(subprocess.TimeoutExpired):
-                    self._server.wait(timeout=1)
-                self._server.kill()
-                self._server.wait()
-            self._server = self._control = None
+            self._closed = True
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._spare is not None:
+            self._spare.close()
+        if self._control is not None:
+            self._control.close()
+        if self._server is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._server.wait(timeout=1)
+            self._server.kill()
+            self._server.wait()
+        self._server = self._control = self._spare = None
 
 
 class ServeError(Exception):

@@ -1,7 +1,7 @@
 """The process that queries come from: `python -m local_aws.athena.worker FD`.
 
 It has loaded all that a query needs, and forks once a query: a query starts within milliseconds and has a process of its
-own, which can be limited and killed. FD is a socket to the endpoint; each message on it carries another socket, over
+own, which can be limited and killed. The endpoint asks for a process before there is a query for it. FD is a socket to the endpoint; each message on it carries another socket, over
 which the endpoint and the new process talk in JSON. A process whose endpoint has ended ends too.
 """
 
@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
+
+import duckdb
 
 from local_aws.athena.sql.errors import SYSTEM, QueryError
 from local_aws.athena.sql.execution import CutoffError, Request, run
@@ -64,9 +66,10 @@ def _query(connection: Connection) -> None:
     """Run the one query of this process."""
     endpoint = _Endpoint(connection)
     send(connection, {"pid": os.getpid()})
+    database = duckdb.connect()  # while the endpoint has no query yet
     request = Request(**endpoint.next())
     try:
-        answer = {"outcome": asdict(run(request, endpoint))}
+        answer = {"outcome": asdict(run(request, endpoint, database))}
     except CutoffError:
         answer = {"cutoff": True}
     except QueryError as error:

@@ -88,6 +88,8 @@ def from_duckdb(error: Exception) -> QueryError:
         return QueryError("NOT_SUPPORTED", f"not supported by the local Athena: {first}")
     if kind == "InvalidInputException" and ("JSON" in text or "json" in text):
         return QueryError("HIVE_CURSOR_ERROR", f"Row is not a valid JSON Object: {first}")
+    if kind == "InvalidInputException" and "CSV Error" in text:
+        return QueryError("HIVE_BAD_DATA", f"Error reading CSV: {first}")
     if kind == "IOException":
         return QueryError("HIVE_CANNOT_OPEN_SPLIT", f"Error opening Hive split: {first}")
     return QueryError("GENERIC_INTERNAL_ERROR", first, category=SYSTEM)

@@ -91,32 +91,31 @@ class CutoffError(QueryError):
 class Execution:
     """One statement."""
 
-    def __init__(self, request: Request, backend: Backend) -> None:
+    def __init__(self, request: Request, backend: Backend, connection: Any = None) -> None:
+        """Prepare to run; `connection` is a new one to DuckDB, if there is one."""
         self.request = request
         self.backend = backend
         self.folder = Path(request.folder)
         self.now = datetime.fromtimestamp(request.started, UTC)
         self.catalogue = Catalogue(backend)
-        self.connection = self._connect()
+        self.connection = connection or duckdb.connect()
+        self._configure()
         self.scanned = 0
 
-    def _connect(self) -> Any:
-        request = self.request
-        connection = duckdb.connect(
-            config={
-                "autoinstall_known_extensions": "false",
-                "autoload_known_extensions": "false",
-                "memory_limit": f"{request.memory // 1024**2}MiB",
-                "threads": str(request.threads),
-                "temp_directory": str(self.folder / "spill"),
-            }
-        )
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(f"SET allowed_directories = [{text(f'{self.folder}/')}]")
-        connection.execute("SET enable_external_access = false")
-        connection.execute(MACROS)
-        connection.execute(f"SET VARIABLE now = TIMESTAMPTZ '{self.now.isoformat(' ')}'")
-        return connection
+    def _configure(self) -> None:
+        settings = {
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "memory_limit": f"'{self.request.memory // 1024**2}MiB'",
+            "threads": str(self.request.threads),
+            "temp_directory": text(str(self.folder / "spill")),
+            "TimeZone": "'UTC'",
+            "allowed_directories": f"[{text(f'{self.folder}/')}]",
+            "enable_external_access": "false",  # the last: it forbids some of those above
+        }
+        self.connection.execute("; ".join(f"SET {name} = {value}" for name, value in settings.items()))
+        self.connection.execute(MACROS)
+        self.connection.execute(f"SET VARIABLE now = TIMESTAMPTZ '{self.now.isoformat(' ')}'")
 
     def translate(self, sql: str, parameters: Sequence[str] = ()) -> tuple[Query, Translator]:
         """Translate a query and open its tables."""
@@ -176,7 +175,7 @@ def column_info(name: str, kind: Type) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def run(request: Request, backend: Backend) -> Outcome:
+def run(request: Request, backend: Backend, connection: Any = None) -> Outcome:
     """Run a statement.
 
     Raises:
@@ -184,7 +183,7 @@ def run(request: Request, backend: Backend) -> Outcome:
     """
     from local_aws.athena.sql.commands import execute
 
-    execution = Execution(request, backend)
+    execution = Execution(request, backend, connection)
     try:
         return execute(execution)
     except duckdb.Error as error:

@@ -26,6 +26,7 @@ class Dialect(Trino):
         FUNCTIONS: ClassVar = {}
         FUNCTION_PARSERS: ClassVar = {name: _PARSER.FUNCTION_PARSERS[name] for name in _SYNTAX}
         NO_PAREN_FUNCTION_PARSERS: ClassVar = {"CASE": _PARSER.NO_PAREN_FUNCTION_PARSERS["CASE"]}
+        ARRAY_CONSTRUCTORS: ClassVar = {"ARRAY": exp.Array}
         PLACEHOLDER_PARSERS: ClassVar = {
             **_PARSER.PLACEHOLDER_PARSERS,
             # Its place in the text, by which parameters are counted.

@@ -220,6 +220,8 @@ def check(sql: str) -> tuple[str, str]:
 
 
 def _query(scanner: Scanner) -> str:
+    if scanner.peek().upper() not in _QUERIES:
+        raise scanner.wrong()
     query = scanner.rest()
     parse(query)
     return query
@@ -257,7 +259,7 @@ def _create(scanner: Scanner) -> Statement:
     if scanner.accept("WITH"):
         properties = scanner.properties()
     scanner.expect("AS")
-    query = scanner.rest()
+    query = _query(scanner)
     match = re.search(r"\s+WITH\s+(NO\s+)?DATA\s*$", query, re.IGNORECASE)
     empty = bool(match and match[1])
     query = query[: match.start()] if match else query

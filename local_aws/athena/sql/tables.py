@@ -4,6 +4,7 @@ The objects are linked into the query's folder: what the query reads stays what 
 names carry the values of the partition keys.
 """
 
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -247,6 +248,12 @@ class Reader:
         """Return the source of a view over the lines of text files, as column `line`."""
         return self.csv(files, partitioned, skip, ["line"], "\x1f", "", "")
 
+    def contains(self, files: Sequence[str], partitioned: bool, character: str) -> bool:
+        """Return whether a character is in text files."""
+        source = self.lines(files, partitioned)
+        (found,) = self._connection.execute(f"SELECT bool_or(contains(line, {text(character)})) FROM {source}").fetchone()  # noqa: S608
+        return bool(found)
+
     def csv(self, files: Sequence[str], partitioned: bool, skip: int, names: Sequence[str], separator: str, quote_: str, escape: str) -> str:
         """Return the source of a view over CSV files, whose columns are all texts."""
         listed = f"[{', '.join(map(text, files))}]"
@@ -269,20 +276,45 @@ class Reader:
         spelled: dict[str, list[str]] = {}
         for (key,) in keys:
             spelled.setdefault(key.lower(), []).append(key)
+        if any(len(spelled.get(column, ())) > 1 for column in columns):
+            # DuckDB's columns differ in more than their case.
+            source = f"read_ndjson_objects({listed}, {options}, filename = true, {hive})"
+            return source, [f"{_from_json(spelled.get(column, []), kind)} AS {quoted(column)}" for column, kind in columns.items()]
         wanted: dict[str, str] = {}
         items = []
         for column, kind in columns.items():
             names = spelled.get(column, [])
-            stored = "VARCHAR" if kind.base in ("varchar", "timestamp", "date", "varbinary") else kind.duckdb()
+            stored = _JSON_TEXT if kind.base in _TEXTS else kind.duckdb()
             wanted |= dict.fromkeys(names, stored)
-            sql = f"coalesce({', '.join(map(quoted, names))})" if len(names) > 1 else (quoted(names[0]) if names else f"CAST(NULL AS {stored})")
-            if kind.base in ("timestamp", "date"):
-                sql = cast(sql, VARCHAR, kind, safe=False)
-            elif kind.base == "varbinary":
-                sql = f"from_base64({sql})"
-            items.append(f"{sql} AS {quoted(column)}")
-        given = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in (wanted or {"one": "VARCHAR"}).items())
+            items.append(f"{_of_json(quoted(names[0]) if names else f'CAST(NULL AS {stored})', kind)} AS {quoted(column)}")
+        given = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in (wanted or {"one": _JSON_TEXT}).items())
         return f"read_json({listed}, {options}, columns = {{{given}}}, filename = true, {hive})", items
+
+
+_JSON_TEXT = "VARCHAR"
+_TEXTS = ("varchar", "timestamp", "date", "varbinary")  # what a JSON text is converted to here and not by DuckDB
+
+
+def _of_json(sql: str, kind: Type) -> str:
+    if kind.base in ("timestamp", "date"):
+        return cast(sql, VARCHAR, kind, safe=False)
+    return f"from_base64({sql})" if kind.base == "varbinary" else sql
+
+
+def _from_json(names: Sequence[str], kind: Type) -> str:
+    """Return the SQL of a column of objects whose key is spelled in several ways."""
+    structure = json.dumps(_structure(kind))
+    found = [f"from_json(json_extract(json, {text(f'$.{json.dumps(name)}')}), {text(structure)})" for name in names]
+    stored = _JSON_TEXT if kind.base in _TEXTS else kind.duckdb()
+    return _of_json(f"coalesce({', '.join(found)})" if found else f"CAST(NULL AS {stored})", kind)
+
+
+def _structure(kind: Type) -> Any:
+    if kind.base == "array":
+        return [_structure(kind.args[0])]
+    if kind.base == "row":
+        return {name: _structure(part) for name, part in zip(kind.fields(), kind.args, strict=True)}
+    return _JSON_TEXT if kind.base in _TEXTS else kind.duckdb()
 
 
 class _Serde:
@@ -318,14 +350,19 @@ class _Serde:
             return reader.json(files, self._partitioned, columns, ignore)
         if self.format == "csv":
             one = {name: self._parameters.get(name.lower(), default) for name, default in (("separatorChar", ","), ("quoteChar", '"'), ("escapeChar", "\\"))}
-            escape = one["escapeChar"] if one["escapeChar"] != one["separatorChar"] else ""
+            # Two quotes are one quote whatever the escape character is; DuckDB takes either, so the files decide.
+            escaped = reader.contains(files, self._partitioned, one["escapeChar"]) and one["escapeChar"] != one["quoteChar"]
+            escape = one["escapeChar"] if escaped else one["quoteChar"]
             source = reader.csv(files, self._partitioned, self._skip, [f"c{n}" for n in range(len(declared))], one["separatorChar"], one["quoteChar"], escape)
             items = []
             for column, kind in columns.items():
                 name = f"c{list(declared).index(column)}"
                 if kind.base == "date":
                     raise not_supported("a date column of an OpenCSVSerde table")
-                value = name if kind == VARCHAR else cast(name, VARCHAR, kind, safe=False)
+                # Athena splits lines before it looks at quotes.
+                broken = "error('NOT_SUPPORTED: not supported by the local Athena: a line break in a value of a CSV file')"
+                name = f"CASE WHEN contains({name}, chr(10)) THEN {broken} ELSE {name} END"
+                value = name if kind == VARCHAR else cast(f"({name})", VARCHAR, kind, safe=False)
                 items.append(f"{value} AS {quoted(column)}")
             return source, items
         source = reader.lines(files, self._partitioned, self._skip)
