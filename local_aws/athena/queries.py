@@ -147,7 +147,7 @@ class Queries:
         request = Request(
             id=run.id,
             sql=document["sql"],
-            database=(document["context"].get("Database") or "default").lower(),
+            database=(document["context"].get("Database") or "default").strip('`"').lower(),  # clients quote it
             parameters=document.get("parameters") or [],
             folder=str(folder),
             memory=int(self._memory * 0.8),

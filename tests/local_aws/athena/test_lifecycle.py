@@ -143,14 +143,14 @@ data = Path(sys.argv[1])
 s3, moto = open_moto(data, Database(data / "state.db"))
 if sys.argv[2] == "put":
     from local_aws.moto_backend import s3_store
-    environ = {"REQUEST_METHOD": "PUT", "PATH_INFO": "/b", "REQUEST_URI": "/b", "RAW_URI": "/b", "QUERY_STRING": "", "SERVER_NAME": "x",
+    environ = {"REQUEST_METHOD": "PUT", "PATH_INFO": "/lake", "REQUEST_URI": "/lake", "RAW_URI": "/lake", "QUERY_STRING": "", "SERVER_NAME": "x",
                "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "s3.amazonaws.com", "CONTENT_LENGTH": "0",
                "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr,
                "HTTP_AUTHORIZATION": "AWS4-HMAC-SHA256 Credential=a/20240101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"}
     b"".join(s3(environ, lambda *_: None))
     file = data / "file"
     file.write_text("content")
-    s3.put_files([("b", "before", file)])
+    s3.put_files([("lake", "before", file)])
     write, count = s3_store.S3Store._write_rows, []
     def killed(self, *place):
         count.append(place)
@@ -158,8 +158,8 @@ if sys.argv[2] == "put":
             os._exit(9)
         return write(self, *place)
     s3_store.S3Store._write_rows = killed
-    s3.put_files([("b", f"k{n}", file) for n in range(3)])
-print([key for key, _, _ in s3.files("b", "")])
+    s3.put_files([("lake", f"k{n}", file) for n in range(3)])
+print([key for key, _, _ in s3.files("lake", "")])
 """
     data = tmp_path / "data"
     data.mkdir()
