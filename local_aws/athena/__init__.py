@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from local_aws.context import Context
     from local_aws.athena.service import Athena
+    from local_aws.context import Context
 
 
 def open_service(context: "Context") -> "Athena":

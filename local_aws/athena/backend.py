@@ -97,5 +97,7 @@ class Backend:
 
 def split(uri: str) -> tuple[str, str]:
     """Return bucket and key of an s3:// address."""
-    address = urlsplit(uri.replace("s3a://", "s3://").replace("s3n://", "s3://").replace("#", "%23").replace("?", "%3F"))
+    address = urlsplit(
+        uri.replace("s3a://", "s3://").replace("s3n://", "s3://").replace("#", "%23").replace("?", "%3F")
+    )
     return address.netloc, address.path.lstrip("/").replace("%23", "#").replace("%3F", "?")

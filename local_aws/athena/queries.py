@@ -55,7 +55,9 @@ class QueryRun:
 class Queries:
     """All query executions; each runs in a process, several at once, the others wait in order."""
 
-    def __init__(self, store: Store, backend: Backend, workers: Workers, folder: Path, at_once: int, memory: int) -> None:
+    def __init__(
+        self, store: Store, backend: Backend, workers: Workers, folder: Path, at_once: int, memory: int
+    ) -> None:
         """Load the queries on record.
 
         Args:
@@ -79,7 +81,9 @@ class Queries:
         for run in self.all.values():
             if not run.ended:
                 reason = "The local endpoint ended while this query was queued or running."
-                self._end(run, "FAILED", reason, QueryError("GENERIC_INTERNAL_ERROR", reason, category=SYSTEM).document())
+                self._end(
+                    run, "FAILED", reason, QueryError("GENERIC_INTERNAL_ERROR", reason, category=SYSTEM).document()
+                )
 
     def start(self, document: Document) -> str:
         """Queue a query; return its id."""
@@ -164,7 +168,9 @@ class Queries:
             return
         if ended.too_large:
             limit = f"{self._memory / 1024**3:.1f} GiB"
-            text = f"Query exhausted resources at this scale factor: it used more than {limit} of memory (--query-memory)"
+            text = (
+                f"Query exhausted resources at this scale factor: it used more than {limit} of memory (--query-memory)"
+            )
             self._fail(run, QueryError("EXCEEDED_MEMORY_LIMIT", text))
             return
         if ended.answer is None:
@@ -196,7 +202,9 @@ class Queries:
     def prepared(self, workgroup: str) -> dict[str, str]:
         """Return the prepared statements of a workgroup by name."""
         found = self._store.load("prepared")
-        return {one["StatementName"]: one["QueryStatement"] for one in found.values() if one["WorkGroupName"] == workgroup}
+        return {
+            one["StatementName"]: one["QueryStatement"] for one in found.values() if one["WorkGroupName"] == workgroup
+        }
 
     def _serve(self, name: str, arguments: list[Any]) -> Any:
         """Answer what the process of a query asks for."""
@@ -222,7 +230,11 @@ class Queries:
             if action == "delete":
                 self._store.delete("prepared", key)
             else:
-                self._store.save("prepared", key, statement | {"WorkGroupName": document["workgroup"], "LastModifiedTime": time.time()})
+                self._store.save(
+                    "prepared",
+                    key,
+                    statement | {"WorkGroupName": document["workgroup"], "LastModifiedTime": time.time()},
+                )
         results: list[tuple[str, Path]] = []
         suffix = ".csv" if outcome["statement"] == "DML" else ".txt"
         document["output"] = base + suffix

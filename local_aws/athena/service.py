@@ -32,7 +32,12 @@ class Athena(JsonService):
         self._backend = backend
         self._region = region
         if "primary" not in store.load("workgroup"):
-            primary = {"Name": "primary", "State": "ENABLED", "Configuration": _configuration({}), "CreationTime": time.time()}
+            primary = {
+                "Name": "primary",
+                "State": "ENABLED",
+                "Configuration": _configuration({}),
+                "CreationTime": time.time(),
+            }
             store.save("workgroup", "primary", primary)
 
     def close(self) -> None:
@@ -88,7 +93,10 @@ class Athena(JsonService):
             return None
         for run in self._queries.all.values():
             if run.document.get("token") == document["token"]:
-                if any(run.document.get(name) != document[name] for name in ("sql", "context", "result", "workgroup", "parameters")):
+                if any(
+                    run.document.get(name) != document[name]
+                    for name in ("sql", "context", "result", "workgroup", "parameters")
+                ):
                     raise _invalid("Idempotent parameters do not match")
                 return run.id
         return None
@@ -267,7 +275,9 @@ class Athena(JsonService):
 
     def list_engine_versions(self, request: Document) -> Document:  # noqa: ARG002
         """List the engine versions."""
-        return {"EngineVersions": [_ENGINE_VERSION, {"SelectedEngineVersion": ENGINE, "EffectiveEngineVersion": ENGINE}]}
+        return {
+            "EngineVersions": [_ENGINE_VERSION, {"SelectedEngineVersion": ENGINE, "EffectiveEngineVersion": ENGINE}]
+        }
 
     def _group(self, name: str) -> Document:
         found = self._store.load("workgroup").get(name)
@@ -318,7 +328,9 @@ class Athena(JsonService):
         ids = request["NamedQueryIds"]
         return {
             "NamedQueries": [found[one] for one in ids if one in found],
-            "UnprocessedNamedQueryIds": [{"NamedQueryId": one, "ErrorCode": "INVALID_INPUT"} for one in ids if one not in found],
+            "UnprocessedNamedQueryIds": [
+                {"NamedQueryId": one, "ErrorCode": "INVALID_INPUT"} for one in ids if one not in found
+            ],
         }
 
     def _named(self, query_id: str) -> Document:
@@ -364,14 +376,19 @@ class Athena(JsonService):
             try:
                 found.append(self._prepared({"WorkGroup": request["WorkGroup"], "StatementName": name}))
             except AwsError as error:
-                missing.append({"StatementName": name, "ErrorCode": "STATEMENT_NOT_FOUND", "ErrorMessage": error.message})
+                missing.append(
+                    {"StatementName": name, "ErrorCode": "STATEMENT_NOT_FOUND", "ErrorMessage": error.message}
+                )
         return {"PreparedStatements": found, "UnprocessedPreparedStatementNames": missing}
 
     def _save_prepared(self, group: str, request: Document) -> Document:
         statement = {
-            "StatementName": request["StatementName"], "QueryStatement": request["QueryStatement"], "WorkGroupName": group,
-            "Description": request.get("Description"), "LastModifiedTime": time.time(),
-        }  # fmt: skip
+            "StatementName": request["StatementName"],
+            "QueryStatement": request["QueryStatement"],
+            "WorkGroupName": group,
+            "Description": request.get("Description"),
+            "LastModifiedTime": time.time(),
+        }
         self._store.save("prepared", f"{group}/{request['StatementName']}", statement)
         return {}
 

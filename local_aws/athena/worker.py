@@ -1,8 +1,9 @@
 """The process that queries come from: `python -m local_aws.athena.worker FD`.
 
-It has loaded all that a query needs, and forks once a query: a query starts within milliseconds and has a process of its
-own, which can be limited and killed. The endpoint asks for a process before there is a query for it. FD is a socket to the endpoint; each message on it carries another socket, over
-which the endpoint and the new process talk in JSON. A process whose endpoint has ended ends too.
+It has loaded all that a query needs, and forks once a query: a query starts within milliseconds, in a process of its
+own, which can be limited and killed. The endpoint asks for a process before there is a query for it. FD is a socket
+to the endpoint; each message on it carries another socket, over which the endpoint and the new process talk in JSON.
+A process whose endpoint has ended ends too.
 """
 
 import gc

@@ -225,7 +225,7 @@ class S3Store:
         bucket = _bucket(bucket_name)
         if bucket is None:
             return None
-        current = ((name, bucket.keys.get(name)) for name in sorted(list(bucket.keys)) if name.startswith(prefix))
+        current = ((name, bucket.keys.get(name)) for name in sorted(bucket.keys) if name.startswith(prefix))
         return [(name, key.size, key.blob.path) for name, key in current if isinstance(key, Key)]
 
     def put_files(self, objects: Sequence[tuple[str, str, Path]]) -> None:

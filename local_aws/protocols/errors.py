@@ -1,6 +1,5 @@
 """The error that an operation of a service answers with, whatever its protocol."""
 
-
 from collections.abc import Mapping
 from typing import Any
 

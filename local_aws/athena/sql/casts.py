@@ -113,7 +113,8 @@ def _from_json(sql: str, target: Type, safe: bool) -> str:
         )
     if target.base in INTEGERS:
         return (
-            f"(CASE WHEN {kind} IN ('BIGINT', 'UBIGINT') THEN CAST(json_extract_string({sql}, '$') AS {target.duckdb()}) "
+            f"(CASE WHEN {kind} IN ('BIGINT', 'UBIGINT') THEN CAST(json_extract_string({sql}, '$') AS "
+            f"{target.duckdb()}) "
             f"WHEN {kind} IS NULL OR {kind} = 'NULL' THEN NULL ELSE "
             f"error('NOT_SUPPORTED: not supported by the local Athena: cast of this JSON to {target}') END)"
         )
@@ -145,7 +146,13 @@ def divide_decimals(x: str, y: str, s1: int, s2: int, kind: Type) -> str:
     scale = kind.args[1]
     top = f"CAST({x} * CAST(1e{s1} AS DECIMAL({s1 + 1},0)) AS HUGEINT) * CAST('1{'0' * (scale - s1 + s2)}' AS HUGEINT)"
     bottom = f"CAST({y} * CAST(1e{s2} AS DECIMAL({s2 + 1},0)) AS HUGEINT)"
-    whole = f"(({top}) // ({bottom}) + CASE WHEN abs(({top}) % ({bottom})) * 2 >= abs({bottom}) THEN sign({top}) * sign({bottom}) ELSE 0 END)"
-    result = f"CAST(CAST(CAST({whole} AS HUGEINT) AS DECIMAL({38 - scale},0)) * CAST('{'0.' + '0' * (scale - 1) + '1' if scale else '1'}' AS DECIMAL({max(scale, 1)},{scale})) AS {kind.duckdb()})"
+    whole = (
+        f"(({top}) // ({bottom}) + CASE WHEN abs(({top}) % ({bottom})) * 2 >= abs({bottom}) THEN sign({top}) * "
+        f"sign({bottom}) ELSE 0 END)"
+    )
+    result = (
+        f"CAST(CAST(CAST({whole} AS HUGEINT) AS DECIMAL({38 - scale},0)) * "
+        f"CAST('{'0.' + '0' * (scale - 1) + '1' if scale else '1'}' AS DECIMAL({max(scale, 1)},{scale})) AS "
+        f"{kind.duckdb()})"
+    )
     return f"(CASE WHEN {y} = 0 THEN error('DIVISION_BY_ZERO: Division by zero') ELSE {result} END)"
-

@@ -140,7 +140,12 @@ def _create_database(execution: Execution, statement: Statement, _: Sequence[str
         if args["exists"]:
             return _done(execution)
         raise _task(f"AlreadyExistsException(message:Database {args['name']} already exists)")
-    database = {"Name": args["name"], "Description": args["comment"], "LocationUri": args["location"], "Parameters": args.get("properties")}
+    database = {
+        "Name": args["name"],
+        "Description": args["comment"],
+        "LocationUri": args["location"],
+        "Parameters": args.get("properties"),
+    }
     return _done(execution, ("CreateDatabase", {"DatabaseInput": {k: v for k, v in database.items() if v}}))
 
 
@@ -170,7 +175,10 @@ def _storage(columns: list[dict[str, str]], location: str, serde: dict[str, Any]
         "Location": location,
         "InputFormat": serde.get("input") or inputs,
         "OutputFormat": serde.get("output") or outputs,
-        "SerdeInfo": {"SerializationLibrary": serde.get("library") or library, "Parameters": parameters or {"serialization.format": "1"}},
+        "SerdeInfo": {
+            "SerializationLibrary": serde.get("library") or library,
+            "Parameters": parameters or {"serialization.format": "1"},
+        },
         "Compressed": False,
         "NumberOfBuckets": -1,
         "StoredAsSubDirectories": False,
@@ -235,7 +243,12 @@ def _create_view(execution: Execution, statement: Statement, _: Sequence[str]) -
         "ViewOriginalText": f"/* Presto View: {base64.b64encode(json.dumps(document).encode()).decode()} */",
         "ViewExpandedText": "/* Presto View */",
         "Parameters": {"presto_view": "true", "comment": "Presto View"},
-        "StorageDescriptor": {"Columns": [{"Name": n.lower(), "Type": kind.hive()} for n, kind in zip(query.names, query.types, strict=True)], "Location": ""},
+        "StorageDescriptor": {
+            "Columns": [
+                {"Name": n.lower(), "Type": kind.hive()} for n, kind in zip(query.names, query.types, strict=True)
+            ],
+            "Location": "",
+        },
         "PartitionKeys": [],
     }
     if not _exists(execution, "GetTable", DatabaseName=database, Name=name):
@@ -252,7 +265,9 @@ def _check_names(query: Query) -> None:
         if name == f"_col{place - 1}":
             raise QueryError("MISSING_COLUMN_NAME", f"line 1:1: Column name not specified at position {place}")
         if name.lower() in seen:
-            raise QueryError("DUPLICATE_COLUMN_NAME", f"line 1:1: Column name '{name.lower()}' specified more than once")
+            raise QueryError(
+                "DUPLICATE_COLUMN_NAME", f"line 1:1: Column name '{name.lower()}' specified more than once"
+            )
         seen.add(name.lower())
 
 
@@ -282,7 +297,10 @@ def _set_location(execution: Execution, statement: Statement, _: Sequence[str]) 
         table["StorageDescriptor"] = {**table["StorageDescriptor"], "Location": statement.args["location"]}
         return _done(execution, ("UpdateTable", {"DatabaseName": database, "TableInput": table}))
     values = _values(glue, statement.args["partition"])
-    partition = {"Values": values, "StorageDescriptor": {**glue["StorageDescriptor"], "Location": statement.args["location"]}}
+    partition = {
+        "Values": values,
+        "StorageDescriptor": {**glue["StorageDescriptor"], "Location": statement.args["location"]},
+    }
     request = {"DatabaseName": database, "TableName": name, "PartitionValueList": values, "PartitionInput": partition}
     return _done(execution, ("UpdatePartition", request))
 
@@ -293,16 +311,25 @@ def _set_location(execution: Execution, statement: Statement, _: Sequence[str]) 
 def _values(glue: dict[str, Any], given: dict[str, str]) -> list[str]:
     keys = [key["Name"].lower() for key in glue.get("PartitionKeys") or []]
     if set(given) != set(keys):
-        raise HiveError(f"SemanticException [Error 10098]: Non-Partition column appears in the partition specification: {', '.join(given)}")
+        raise HiveError(
+            "SemanticException [Error 10098]: Non-Partition column appears in the partition specification: "
+            f"{', '.join(given)}"
+        )
     return [given[key] for key in keys]
 
 
-def _create_partitions(database: str, name: str, glue: dict[str, Any], found: Sequence[tuple[Sequence[str], str]]) -> list[tuple[str, dict[str, Any]]]:
+def _create_partitions(
+    database: str, name: str, glue: dict[str, Any], found: Sequence[tuple[Sequence[str], str]]
+) -> list[tuple[str, dict[str, Any]]]:
     inputs = [
-        {"Values": list(values), "StorageDescriptor": {**glue["StorageDescriptor"], "Location": location}} for values, location in found
+        {"Values": list(values), "StorageDescriptor": {**glue["StorageDescriptor"], "Location": location}}
+        for values, location in found
     ]
     return [
-        ("BatchCreatePartition", {"DatabaseName": database, "TableName": name, "PartitionInputList": inputs[start : start + _PAGE]})
+        (
+            "BatchCreatePartition",
+            {"DatabaseName": database, "TableName": name, "PartitionInputList": inputs[start : start + _PAGE]},
+        )
         for start in range(0, len(inputs), _PAGE)
     ]
 
@@ -339,13 +366,22 @@ def _drop_partitions(execution: Execution, statement: Statement, _: Sequence[str
     drops = []
     for given in statement.args["partitions"]:
         if not set(given) <= set(keys):
-            raise HiveError(f"SemanticException [Error 10098]: Non-Partition column appears in the partition specification: {', '.join(given)}")
+            raise HiveError(
+                "SemanticException [Error 10098]: Non-Partition column appears in the partition specification: "
+                f"{', '.join(given)}"
+            )
         found = [values for values in known if all(values[keys.index(key)] == value for key, value in given.items())]
         if not found and not statement.args["exists"]:
-            raise HiveError(f"SemanticException [Error 10006]: Partition not found ({', '.join(f'{k} = {v}' for k, v in given.items())})")
+            raise HiveError(
+                "SemanticException [Error 10006]: Partition not found "
+                f"({', '.join(f'{k} = {v}' for k, v in given.items())})"
+            )
         drops += [{"Values": [_NULL if value is None else value for value in values]} for values in found]
     requests = [
-        ("BatchDeletePartition", {"DatabaseName": database, "TableName": name, "PartitionsToDelete": drops[start : start + 25]})
+        (
+            "BatchDeletePartition",
+            {"DatabaseName": database, "TableName": name, "PartitionsToDelete": drops[start : start + 25]},
+        )
         for start in range(0, len(drops), 25)
     ]
     return _done(execution, *requests)
@@ -357,12 +393,17 @@ def _repair(execution: Execution, statement: Statement, _: Sequence[str]) -> Out
     if not keys:
         raise _task(f"Table {database}.{name} is not partitioned")
     base = glue["StorageDescriptor"]["Location"].rstrip("/")
-    known = {tuple(_NULL if value is None else value for value in partition.values) for partition in partitions_of(execution.backend, database, name)}
+    known = {
+        tuple(_NULL if value is None else value for value in partition.values)
+        for partition in partitions_of(execution.backend, database, name)
+    }
     found: dict[tuple[str, ...], str] = {}
     for each in execution.backend.objects([base])[0]:
         parts = each.uri.removeprefix(f"{base}/").split("/")[: len(keys)]
         pairs = [part.partition("=") for part in parts]
-        if len(parts) == len(keys) and all(key == pair[0].lower() and pair[1] for key, pair in zip(keys, pairs, strict=True)):
+        if len(parts) == len(keys) and all(
+            key == pair[0].lower() and pair[1] for key, pair in zip(keys, pairs, strict=True)
+        ):
             found.setdefault(tuple(unquote(pair[2]) for pair in pairs), f"{base}/{'/'.join(parts)}/")
     added = {values: location for values, location in found.items() if values not in known}
     outcome = _done(execution, *_create_partitions(database, name, glue, list(added.items())))
@@ -378,7 +419,13 @@ def _repair(execution: Execution, statement: Statement, _: Sequence[str]) -> Out
 
 
 def _write(
-    execution: Execution, query: Query, names: Sequence[str], kinds: Sequence[Type], keys: Sequence[str], properties: dict[str, Any], kind: str
+    execution: Execution,
+    query: Query,
+    names: Sequence[str],
+    kinds: Sequence[Type],
+    keys: Sequence[str],
+    properties: dict[str, Any],
+    kind: str,
 ) -> tuple[int, list[tuple[tuple[str, ...], list[Path]]]]:
     """Write the rows of a query into files; return their number, and the files by the values of the keys.
 
@@ -401,7 +448,12 @@ def _write(
     source = f"SELECT {', '.join(items)} FROM ({query.sql}) AS q"
     folder = execution.folder / "out"
     folder.mkdir()
-    compression = str(properties.get("write_compression") or properties.get("parquet_compression") or properties.get("compression") or "gzip").lower()
+    compression = str(
+        properties.get("write_compression")
+        or properties.get("parquet_compression")
+        or properties.get("compression")
+        or "gzip"
+    ).lower()
     if kind == "parquet":
         compression = {"none": "uncompressed"}.get(compression, compression)
         if compression not in ("gzip", "snappy", "zstd", "uncompressed"):
@@ -410,17 +462,27 @@ def _write(
     elif kind == "json":
         options = "FORMAT json, COMPRESSION gzip" if compression == "gzip" else "FORMAT json"
     else:
-        options = f"FORMAT csv, HEADER false, DELIMITER {text(properties.get('field_delimiter') or chr(1))}, QUOTE '', ESCAPE '', NULLSTR '\\N'"
+        options = (
+            f"FORMAT csv, HEADER false, DELIMITER {text(properties.get('field_delimiter') or chr(1))}, QUOTE "
+            "'', ESCAPE '', NULLSTR '\\N'"
+        )
     suffix = ".gz" if kind == "json" and compression == "gzip" else ""
     if not keys:
-        (rows,) = execution.connection.execute(f"COPY ({source}) TO {text(str(folder / f'f{suffix}'))} ({options})").fetchone()
+        (rows,) = execution.connection.execute(
+            f"COPY ({source}) TO {text(str(folder / f'f{suffix}'))} ({options})"
+        ).fetchone()
         return int(rows), [((), [folder / f"f{suffix}"] if rows else [])]
     listed = ", ".join(f"k{place}" for place in range(len(keys)))
     execution.connection.execute(f"CREATE TEMP TABLE written AS {source}")
     (parts,) = execution.connection.execute(f"SELECT count(*) FROM (SELECT DISTINCT {listed} FROM written)").fetchone()
     if parts > _MOST_PARTITIONS:
-        raise QueryError("HIVE_TOO_MANY_OPEN_PARTITIONS", f"Exceeded limit of {_MOST_PARTITIONS} open writers for partitions/buckets.")
-    (rows,) = execution.connection.execute(f"COPY written TO {text(str(folder))} ({options}, PARTITION_BY ({listed}), OVERWRITE_OR_IGNORE true)").fetchone()
+        raise QueryError(
+            "HIVE_TOO_MANY_OPEN_PARTITIONS",
+            f"Exceeded limit of {_MOST_PARTITIONS} open writers for partitions/buckets.",
+        )
+    (rows,) = execution.connection.execute(
+        f"COPY written TO {text(str(folder))} ({options}, PARTITION_BY ({listed}), OVERWRITE_OR_IGNORE true)"
+    ).fetchone()
     found: dict[tuple[str, ...], list[Path]] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         values = tuple(unquote(part.partition("=")[2]) for part in path.relative_to(folder).parts[:-1])
@@ -447,7 +509,9 @@ def _create_table_as(execution: Execution, statement: Statement, parameters: Seq
         "is_external", "table_type", "bucketed_by", "bucket_count",
     }  # fmt: skip
     if unknown := next((key for key in properties if key not in known), None):
-        raise QueryError("INVALID_TABLE_PROPERTY", f"line 1:1: Catalog 'awsdatacatalog' table property '{unknown}' does not exist")
+        raise QueryError(
+            "INVALID_TABLE_PROPERTY", f"line 1:1: Catalog 'awsdatacatalog' table property '{unknown}' does not exist"
+        )
     if str(properties.get("table_type", "hive")).lower() != "hive" or "bucketed_by" in properties:
         raise not_supported("CREATE TABLE AS of an Iceberg or bucketed table")
     if not _exists(execution, "GetDatabase", Name=database):
@@ -455,16 +519,21 @@ def _create_table_as(execution: Execution, statement: Statement, parameters: Seq
     if _exists(execution, "GetTable", DatabaseName=database, Name=name):
         if args["exists"]:
             return Outcome("", "")
-        raise QueryError("TABLE_ALREADY_EXISTS", f"line 1:1: Destination table 'awsdatacatalog.{database}.{name}' already exists")
+        raise QueryError(
+            "TABLE_ALREADY_EXISTS", f"line 1:1: Destination table 'awsdatacatalog.{database}.{name}' already exists"
+        )
     form = str(properties.get("format", "parquet")).lower()
     if form not in ("parquet", "json", "textfile"):
         raise not_supported(f"CREATE TABLE AS with format {form.upper()}")
-    location = properties.get("external_location") or f"{execution.request.output.rstrip('/')}/tables/{execution.request.id}"
+    location = (
+        properties.get("external_location") or f"{execution.request.output.rstrip('/')}/tables/{execution.request.id}"
+    )
     location = f"{location.rstrip('/')}/"
     if execution.backend.objects([location])[0]:
         raise QueryError(
             "HIVE_PATH_ALREADY_EXISTS",
-            f"Target directory for table '{database}.{name}' already exists: {location}. You may need to manually clean the data "
+            f"Target directory for table '{database}.{name}' already exists: {location}. You may need to manually "
+            "clean the data "
             f"at location '{location}' before retrying. Athena will not delete data in your account.",
         )
     query, _ = execution.translate(args["query"], parameters)
@@ -473,12 +542,16 @@ def _create_table_as(execution: Execution, statement: Statement, parameters: Seq
     keys = [key.lower() for key in properties.get("partitioned_by") or []]
     if keys and names[-len(keys) :] != keys:
         raise QueryError(
-            "HIVE_COLUMN_ORDER_MISMATCH", f"Partition keys must be the last columns in the table and in the same order as the table properties: {keys}"
+            "HIVE_COLUMN_ORDER_MISMATCH",
+            "Partition keys must be the last columns in the table and in the same order as the table properties: "
+            f"{keys}",
         )
     if keys and len(keys) == len(names):
         raise QueryError("INVALID_TABLE_PROPERTY", "Table contains only partition columns")
-    rows, written = (0, []) if args["empty"] else _write(
-        execution, query, names, query.types, keys, properties, {"textfile": "csv"}.get(form, form)
+    rows, written = (
+        (0, [])
+        if args["empty"]
+        else _write(execution, query, names, query.types, keys, properties, {"textfile": "csv"}.get(form, form))
     )
     columns = [{"Name": each, "Type": kind.hive()} for each, kind in zip(names, query.types, strict=True)]
     serde: dict[str, Any] = {"format": form}
@@ -495,7 +568,10 @@ def _create_table_as(execution: Execution, statement: Statement, parameters: Seq
     objects, partitions = [], []
     for values, paths in written:
         folder = f"{_folder(table, values)}/" if keys else location
-        objects += [(f"{folder}{_new_name(execution)}{path.suffix if path.suffix == '.gz' else ''}", str(path)) for path in paths]
+        objects += [
+            (f"{folder}{_new_name(execution)}{path.suffix if path.suffix == '.gz' else ''}", str(path))
+            for path in paths
+        ]
         if keys:
             partitions.append((values, folder))
     glue += _create_partitions(database, name, table, partitions)
@@ -527,18 +603,35 @@ def _insert(execution: Execution, statement: Statement, parameters: Sequence[str
         if each not in table.columns:
             raise QueryError("COLUMN_NOT_FOUND", f"line 1:1: Insert column name does not exist in target table: {each}")
     kinds = [table.columns[each] for each in names]
-    fits = len(kinds) == len(query.types) and all(common(target, source) == target for target, source in zip(kinds, query.types, strict=True))
+    fits = len(kinds) == len(query.types) and all(
+        common(target, source) == target for target, source in zip(kinds, query.types, strict=True)
+    )
     if not fits:
         raise QueryError(
             "TYPE_MISMATCH",
-            f"line 1:1: Insert query has mismatched column types: Table: [{', '.join(map(str, kinds))}], Query: [{', '.join(map(str, query.types))}]",
+            f"line 1:1: Insert query has mismatched column types: Table: [{', '.join(map(str, kinds))}], Query: "
+            f"[{', '.join(map(str, query.types))}]",
         )
     missing = [each for each in table.columns if each not in names]
     if missing:
-        nulls = ", ".join(f"CAST(NULL AS {table.columns[each].duckdb()}) AS c{len(names) + n}" for n, each in enumerate(missing))
-        query = Query(f"SELECT *, {nulls} FROM ({query.sql})", [*query.names, *missing], [*query.types, *(table.columns[each] for each in missing)])
+        nulls = ", ".join(
+            f"CAST(NULL AS {table.columns[each].duckdb()}) AS c{len(names) + n}" for n, each in enumerate(missing)
+        )
+        query = Query(
+            f"SELECT *, {nulls} FROM ({query.sql})",
+            [*query.names, *missing],
+            [*query.types, *(table.columns[each] for each in missing)],
+        )
         names, kinds = [*names, *missing], [*kinds, *(table.columns[each] for each in missing)]
-    rows, written = _write(execution, query, names, kinds, table.partition_keys, {"compression": "snappy"} if kind == "parquet" else {}, kind)
+    rows, written = _write(
+        execution,
+        query,
+        names,
+        kinds,
+        table.partition_keys,
+        {"compression": "snappy"} if kind == "parquet" else {},
+        kind,
+    )
     base = table.glue["StorageDescriptor"]["Location"].rstrip("/")
     places: dict[tuple[str, ...], str] = {}
     if table.partition_keys and (table.glue.get("Parameters") or {}).get("projection.enabled", "").lower() != "true":
@@ -551,8 +644,15 @@ def _insert(execution: Execution, statement: Statement, parameters: Sequence[str
     objects, added = [], []
     for values, paths in written:
         folder = places.get(values) or (f"{_folder(table.glue, values)}/" if values else base)
-        objects += [(f"{folder.rstrip('/')}/{_new_name(execution)}{path.suffix if path.suffix == '.gz' else ''}", str(path)) for path in paths]
-        if values and values not in places and (table.glue.get("Parameters") or {}).get("projection.enabled", "").lower() != "true":
+        objects += [
+            (f"{folder.rstrip('/')}/{_new_name(execution)}{path.suffix if path.suffix == '.gz' else ''}", str(path))
+            for path in paths
+        ]
+        if (
+            values
+            and values not in places
+            and (table.glue.get("Parameters") or {}).get("projection.enabled", "").lower() != "true"
+        ):
             added.append((values, folder))
     glue = _create_partitions(database, name, table.glue, added)
     return Outcome("", "", [_count_column()], None, rows=rows, objects=objects, manifest=True, glue=glue)
@@ -566,7 +666,10 @@ def _unload(execution: Execution, statement: Statement, parameters: Sequence[str
         raise not_supported(f"UNLOAD with format {form.upper() or '(none)'}")
     location = f"{statement.args['location'].rstrip('/')}/"
     if execution.backend.objects([location])[0]:
-        raise QueryError("HIVE_PATH_ALREADY_EXISTS", f"Target directory {location} already exists. Athena will not delete data in your account.")
+        raise QueryError(
+            "HIVE_PATH_ALREADY_EXISTS",
+            f"Target directory {location} already exists. Athena will not delete data in your account.",
+        )
     query, _ = execution.translate(statement.args["query"], parameters)
     names = [each.lower() for each in query.names]
     keys = [key.lower() for key in properties.get("partitioned_by") or []]
@@ -576,7 +679,10 @@ def _unload(execution: Execution, statement: Statement, parameters: Sequence[str
     objects = []
     for values, paths in written:
         parts = "".join(f"{key}={_escaped(value)}/" for key, value in zip(keys, values, strict=True))
-        objects += [(f"{location}{parts}{_new_name(execution)}{path.suffix if path.suffix == '.gz' else ''}", str(path)) for path in paths]
+        objects += [
+            (f"{location}{parts}{_new_name(execution)}{path.suffix if path.suffix == '.gz' else ''}", str(path))
+            for path in paths
+        ]
     return Outcome("", "", [_count_column()], None, rows=rows, objects=objects, manifest=True)
 
 
@@ -584,7 +690,9 @@ def _unload(execution: Execution, statement: Statement, parameters: Sequence[str
 
 
 def _matches(name: str, pattern: str | None) -> bool:
-    return pattern is None or any(fnmatch.fnmatchcase(name, part.strip().lower().replace("%", "*")) for part in pattern.split("|"))
+    return pattern is None or any(
+        fnmatch.fnmatchcase(name, part.strip().lower().replace("%", "*")) for part in pattern.split("|")
+    )
 
 
 def _all_pages(execution: Execution, operation: str, member: str, **request: Any) -> list[dict[str, Any]]:
@@ -608,7 +716,9 @@ def _show_tables(execution: Execution, statement: Statement, _: Sequence[str]) -
     if not _exists(execution, "GetDatabase", Name=database):
         raise HiveError(f"SemanticException [Error 10072]: Database does not exist: {database}")
     tables = _all_pages(execution, "GetTables", "TableList", DatabaseName=database)
-    names = sorted(one["Name"] for one in tables if not statement.args["views"] or one.get("TableType") == "VIRTUAL_VIEW")
+    names = sorted(
+        one["Name"] for one in tables if not statement.args["views"] or one.get("TableType") == "VIRTUAL_VIEW"
+    )
     column = "views" if statement.args["views"] else "tab_name"
     return _lines(execution, [column], [name for name in names if _matches(name, statement.args["pattern"])])
 
@@ -619,7 +729,10 @@ def _show_partitions(execution: Execution, statement: Statement, _: Sequence[str
     if not keys:
         raise _task(f"Table {name} is not a partitioned table")
     found = partitions_of(execution.backend, database, name)
-    lines = ["/".join(f"{key}={_escaped(_NULL if v is None else v)}" for key, v in zip(keys, p.values, strict=True)) for p in found]
+    lines = [
+        "/".join(f"{key}={_escaped(_NULL if v is None else v)}" for key, v in zip(keys, p.values, strict=True))
+        for p in found
+    ]
     return _lines(execution, ["partition"], sorted(lines))
 
 
@@ -634,8 +747,14 @@ def _show_properties(execution: Execution, statement: Statement, _: Sequence[str
     parameters = glue.get("Parameters") or {}
     key = statement.args["key"]
     if key is not None:
-        return _lines(execution, ["prpt_name", "prpt_value"], [parameters.get(key, f"Table {glue['Name']} does not have property: {key}")])
-    return _lines(execution, ["prpt_name", "prpt_value"], [f"{name}\t{value}" for name, value in sorted(parameters.items())])
+        return _lines(
+            execution,
+            ["prpt_name", "prpt_value"],
+            [parameters.get(key, f"Table {glue['Name']} does not have property: {key}")],
+        )
+    return _lines(
+        execution, ["prpt_name", "prpt_value"], [f"{name}\t{value}" for name, value in sorted(parameters.items())]
+    )
 
 
 def _describe(execution: Execution, statement: Statement, _: Sequence[str]) -> Outcome:
@@ -647,7 +766,12 @@ def _describe(execution: Execution, statement: Statement, _: Sequence[str]) -> O
     keys = glue.get("PartitionKeys") or []
     lines = [line(column) for column in [*glue["StorageDescriptor"]["Columns"], *keys]]
     if keys:
-        lines += ["\t \t ", "# Partition Information\t \t ", f"{'# col_name':<20}\t{'data_type':<20}\t{'comment':<20}", "\t \t "]
+        lines += [
+            "\t \t ",
+            "# Partition Information\t \t ",
+            f"{'# col_name':<20}\t{'data_type':<20}\t{'comment':<20}",
+            "\t \t ",
+        ]
         lines += map(line, keys)
     return _lines(execution, ["col_name", "data_type", "comment"], lines)
 
@@ -659,12 +783,17 @@ def _show_create(execution: Execution, statement: Statement, _: Sequence[str]) -
         if not original.startswith("/* Presto View: "):
             raise HiveError(f"SemanticException {database}.{name} is not a view")
         document = json.loads(base64.b64decode(original.removeprefix("/* Presto View: ").removesuffix(" */")))
-        return _lines(execution, ["Create View"], [f"CREATE VIEW {database}.{name} AS", *document["originalSql"].split("\n")])
+        return _lines(
+            execution, ["Create View"], [f"CREATE VIEW {database}.{name} AS", *document["originalSql"].split("\n")]
+        )
     storage = glue["StorageDescriptor"]
     serde = storage.get("SerdeInfo") or {}
 
     def columns(found: Sequence[dict[str, str]]) -> list[str]:
-        each = [f"  `{c['Name']}` {c['Type']}" + (f" COMMENT {text(c['Comment'])}" if c.get("Comment") else "") for c in found]
+        each = [
+            f"  `{c['Name']}` {c['Type']}" + (f" COMMENT {text(c['Comment'])}" if c.get("Comment") else "")
+            for c in found
+        ]
         return [f"{line}, " for line in each[:-1]] + [f"{each[-1]})"] if each else [")"]
 
     def properties(found: dict[str, str]) -> list[str]:
@@ -679,7 +808,12 @@ def _show_create(execution: Execution, statement: Statement, _: Sequence[str]) -
     lines += ["ROW FORMAT SERDE ", f"  {text(serde.get('SerializationLibrary', ''))} "]
     if serde.get("Parameters"):
         lines += ["WITH SERDEPROPERTIES ( ", *properties(serde["Parameters"])]
-    lines += ["STORED AS INPUTFORMAT ", f"  {text(storage.get('InputFormat', ''))} ", "OUTPUTFORMAT ", f"  {text(storage.get('OutputFormat', ''))}"]
+    lines += [
+        "STORED AS INPUTFORMAT ",
+        f"  {text(storage.get('InputFormat', ''))} ",
+        "OUTPUTFORMAT ",
+        f"  {text(storage.get('OutputFormat', ''))}",
+    ]
     lines += ["LOCATION", f"  {text(storage['Location'])}"]
     parameters = {key: value for key, value in (glue.get("Parameters") or {}).items() if key != "EXTERNAL"}
     if parameters:
@@ -700,7 +834,9 @@ def _explain(execution: Execution, statement: Statement, parameters: Sequence[st
 
 def _prepare(execution: Execution, statement: Statement, _: Sequence[str]) -> Outcome:
     outcome = _done(execution)
-    outcome.prepared = [("save", {"StatementName": statement.args["name"], "QueryStatement": statement.args["statement"]})]
+    outcome.prepared = [
+        ("save", {"StatementName": statement.args["name"], "QueryStatement": statement.args["statement"]})
+    ]
     return outcome
 
 

@@ -83,7 +83,9 @@ def from_duckdb(error: Exception) -> QueryError:
     if kind == "BinderException" and ("must appear in the GROUP BY" in text or "aggregate" in text.lower()):
         column = re.search(r'column "([^"]+)"', text)
         subject = f"'{column[1]}'" if column else "an expression"
-        return QueryError("EXPRESSION_NOT_AGGREGATE", f"{subject} must be an aggregate expression or appear in GROUP BY clause")
+        return QueryError(
+            "EXPRESSION_NOT_AGGREGATE", f"{subject} must be an aggregate expression or appear in GROUP BY clause"
+        )
     if kind in ("BinderException", "ParserException", "CatalogException", "NotImplementedException"):
         return QueryError("NOT_SUPPORTED", f"not supported by the local Athena: {first}")
     if kind == "InvalidInputException" and ("JSON" in text or "json" in text):

@@ -164,14 +164,14 @@ def csv_line(values: Sequence[str | None]) -> str:
 def column_info(name: str, kind: Type) -> dict[str, Any]:
     """Return a `ColumnInfo` of the API."""
     precision, scale = {
-        "boolean": (0, 0), "tinyint": (3, 0), "smallint": (5, 0), "integer": (10, 0), "bigint": (19, 0), "real": (17, 0),
-        "double": (17, 0), "varchar": (2147483647, 0), "timestamp": (3, 0), "timestamp with time zone": (3, 0),
-        "varbinary": (1073741824, 0),
+        "boolean": (0, 0), "tinyint": (3, 0), "smallint": (5, 0), "integer": (10, 0), "bigint": (19, 0),
+        "real": (17, 0), "double": (17, 0), "varchar": (2147483647, 0), "timestamp": (3, 0),
+        "timestamp with time zone": (3, 0), "varbinary": (1073741824, 0),
     }.get(kind.base, kind.args if kind.base == "decimal" else (0, 0))  # fmt: skip
     return {
         "CatalogName": "hive", "SchemaName": "", "TableName": "", "Name": name, "Label": name,
-        "Type": "float" if kind.base == "real" else kind.base, "Precision": precision, "Scale": scale, "Nullable": "UNKNOWN",
-        "CaseSensitive": kind.base == "varchar",
+        "Type": "float" if kind.base == "real" else kind.base, "Precision": precision, "Scale": scale,
+        "Nullable": "UNKNOWN", "CaseSensitive": kind.base == "varchar",
     }  # fmt: skip
 
 

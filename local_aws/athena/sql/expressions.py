@@ -31,15 +31,29 @@ from local_aws.athena.sql.types import (
     common,
     decimal,
     from_hive,
-    quoted,
     text,
     with_zone,
 )
 
 _DIVISION = "error('DIVISION_BY_ZERO: Division by zero')"
 _OPERATORS: dict[type[exp.Expr], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.Mod: "%"}
-_COMPARISONS: dict[type[exp.Expr], str] = {exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
-_UNITS = {"second": "SECOND", "minute": "MINUTE", "hour": "HOUR", "day": "DAY", "week": "WEEK", "month": "MONTH", "year": "YEAR"}
+_COMPARISONS: dict[type[exp.Expr], str] = {
+    exp.EQ: "=",
+    exp.NEQ: "<>",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.GT: ">",
+    exp.GTE: ">=",
+}
+_UNITS = {
+    "second": "SECOND",
+    "minute": "MINUTE",
+    "hour": "HOUR",
+    "day": "DAY",
+    "week": "WEEK",
+    "month": "MONTH",
+    "year": "YEAR",
+}
 _FIELDS = {
     **dict.fromkeys(("year", "quarter", "month", "week", "day", "day_of_month", "day_of_week", "dow"), ""),
     **dict.fromkeys(("day_of_year", "doy", "year_of_week", "yow", "hour", "minute", "second"), ""),
@@ -93,8 +107,14 @@ class Expressions:
     def aggregate_only(self, node: exp.Expr) -> bool:
         """Return whether there is an aggregate below a node that makes its query one with groups (no window)."""
         if isinstance(node, exp.Window):
-            call = node.this.this if isinstance(node.this, exp.IgnoreNulls | exp.RespectNulls | exp.Filter) else node.this
-            inside = [*call.args.get("expressions", []), *(node.args.get("partition_by") or []), *([node.args["order"]] if node.args.get("order") else [])]
+            call = (
+                node.this.this if isinstance(node.this, exp.IgnoreNulls | exp.RespectNulls | exp.Filter) else node.this
+            )
+            inside = [
+                *call.args.get("expressions", []),
+                *(node.args.get("partition_by") or []),
+                *([node.args["order"]] if node.args.get("order") else []),
+            ]
             return any(map(self.aggregate_only, inside))
         if isinstance(node, exp.Query):
             return False
@@ -241,7 +261,10 @@ class Expressions:
             return self.made("NULL", UNKNOWN, left, right)
         if kind.base == "decimal":
             return self._decimals(operator, left, right)
-        a, b = (f"CAST({v.sql} AS {kind.duckdb()})" if v.literal is not None else self.convert(v, kind) for v in (left, right))
+        a, b = (
+            f"CAST({v.sql} AS {kind.duckdb()})" if v.literal is not None else self.convert(v, kind)
+            for v in (left, right)
+        )
         if kind.base in INTEGERS and operator in "/%":
             sql = f"({a} {'//' if operator == '/' else '%'} {b})"
             if not (isinstance(right.literal, int) and right.literal != 0):
@@ -255,8 +278,9 @@ class Expressions:
         return self.made(sql, kind, left, right)
 
     def _decimals(self, operator: str, left: Value, right: Value) -> Value:
-        a, b = as_decimal(left.type if left.type.base != "unknown" else right.type), as_decimal(
-            right.type if right.type.base != "unknown" else left.type
+        a, b = (
+            as_decimal(left.type if left.type.base != "unknown" else right.type),
+            as_decimal(right.type if right.type.base != "unknown" else left.type),
         )
         (p1, s1), (p2, s2) = a.args, b.args
         x, y = self.convert(left, a), self.convert(right, b)
@@ -292,7 +316,9 @@ class Expressions:
             literal = left.literal if left.literal == right.literal else None
             return Value(f"({left.sql} {operator} {right.sql})", left.type, literal)
         if operator == "*" and left.type in intervals and right.type.base in INTEGERS:
-            return Value(f"({left.sql} * CAST({right.sql} AS INTEGER))", left.type, left.literal, right.fields, right.pure)
+            return Value(
+                f"({left.sql} * CAST({right.sql} AS INTEGER))", left.type, left.literal, right.fields, right.pure
+            )
         if operator == "*" and right.type in intervals and left.type.base in INTEGERS:
             return self._dates("*", right, left)
         if left.type.base in moments and right.type.base in moments:
@@ -321,7 +347,12 @@ class Expressions:
     def compare(self, node: exp.Expr, operator: str, left: Value, right: Value) -> Value:
         """Translate a comparison; NaN is equal to nothing and smaller or larger than nothing."""
         kind = common(left.type, right.type) if "time zone" not in left.type.base + right.type.base else None
-        if kind is None and {left.type.base, right.type.base} <= {"timestamp with time zone", "timestamp", "date", "unknown"}:
+        if kind is None and {left.type.base, right.type.base} <= {
+            "timestamp with time zone",
+            "timestamp",
+            "date",
+            "unknown",
+        }:
             kind = next(v.type for v in (left, right) if v.type.base == "timestamp with time zone")
         if kind is None or (kind.base in ("map", "json") and operator not in ("=", "<>")):
             raise self.fail(node, "TYPE_MISMATCH", f"Cannot apply operator: {left.type} {operator} {right.type}")
@@ -331,7 +362,11 @@ class Expressions:
         sql = f"({a} {operator} {b})"
         if kind.base in ("double", "real") and operator != "<>":
             guards = [f"NOT isnan({s})" for s, v in ((a, left), (b, right)) if v.literal is None]
-            if len(guards) == 1 and (operator == "=" or (operator in "<=" and right.literal is not None) or (operator in ">=" and left.literal is not None)):
+            if len(guards) == 1 and (
+                operator == "="
+                or (operator in "<=" and right.literal is not None)
+                or (operator in ">=" and left.literal is not None)
+            ):
                 guards = []  # NaN is the largest value of DuckDB, so the answer is false anyhow
             if guards:
                 sql = "(" + " AND ".join([sql, *(guards[:1] if operator == "=" else guards)]) + ")"
@@ -346,7 +381,9 @@ class Expressions:
         if kind is None or kind != query.types[0] or kind.base in ("double", "real"):
             raise not_supported(f"{type(node.expression).__name__.upper()} of values of another type")
         word = "ALL" if isinstance(node.expression, exp.All) else "ANY"
-        return Value(f"({self.convert(left, kind)} {operator} {word} ({query.sql}))", BOOLEAN, fields=left.fields, pure=False)
+        return Value(
+            f"({self.convert(left, kind)} {operator} {word} ({query.sql}))", BOOLEAN, fields=left.fields, pure=False
+        )
 
     def _distinct_from(self, node: exp.Binary, scope: Scope) -> Value:
         left, right = self.value(node.this, scope), self.value(node.expression, scope)
@@ -361,13 +398,21 @@ class Expressions:
         left, right = (self.value(side, scope) for side in (node.this, node.expression))
         for value in (left, right):
             if value.type.base not in ("boolean", "unknown"):
-                raise self.fail(node, "TYPE_MISMATCH", f"Logical expression term must evaluate to a boolean: actual type {value.type}")
+                raise self.fail(
+                    node,
+                    "TYPE_MISMATCH",
+                    f"Logical expression term must evaluate to a boolean: actual type {value.type}",
+                )
         return self.made(f"({left.sql} {word} {right.sql})", BOOLEAN, left, right)
 
     def _not(self, node: exp.Not, scope: Scope) -> Value:
         value = self.value(node.this, scope)
         if value.type.base not in ("boolean", "unknown"):
-            raise self.fail(node, "TYPE_MISMATCH", f"Value of logical NOT expression must evaluate to a boolean: actual type {value.type}")
+            raise self.fail(
+                node,
+                "TYPE_MISMATCH",
+                f"Value of logical NOT expression must evaluate to a boolean: actual type {value.type}",
+            )
         return self.made(f"(NOT {value.sql})", BOOLEAN, value)
 
     def _is(self, node: exp.Is, scope: Scope) -> Value:
@@ -389,7 +434,12 @@ class Expressions:
             query = self._subquery(node.args["query"], scope)
             kind = common(value.type, query.types[0])
             if kind is None:
-                raise self.fail(node, "TYPE_MISMATCH", f"value and result of subquery must be of the same type for IN expression: {value.type} vs {query.types[0]}")
+                raise self.fail(
+                    node,
+                    "TYPE_MISMATCH",
+                    f"value and result of subquery must be of the same type for IN expression: {value.type} vs "
+                    f"{query.types[0]}",
+                )
             inner = f"SELECT {self.convert(Value('c0', query.types[0]), kind)} FROM ({query.sql})"
             return Value(f"({self.convert(value, kind)} IN ({inner}))", BOOLEAN, fields=value.fields, pure=False)
         if node.args.get("unnest") or node.args.get("field"):
@@ -397,7 +447,12 @@ class Expressions:
         values = [self.value(item, scope) for item in node.expressions]
         kind = self.unify(node, [value, *values], "IN value and list items must be the same type")
         listed = ", ".join(self.convert(item, kind) for item in values)
-        return self.made(f"({self.convert(value, kind)} {'NOT ' if node.args.get('negate') else ''}IN ({listed}))", BOOLEAN, value, *values)
+        return self.made(
+            f"({self.convert(value, kind)} {'NOT ' if node.args.get('negate') else ''}IN ({listed}))",
+            BOOLEAN,
+            value,
+            *values,
+        )
 
     def _like(self, node: exp.Expr, scope: Scope) -> Value:
         escape = None
@@ -408,7 +463,11 @@ class Expressions:
         value, pattern = self.value(node.this, scope), self.value(node.expression, scope)
         for each in (value, pattern):
             if each.type.base not in ("varchar", "unknown"):
-                raise self.fail(node, "TYPE_MISMATCH", f"Left side of LIKE expression must evaluate to a varchar (actual: {each.type})")
+                raise self.fail(
+                    node,
+                    "TYPE_MISMATCH",
+                    f"Left side of LIKE expression must evaluate to a varchar (actual: {each.type})",
+                )
         sql = f"{value.sql} {'NOT ' if node.args.get('negate') else ''}LIKE {pattern.sql}"
         if escape:
             sql += f" ESCAPE {escape.sql}"
@@ -440,7 +499,11 @@ class Expressions:
         safe = isinstance(node, exp.TryCast)
         length = node.to.expressions[0].this.name if kind.base == "varchar" and node.to.expressions else None
         if node.to.this == exp.DType.DECIMAL and not node.to.expressions and isinstance(value.literal, str):
-            return self._number(node, value.literal.strip()) if not value.literal.strip().startswith("-") else self._negative_decimal(node, value.literal)
+            return (
+                self._number(node, value.literal.strip())
+                if not value.literal.strip().startswith("-")
+                else self._negative_decimal(node, value.literal)
+            )
         if kind.base == "timestamp with time zone":
             return special.cast_with_zone(self, node, value, safe)
         source = value
@@ -471,7 +534,7 @@ class Expressions:
             return Type(name.value.lower(), tuple(map(self.type_of, node.expressions)))
         parameters = [int(part.this.name) for part in node.expressions if isinstance(part, exp.DataTypeParam)]
         if name == exp.DType.DECIMAL:
-            return decimal(*(parameters + [0])[:2]) if parameters else decimal(38, 0)
+            return decimal(*([*parameters, 0])[:2]) if parameters else decimal(38, 0)
         if name in (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ):
             if parameters and parameters[0] > 3:
                 raise not_supported(f"type timestamp({parameters[0]})")
@@ -531,7 +594,8 @@ class Expressions:
         sql = (
             f"(CASE WHEN {a} IS NULL OR {i} IS NULL THEN NULL "
             f"WHEN {i} = 0 THEN error('INVALID_FUNCTION_ARGUMENT: SQL array indices start at 1') "
-            f"WHEN {i} < 0 THEN error('INVALID_FUNCTION_ARGUMENT: Array subscript is negative: ' || CAST({i} AS VARCHAR)) "
+            f"WHEN {i} < 0 THEN error('INVALID_FUNCTION_ARGUMENT: Array subscript is negative: ' || CAST({i} AS "
+            "VARCHAR)) "
             f"WHEN {i} > len({a}) THEN error('INVALID_FUNCTION_ARGUMENT: Array subscript must be less than or equal to "
             f"array length: ' || CAST({i} AS VARCHAR) || ' > ' || CAST(len({a}) AS VARCHAR)) ELSE {a}[{i}] END)"
         )
@@ -548,7 +612,11 @@ class Expressions:
     def _subquery(self, node: exp.Expr, scope: Scope) -> Query:
         query = self.query(node, scope)
         if len(query.types) != 1:
-            raise self.fail(node, "NOT_SUPPORTED", f"Multiple columns returned by subquery are not yet supported. Found {len(query.types)}")
+            raise self.fail(
+                node,
+                "NOT_SUPPORTED",
+                f"Multiple columns returned by subquery are not yet supported. Found {len(query.types)}",
+            )
         return query
 
     def _scalar_subquery(self, node: exp.Expr, scope: Scope) -> Value:
@@ -576,7 +644,12 @@ class Expressions:
         return self.apply(node, name, functions.scalar().get(name), node.expressions, scope)
 
     def apply(
-        self, node: exp.Expr, name: str, signatures: Sequence[Signature] | None, arguments: Sequence[exp.Expr], scope: Scope
+        self,
+        node: exp.Expr,
+        name: str,
+        signatures: Sequence[Signature] | None,
+        arguments: Sequence[exp.Expr],
+        scope: Scope,
     ) -> Value:
         """Translate a call by the first signature that fits."""
         if signatures is None:
@@ -590,10 +663,17 @@ class Expressions:
                     return self._fill(signature, bound, arguments, values, scope)
         given = ", ".join(str(kind) if kind else "<lambda>" for kind in types)
         expected = ", ".join(map(str, signatures))
-        raise self.fail(node, "FUNCTION_NOT_FOUND", f"Unexpected parameters ({given}) for function {name}. Expected: {expected}")
+        raise self.fail(
+            node, "FUNCTION_NOT_FOUND", f"Unexpected parameters ({given}) for function {name}. Expected: {expected}"
+        )
 
     def _fill(
-        self, signature: Signature, bound: dict[str, Type], arguments: Sequence[exp.Expr], values: Sequence[Value | None], scope: Scope
+        self,
+        signature: Signature,
+        bound: dict[str, Type],
+        arguments: Sequence[exp.Expr],
+        values: Sequence[Value | None],
+        scope: Scope,
     ) -> Value:
         parts: list[str] = []
         used: list[Value] = []
@@ -606,7 +686,13 @@ class Expressions:
                     sql, inner = self.lambda_of(node, param, bound, scope, element="_z", parts=("_z[1]", "_z[2]"))
                 elif entries:
                     sql, inner = self.lambda_of(
-                        node, param, bound, scope, element="_m", parts=("_m.key", "_m.value"), bare=signature.name == "transform_values"
+                        node,
+                        param,
+                        bound,
+                        scope,
+                        element="_m",
+                        parts=("_m.key", "_m.value"),
+                        bare=signature.name == "transform_values",
                     )
                 else:
                     sql, inner = self.lambda_of(node, param, bound, scope)
@@ -649,7 +735,11 @@ class Expressions:
         kinds = [functions.resolve(kind, bound) for kind in param.args[:-1]]
         names = [part.name.lower() for part in node.expressions]
         if len(names) != len(kinds):
-            raise self.fail(node, "FUNCTION_NOT_FOUND", f"Expected a lambda that takes {len(kinds)} argument(s) but got {len(names)}")
+            raise self.fail(
+                node,
+                "FUNCTION_NOT_FOUND",
+                f"Expected a lambda that takes {len(kinds)} argument(s) but got {len(names)}",
+            )
         depth = sum(bool(place.parameters) for place in scope.outward())
         internal = [f"_p{depth}_{place}" for place in range(len(names))]
         if element:
@@ -661,14 +751,14 @@ class Expressions:
         if len(result.base) == 1:
             bound.setdefault(result.base, body.type)
         elif common(body.type, result) != result:
-            raise self.fail(node, "TYPE_MISMATCH", f"Expected a lambda with a result of type {result} but got {body.type}")
+            raise self.fail(
+                node, "TYPE_MISMATCH", f"Expected a lambda with a result of type {result} but got {body.type}"
+            )
         if bare:
             return body.sql, body
         return f"lambda {element or ', '.join(internal)}: {body.sql}", body
 
-    def _aggregate(
-        self, node: exp.Expr, scope: Scope, condition: exp.Expr | None = None, over: str = ""
-    ) -> Value:
+    def _aggregate(self, node: exp.Expr, scope: Scope, condition: exp.Expr | None = None, over: str = "") -> Value:
         """Translate an aggregate function, also as a window function."""
         name, arguments = node.name.lower(), list(node.expressions)
         distinct, order = False, ""
@@ -683,7 +773,11 @@ class Expressions:
         if name == "count" and len(arguments) == 1 and isinstance(arguments[0], exp.Star):
             arguments = []
         if any(self.aggregate_in(argument) for argument in arguments) and not over:
-            raise self.fail(node, "NESTED_AGGREGATION", f"Cannot nest aggregations inside aggregation '{name}': [{node.sql(dialect=Dialect)}]")
+            raise self.fail(
+                node,
+                "NESTED_AGGREGATION",
+                f"Cannot nest aggregations inside aggregation '{name}': [{node.sql(dialect=Dialect)}]",
+            )
         values = [self.value(argument, scope) for argument in arguments]
         filter_ = f" FILTER (WHERE {self.condition(condition, scope, 'FILTER clause').sql})" if condition else ""
 
@@ -710,7 +804,9 @@ class Expressions:
             raise not_supported(f"{name} of DISTINCT values")
         return Value(call(sql), result.type, fields=result.fields, pure=False)
 
-    def apply_aggregate(self, node: exp.Expr, name: str, signatures: Sequence[Signature], values: Sequence[Value]) -> Value:
+    def apply_aggregate(
+        self, node: exp.Expr, name: str, signatures: Sequence[Signature], values: Sequence[Value]
+    ) -> Value:
         """Return the template of an aggregate or window function, filled."""
         types = [value.type for value in values]
         for convert in (False, True):
@@ -725,11 +821,16 @@ class Expressions:
                     parts.append(f"CAST(NULL AS {kind.duckdb()})" if null else self.convert(value, kind))
                 return self.made(signature.template.format(*parts), functions.resolve(signature.result, bound), *values)
         given, expected = ", ".join(map(str, types)), ", ".join(map(str, signatures))
-        raise self.fail(node, "FUNCTION_NOT_FOUND", f"Unexpected parameters ({given}) for function {name}. Expected: {expected}")
+        raise self.fail(
+            node, "FUNCTION_NOT_FOUND", f"Unexpected parameters ({given}) for function {name}. Expected: {expected}"
+        )
 
     def _filtered(self, node: exp.Filter, scope: Scope) -> Value:
         call = node.this
-        if not isinstance(call, exp.Anonymous) or call.name.lower() not in {*functions.aggregate(), *special.AGGREGATES}:
+        if not isinstance(call, exp.Anonymous) or call.name.lower() not in {
+            *functions.aggregate(),
+            *special.AGGREGATES,
+        }:
             raise self.fail(node, "FUNCTION_NOT_AGGREGATE", "Filter is only valid for aggregation functions")
         return self._aggregate(call, scope, condition=node.expression.this)
 
@@ -742,7 +843,9 @@ class Expressions:
         value = self.value(inner, scope)
         separator = self.value(node.args["separator"], scope).sql if node.args.get("separator") else "''"
         if value.type != VARCHAR:
-            raise self.fail(node, "TYPE_MISMATCH", f"Expected expression of varchar, but '{inner.sql()}' has {value.type} type")
+            raise self.fail(
+                node, "TYPE_MISMATCH", f"Expected expression of varchar, but '{inner.sql()}' has {value.type} type"
+            )
         return Value(f"string_agg({value.sql}, {separator}{order})", VARCHAR, pure=False)
 
     def _window(self, node: exp.Window, scope: Scope) -> Value:
@@ -820,7 +923,9 @@ class Expressions:
             return self.apply(node, name, functions.scalar()[name], [node.this], scope)
         value, characters = self.value(node.this, scope), self.value(node.expression, scope)
         if {value.type.base, characters.type.base} - {"varchar", "unknown"}:
-            raise self.fail(node, "FUNCTION_NOT_FOUND", f"Unexpected parameters ({value.type}, {characters.type}) for function trim")
+            raise self.fail(
+                node, "FUNCTION_NOT_FOUND", f"Unexpected parameters ({value.type}, {characters.type}) for function trim"
+            )
         return self.made(f"{name}({value.sql}, {characters.sql})", VARCHAR, value, characters)
 
     def _substring(self, node: exp.Substring, scope: Scope) -> Value:

@@ -264,7 +264,9 @@ def _split(text: str) -> list[str]:
 def _type(text: str) -> Type:
     if "->" in text:
         params, _, result = text.partition("->")
-        return Type("function", tuple(map(_type, [*_split(params.strip("()") if params.startswith("(") else params), result])))
+        return Type(
+            "function", tuple(map(_type, [*_split(params.strip("()") if params.startswith("(") else params), result]))
+        )
     match = re.fullmatch(r"(array|map|row)\((.*)\)", text)
     if match:
         args = tuple(map(_type, _split(match[2])))
@@ -356,4 +358,6 @@ def resolve(param: Type, bound: dict[str, Type]) -> Type:
         return bound[param.base]
     if param.base in _VARIABLES:
         return Type("unknown")
-    return Type(param.base, tuple(resolve(arg, bound) if isinstance(arg, Type) else arg for arg in param.args), param.names)
+    return Type(
+        param.base, tuple(resolve(arg, bound) if isinstance(arg, Type) else arg for arg in param.args), param.names
+    )

@@ -1,4 +1,4 @@
-"""Parsing of Trino's SQL: sqlglot makes the tree, but leaves every function as the name and the arguments in the text."""
+"""Parsing of Trino's SQL: sqlglot makes the tree, but leaves every function as name and arguments, as in the text."""
 
 import re
 from typing import ClassVar
@@ -45,7 +45,9 @@ def parse(sql: str) -> exp.Expr:
     except ParseError as error:
         first = error.errors[0] if error.errors else {}
         line, end, near = first.get("line") or 1, first.get("col") or 1, first.get("highlight") or ""
-        raise InvalidSqlError(f"line {line}:{max(end - len(near) + 1, 1)}: mismatched input '{near or '<EOF>'}'") from None
+        raise InvalidSqlError(
+            f"line {line}:{max(end - len(near) + 1, 1)}: mismatched input '{near or '<EOF>'}'"
+        ) from None
     except TokenError as error:
         raise InvalidSqlError(f"line 1:1: {str(error).splitlines()[0]}") from None
     except RecursionError:
@@ -63,7 +65,23 @@ def parse(sql: str) -> exp.Expr:
 
 
 # What sqlglot takes and Trino does not: the token itself, or the token after it.
-_FOREIGN = {"::", "==", "->>", "#>", "?|", "ILIKE", "RLIKE", "QUALIFY", "PIVOT", "UNPIVOT", "REGEXP", "GLOB", "SEMI", "ANTI", "ASOF"}
+_FOREIGN = {
+    "::",
+    "==",
+    "->>",
+    "#>",
+    "?|",
+    "ILIKE",
+    "RLIKE",
+    "QUALIFY",
+    "PIVOT",
+    "UNPIVOT",
+    "REGEXP",
+    "GLOB",
+    "SEMI",
+    "ANTI",
+    "ASOF",
+}
 _COMMA_BEFORE = {"FROM", "WHERE", ")", "]", "GROUP", "ORDER", "UNION", "LIMIT"}
 
 
@@ -74,7 +92,9 @@ def _check_tokens(sql: str) -> None:
     depth = 0
     for place, token in enumerate(found):
         following = found[place + 1] if place + 1 < len(found) else None
-        word = token.text.upper() if token.token_type not in (tokens.TokenType.STRING, tokens.TokenType.IDENTIFIER) else ""
+        word = (
+            token.text.upper() if token.token_type not in (tokens.TokenType.STRING, tokens.TokenType.IDENTIFIER) else ""
+        )
         wrong = token if word in _FOREIGN else None
         depth += (word == "(") - (word == ")")
         if word == ")":

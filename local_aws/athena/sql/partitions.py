@@ -32,10 +32,18 @@ def prune(connection: Any, use: TableUse, kinds: Sequence[Type], partitions: Seq
 
 
 def _matching(
-    connection: Any, use: TableUse, keys: Sequence[str], kinds: Sequence[Type], rows: Sequence[Sequence[str | None]], filters: Sequence[str]
+    connection: Any,
+    use: TableUse,
+    keys: Sequence[str],
+    kinds: Sequence[Type],
+    rows: Sequence[Sequence[str | None]],
+    filters: Sequence[str],
 ) -> list[int]:
     """Return the places of the rows of partition values that fulfil all conditions."""
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE partition_values (place BIGINT, {', '.join(f'k{n} VARCHAR' for n in range(len(keys)))})")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE partition_values (place BIGINT, "
+        f"{', '.join(f'k{n} VARCHAR' for n in range(len(keys)))})"
+    )
     for start in range(0, len(rows), 10_000):
         part = rows[start : start + 10_000]
         values = ", ".join(
@@ -44,16 +52,19 @@ def _matching(
         )
         connection.execute(f"INSERT INTO partition_values VALUES {values}")
     columns = ", ".join(
-        f"CAST(k{place} AS {kind.duckdb()}) AS {quoted(key)}" for place, (key, kind) in enumerate(zip(keys, kinds, strict=True))
+        f"CAST(k{place} AS {kind.duckdb()}) AS {quoted(key)}"
+        for place, (key, kind) in enumerate(zip(keys, kinds, strict=True))
     )
     found = connection.execute(
-        f"SELECT place FROM (SELECT place, {columns} FROM partition_values) AS {use.alias} "  # noqa: S608
+        f"SELECT place FROM (SELECT place, {columns} FROM partition_values) AS {use.alias} "
         f"WHERE {' AND '.join(filters)} ORDER BY place"
     ).fetchall()
     return [place for (place,) in found]
 
 
-def projected(connection: Any, use: TableUse, kinds: Sequence[Type], glue: dict[str, Any], now: datetime) -> list[Partition]:
+def projected(
+    connection: Any, use: TableUse, kinds: Sequence[Type], glue: dict[str, Any], now: datetime
+) -> list[Partition]:
     """Return the partitions of a table with partition projection, pruned.
 
     Raises:
@@ -103,7 +114,8 @@ def _values(key: str, properties: dict[str, str], filters: Sequence[str], now: d
         if not found:
             raise QueryError(
                 "CONSTRAINT_VIOLATION",
-                f"For the injected projected partition column {key}, the WHERE clause must contain only static equality "
+                f"For the injected projected partition column {key}, the WHERE clause must contain only static "
+                "equality "
                 "conditions, and at least one such condition must be present.",
             )
         return list(dict.fromkeys(value.replace("''", "'") for value in found))
@@ -136,7 +148,16 @@ def _strftime(pattern: str) -> str:
 
 def _unit(form: str) -> str:
     return next(
-        unit for mark, unit in (("%S", "SECOND"), ("%M", "MINUTE"), ("%H", "HOUR"), ("%d", "DAY"), ("%m", "MONTH"), ("", "YEAR")) if mark in form
+        unit
+        for mark, unit in (
+            ("%S", "SECOND"),
+            ("%M", "MINUTE"),
+            ("%H", "HOUR"),
+            ("%d", "DAY"),
+            ("%m", "MONTH"),
+            ("", "YEAR"),
+        )
+        if mark in form
     )
 
 

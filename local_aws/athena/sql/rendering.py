@@ -42,7 +42,9 @@ def _value(kind: Type) -> Callable[[Any], str]:
     if base == "row":
         items = [_nested(part) for part in kind.args]
         return lambda value: (
-            "{" + ", ".join(f"{name}={item(v)}" for name, item, v in zip(kind.fields(), items, value.values(), strict=True)) + "}"
+            "{"
+            + ", ".join(f"{name}={item(v)}" for name, item, v in zip(kind.fields(), items, value.values(), strict=True))
+            + "}"
         )
     return str
 
@@ -59,7 +61,11 @@ def _pairs(value: Any) -> Any:
 
 
 def _timestamp(value: Any) -> str:
-    return f"{value:%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d}" if value.year > 999 else f"{value.isoformat(' ', 'milliseconds')}"
+    return (
+        f"{value:%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d}"
+        if value.year > 999
+        else f"{value.isoformat(' ', 'milliseconds')}"
+    )
 
 
 def double(value: float) -> str:

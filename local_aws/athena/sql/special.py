@@ -53,7 +53,9 @@ def _values(t: "Expressions", node: exp.Anonymous, scope: Scope, *counts: int) -
 
 def _unexpected(t: "Expressions", node: exp.Expr, name: str, values: Sequence[Value]) -> QueryError:
     return t.fail(
-        node, "FUNCTION_NOT_FOUND", f"Unexpected parameters ({', '.join(str(v.type) for v in values)}) for function {name}"
+        node,
+        "FUNCTION_NOT_FOUND",
+        f"Unexpected parameters ({', '.join(str(v.type) for v in values)}) for function {name}",
     )
 
 
@@ -73,7 +75,9 @@ def _if(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
     values = [t.value(part, scope) for part in node.expressions[1:]]
     kind = t.unify(node, values, "Result types for IF must be the same")
     otherwise = f" ELSE {t.convert(values[1], kind)}" if len(values) == 2 else ""
-    return t.made(f"(CASE WHEN {condition.sql} THEN {t.convert(values[0], kind)}{otherwise} END)", kind, condition, *values)
+    return t.made(
+        f"(CASE WHEN {condition.sql} THEN {t.convert(values[0], kind)}{otherwise} END)", kind, condition, *values
+    )
 
 
 def _coalesce(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
@@ -168,7 +172,9 @@ def concat(t: "Expressions", node: exp.Expr, values: Sequence[Value]) -> Value:
             t.convert(value, array(element)) if value.type.base == "array" else f"[{t.convert(value, element)}]"
             for value in values
         ]
-        missing = " OR ".join(f"{part} IS NULL" for part, value in zip(parts, values, strict=True) if value.type.base == "array")
+        missing = " OR ".join(
+            f"{part} IS NULL" for part, value in zip(parts, values, strict=True) if value.type.base == "array"
+        )
         joined = parts[0]
         for part in parts[1:]:
             joined = f"list_concat({joined}, {part})"
@@ -205,7 +211,10 @@ def _array_set(word: str) -> Call:
         inside = f"len(list_filter({b}, lambda _g: _g IS NOT DISTINCT FROM _e)) > 0"
         keep = {"union": "", "intersect": f"{inside} AND ", "except": f"NOT ({inside}) AND "}[word]
         first = f"len(list_filter(list_slice({both}, 1, _i - 1), lambda _f: _f IS NOT DISTINCT FROM _e)) = 0"
-        sql = f"(CASE WHEN {a} IS NOT NULL AND {b} IS NOT NULL THEN list_filter({both}, lambda _e, _i: {keep}{first}) END)"
+        sql = (
+            f"(CASE WHEN {a} IS NOT NULL AND {b} IS NOT NULL THEN list_filter({both}, lambda _e, _i: "
+            f"{keep}{first}) END)"
+        )
         return t.made(sql, kind, left, right)
 
     return call
@@ -315,7 +324,9 @@ def _regexp_replace(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Valu
         given = _constant(values[2], "a replacement")
         if re.search(r"\$\{|\$\d\d", given):
             raise not_supported(f"replacement {given!r}")
-        replacement = re.sub(r"\\(.)|\$(\d)|(\\)", lambda m: m[1] if m[1] and m[1] != "\\" else (f"\\{m[2]}" if m[2] else r"\\"), given)
+        replacement = re.sub(
+            r"\\(.)|\$(\d)|(\\)", lambda m: m[1] if m[1] and m[1] != "\\" else (f"\\{m[2]}" if m[2] else r"\\"), given
+        )
     pattern = _pattern(values[1])
     if re.search(r"\\\d", replacement):
         _group(pattern, 1)
@@ -361,7 +372,10 @@ def _date_add(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
         raise _unexpected(t, node, "date_add", [unit, count, value])
     if value.type.base == "date" and name in ("millisecond", "second", "minute", "hour"):
         raise t.fail(node, "INVALID_FUNCTION_ARGUMENT", f"'{name}' is not a valid DATE field")
-    step = f"to_{name}s(CAST({count.sql} AS {'BIGINT' if name in ('second', 'minute', 'hour', 'millisecond') else 'INTEGER'}))"
+    step = (
+        f"to_{name}s(CAST({count.sql} AS "
+        f"{'BIGINT' if name in ('second', 'minute', 'hour', 'millisecond') else 'INTEGER'}))"
+    )
     if name == "quarter":
         step = f"to_months(CAST({count.sql} AS INTEGER) * 3)"
     if value.type.zone and name in ("millisecond", "second", "minute", "hour"):
@@ -419,7 +433,8 @@ def _date_parse(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
 
 
 _JODA = {
-    "yyyy": "%Y", "YYYY": "%Y", "yy": "%y", "y": "%Y", "MM": "%m", "M": "%-m", "MMM": "%b", "MMMM": "%B", "dd": "%d", "d": "%-d",
+    "yyyy": "%Y", "YYYY": "%Y", "yy": "%y", "y": "%Y", "MM": "%m", "M": "%-m", "MMM": "%b", "MMMM": "%B", "dd": "%d",
+    "d": "%-d",
     "HH": "%H", "H": "%-H", "hh": "%I", "h": "%-I", "mm": "%M", "m": "%-M", "ss": "%S", "s": "%-S", "SSS": "%g",
     "EEE": "%a", "E": "%a", "EEEE": "%A", "a": "%p", "DDD": "%j", "D": "%-j",
 }  # fmt: skip
@@ -483,7 +498,11 @@ def at_timezone(t: "Expressions", node: exp.Expr, value: Value, zone: Value) -> 
     if value.type.base == "timestamp":
         return t.made(f"({value.sql} AT TIME ZONE 'UTC')", kind, value)
     if value.type.base != "timestamp with time zone":
-        raise t.fail(node, "TYPE_MISMATCH", f"Type of value must be a time or timestamp with or without time zone (actual {value.type})")
+        raise t.fail(
+            node,
+            "TYPE_MISMATCH",
+            f"Type of value must be a time or timestamp with or without time zone (actual {value.type})",
+        )
     return t.made(value.sql, kind, value)
 
 
@@ -514,7 +533,10 @@ def _from_iso8601(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
         raise _unexpected(t, node, node.name.lower(), [value])
     wrong = f"error('INVALID_FUNCTION_ARGUMENT: Invalid format: ' || chr(34) || {value.sql} || chr(34))"
     if node.name.lower() == "from_iso8601_date":
-        parsed = f"CASE WHEN regexp_full_match({value.sql}, '[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}') THEN coalesce(TRY_CAST({value.sql} AS DATE), {wrong}) ELSE {wrong} END"
+        parsed = (
+            f"CASE WHEN regexp_full_match({value.sql}, '[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}') THEN "
+            f"coalesce(TRY_CAST({value.sql} AS DATE), {wrong}) ELSE {wrong} END"
+        )
         return t.made(f"(CASE WHEN {value.sql} IS NOT NULL THEN {parsed} END)", DATE, value)
     pattern = "[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?Z?)?"
     parsed = f"TRY_CAST(rtrim({value.sql}, 'Z') AS TIMESTAMP)"
@@ -522,7 +544,8 @@ def _from_iso8601(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
     offset = "error('NOT_SUPPORTED: not supported by the local Athena: from_iso8601_timestamp with an offset')"
     known = f"WHEN regexp_full_match({value.sql}, {text(pattern)}) THEN coalesce({rounded}, {wrong})"
     return t.made(
-        f"(CASE WHEN {value.sql} IS NULL THEN NULL {known} WHEN regexp_matches({value.sql}, '[+-][0-9]{{2}}:?[0-9]{{2}}$') THEN {offset} ELSE {wrong} END)",
+        f"(CASE WHEN {value.sql} IS NULL THEN NULL {known} WHEN regexp_matches({value.sql}, "
+        f"'[+-][0-9]{{2}}:?[0-9]{{2}}$') THEN {offset} ELSE {wrong} END)",
         with_zone(text("UTC")), value,
     )  # fmt: skip
 
@@ -538,7 +561,9 @@ def _to_iso8601(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
     raise not_supported(f"to_iso8601 of {value.type}")
 
 
-_STAMP = re.compile(r"(\d{4}-\d{1,2}-\d{1,2}(?:[ T]\d{1,2}:\d{1,2}(?::\d{1,2}(?:\.\d{1,12})?)?)?)(?:\s*(Z|UTC|[A-Za-z_]+/[A-Za-z_/]+))?")
+_STAMP = re.compile(
+    r"(\d{4}-\d{1,2}-\d{1,2}(?:[ T]\d{1,2}:\d{1,2}(?::\d{1,2}(?:\.\d{1,12})?)?)?)(?:\s*(Z|UTC|[A-Za-z_]+/[A-Za-z_/]+))?"
+)
 
 
 def cast_with_zone(t: "Expressions", node: exp.Cast, value: Value, safe: bool) -> Value:
@@ -587,7 +612,9 @@ def _path(value: Value) -> str:
     return re.sub(r"\[\"([^\"]+)\"\]", r'."\1"', path)
 
 
-_NUMBER_TEXT = "error('NOT_SUPPORTED: not supported by the local Athena: a JSON number that is not in its shortest form')"
+_NUMBER_TEXT = (
+    "error('NOT_SUPPORTED: not supported by the local Athena: a JSON number that is not in its shortest form')"
+)
 
 
 def _json_extract(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
@@ -598,7 +625,10 @@ def _json_extract(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
         return t.made(found, JSON, *values)
     # DuckDB prints a number in its shortest form, Trino as it is in the text.
     number = f"json_extract_string({document}, {path})"
-    token = f"regexp_matches(CAST({values[0].sql} AS VARCHAR), '(^|[^0-9.eE+-])' || regexp_escape({number}) || '($|[^0-9.eE])')"
+    token = (
+        f"regexp_matches(CAST({values[0].sql} AS VARCHAR), '(^|[^0-9.eE+-])' || regexp_escape({number}) || "
+        "'($|[^0-9.eE])')"
+    )
     sql = (
         f"(CASE json_type({found}) WHEN 'OBJECT' THEN NULL WHEN 'ARRAY' THEN NULL WHEN 'DOUBLE' THEN "
         f"CASE WHEN {token} THEN {number} ELSE {_NUMBER_TEXT} END ELSE {number} END)"
@@ -611,7 +641,10 @@ def _json_parse(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
     if value.type.base not in ("varchar", "unknown"):
         raise _unexpected(t, node, "json_parse", [value])
     wrong = f"error('INVALID_FUNCTION_ARGUMENT: Cannot convert value to JSON: ''' || {value.sql} || '''')"
-    sql = f"(CASE WHEN {value.sql} IS NULL THEN NULL WHEN json_valid({value.sql}) THEN CAST({value.sql} AS JSON) ELSE {wrong} END)"
+    sql = (
+        f"(CASE WHEN {value.sql} IS NULL THEN NULL WHEN json_valid({value.sql}) THEN CAST({value.sql} AS JSON) "
+        f"ELSE {wrong} END)"
+    )
     return t.made(sql, JSON, value)
 
 
@@ -619,7 +652,8 @@ def _json_size(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
     values = _values(t, node, scope, 2)
     found = f"json_extract({_json_text(t, node, values[0], 'json_size')}, {text(_path(values[1]))})"
     sql = (
-        f"(CASE json_type({found}) WHEN 'OBJECT' THEN len(json_keys({found})) WHEN 'ARRAY' THEN json_array_length({found}) "
+        f"(CASE json_type({found}) WHEN 'OBJECT' THEN len(json_keys({found})) WHEN 'ARRAY' THEN "
+        f"json_array_length({found}) "
         f"ELSE CASE WHEN {found} IS NOT NULL THEN 0 END END)"
     )
     return t.made(sql, BIGINT, *values)
@@ -627,7 +661,9 @@ def _json_size(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
 
 def _is_json_scalar(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
     (value,) = _values(t, node, scope, 1)
-    return t.made(f"(json_type({_json_text(t, node, value, 'is_json_scalar')}) NOT IN ('OBJECT', 'ARRAY'))", BOOLEAN, value)
+    return t.made(
+        f"(json_type({_json_text(t, node, value, 'is_json_scalar')}) NOT IN ('OBJECT', 'ARRAY'))", BOOLEAN, value
+    )
 
 
 SCALARS: dict[str, Call] = {
@@ -694,7 +730,9 @@ def _decimal_or(name: str) -> Callable[..., Value]:
             kind = decimal(38, scale)
             return Value(f"CAST({total} AS {kind.duckdb()})", kind, pure=False)
         count = wrap(f"count({value.sql})")
-        quotient = divide_decimals(f"CAST({total} AS DECIMAL(38,{scale}))", f"CAST({count} AS DECIMAL(19,0))", scale, 0, value.type)
+        quotient = divide_decimals(
+            f"CAST({total} AS DECIMAL(38,{scale}))", f"CAST({count} AS DECIMAL(19,0))", scale, 0, value.type
+        )
         return Value(f"(CASE WHEN {count} = 0 THEN NULL ELSE {quotient} END)", value.type, pure=False)
 
     return call

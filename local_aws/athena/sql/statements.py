@@ -12,7 +12,20 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _QUERIES = {"SELECT", "WITH", "VALUES", "TABLE", "("}
-_REFUSED = {"MERGE", "UPDATE", "DELETE", "OPTIMIZE", "VACUUM", "TRUNCATE", "ANALYZE", "GRANT", "REVOKE", "USE", "SET", "CALL"}
+_REFUSED = {
+    "MERGE",
+    "UPDATE",
+    "DELETE",
+    "OPTIMIZE",
+    "VACUUM",
+    "TRUNCATE",
+    "ANALYZE",
+    "GRANT",
+    "REVOKE",
+    "USE",
+    "SET",
+    "CALL",
+}
 
 
 @dataclass
@@ -88,7 +101,7 @@ class Scanner:
     def name(self) -> str:
         """Return a name in lower case, without its quotes."""
         token = self.peek()
-        if token[:1] in "`\"":
+        if token[:1] in '`"':
             self.next()
             return token[1:-1].replace(token[0] * 2, token[0]).lower()
         if not re.fullmatch(r"[A-Za-z_0-9$]+", token):
@@ -159,7 +172,7 @@ class Scanner:
             name, kind, depth = self.name(), "", 0
             while self.peek() and not (depth == 0 and (self.peek() in (",", ")") or self.peek().upper() == "COMMENT")):
                 token = self.next()
-                depth += (token in "(<") - (token in ")>")
+                depth += {"(": 1, "<": 1, ")": -1, ">": -1}.get(token, 0)
                 kind += token.strip("`").lower() if token not in ("<>",) else token
             if not kind:
                 raise self.wrong()
@@ -204,7 +217,10 @@ def parse_statement(sql: str) -> Statement:
         return Statement("refused", "DML", first, {"what": f"statement {first}"})
     parser = _PARSERS.get(first)
     if parser is None:
-        raise InvalidSqlError(f"{str(scanner.wrong()).split(' mismatched')[0]} mismatched input '{scanner.peek() or '<EOF>'}'. Expecting: <statement>")
+        raise InvalidSqlError(
+            f"{str(scanner.wrong()).split(' mismatched')[0]} mismatched input '{scanner.peek() or '<EOF>'}'. "
+            "Expecting: <statement>"
+        )
     scanner.next()
     return parser(scanner)
 
@@ -229,7 +245,12 @@ def _query(scanner: Scanner) -> str:
 
 def _create(scanner: Scanner) -> Statement:
     if scanner.accept("DATABASE") or scanner.accept("SCHEMA"):
-        args: dict[str, Any] = {"exists": scanner.accept("IF", "NOT", "EXISTS"), "name": scanner.name(), "comment": None, "location": None}
+        args: dict[str, Any] = {
+            "exists": scanner.accept("IF", "NOT", "EXISTS"),
+            "name": scanner.name(),
+            "comment": None,
+            "location": None,
+        }
         while not scanner.done:
             if scanner.accept("COMMENT"):
                 args["comment"] = scanner.string()
@@ -243,7 +264,9 @@ def _create(scanner: Scanner) -> Statement:
     if scanner.accept("VIEW"):
         name = scanner.names()
         scanner.expect("AS")
-        return Statement("create_view", "DDL", "CREATE_VIEW", {"name": name, "replace": replace, "query": _query(scanner)})
+        return Statement(
+            "create_view", "DDL", "CREATE_VIEW", {"name": name, "replace": replace, "query": _query(scanner)}
+        )
     if replace:
         raise scanner.wrong()
     if scanner.accept("EXTERNAL", "TABLE"):
@@ -264,7 +287,13 @@ def _create(scanner: Scanner) -> Statement:
     empty = bool(match and match[1])
     query = query[: match.start()] if match else query
     parse(query)
-    args = {"name": name, "exists": exists, "properties": {k.lower(): v for k, v in properties.items()}, "query": query, "empty": empty}
+    args = {
+        "name": name,
+        "exists": exists,
+        "properties": {k.lower(): v for k, v in properties.items()},
+        "query": query,
+        "empty": empty,
+    }
     return Statement("create_table_as", "DDL", "CREATE_TABLE_AS_SELECT", args)
 
 
@@ -413,7 +442,9 @@ def _unload(scanner: Scanner) -> Statement:
         inner = Scanner(match[2])
         inner.expect("WITH")
         properties = {key.lower(): value for key, value in inner.properties().items()}
-    return Statement("unload", "DML", "UNLOAD", {"query": query, "location": Scanner(match[1]).string(), "properties": properties})
+    return Statement(
+        "unload", "DML", "UNLOAD", {"query": query, "location": Scanner(match[1]).string(), "properties": properties}
+    )
 
 
 def _show(scanner: Scanner) -> Statement:
@@ -457,12 +488,16 @@ def _describe(scanner: Scanner) -> Statement:
     scanner.accept("TABLE")
     name = scanner.names()
     if extended or not scanner.done:
-        return Statement("refused", "UTILITY", "DESCRIBE_TABLE", {"what": "DESCRIBE with EXTENDED, FORMATTED or a partition"})
+        return Statement(
+            "refused", "UTILITY", "DESCRIBE_TABLE", {"what": "DESCRIBE with EXTENDED, FORMATTED or a partition"}
+        )
     return Statement("describe", "UTILITY", "DESCRIBE_TABLE", {"name": name})
 
 
 def _explain(scanner: Scanner) -> Statement:
-    if scanner.accept("ANALYZE") or scanner.peek() == "(" and re.match(r"\(\s*(TYPE|FORMAT)\b", scanner.text[scanner.place :], re.IGNORECASE):
+    if scanner.accept("ANALYZE") or (
+        scanner.peek() == "(" and re.match(r"\(\s*(TYPE|FORMAT)\b", scanner.text[scanner.place :], re.IGNORECASE)
+    ):
         return Statement("refused", "UTILITY", "EXPLAIN", {"what": "EXPLAIN with ANALYZE, TYPE or FORMAT"})
     return Statement("explain", "UTILITY", "EXPLAIN", {"query": _query(scanner)})
 

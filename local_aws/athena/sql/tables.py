@@ -108,9 +108,14 @@ class Catalogue:
             return Table(glue, view=glue.get("ViewOriginalText") or "")
         if (glue.get("Parameters") or {}).get("table_type", "").upper() in ("ICEBERG", "DELTA", "HUDI"):
             raise not_supported(f"{glue['Parameters']['table_type']} table {database}.{name}")
-        columns = {column["Name"].lower(): from_hive(column.get("Type") or "string") for column in glue["StorageDescriptor"]["Columns"]}
+        columns = {
+            column["Name"].lower(): from_hive(column.get("Type") or "string")
+            for column in glue["StorageDescriptor"]["Columns"]
+        }
         keys = [key["Name"].lower() for key in glue.get("PartitionKeys") or []]
-        columns |= {key["Name"].lower(): from_hive(key.get("Type") or "string") for key in glue.get("PartitionKeys") or []}
+        columns |= {
+            key["Name"].lower(): from_hive(key.get("Type") or "string") for key in glue.get("PartitionKeys") or []
+        }
         return Table(glue, columns, keys)
 
 
@@ -156,7 +161,8 @@ class Reader:
         uris: dict[str, str] = {}
         for partition, objects in zip(partitions, listed, strict=True):
             parts = [
-                f"k{place}={_NULL if value is None else quote(value, safe='')}" for place, value in enumerate(partition.values)
+                f"k{place}={_NULL if value is None else quote(value, safe='')}"
+                for place, value in enumerate(partition.values)
             ]
             place = folder.joinpath(*parts)
             for found in objects:
@@ -176,11 +182,21 @@ class Reader:
         hidden = [name for name in ("$path", "$file_size") if name in use.used]
         if not files:
             items = [f"CAST(NULL AS {table.columns[column].duckdb()}) AS {quoted(column)}" for column in used]
-            items += [f"CAST(NULL AS {'VARCHAR' if name == '$path' else 'BIGINT'}) AS {quoted(name)}" for name in hidden]
-            self._connection.execute(f"CREATE VIEW t{use.number} AS SELECT {', '.join(items or ['1 AS one'])} WHERE false")
+            items += [
+                f"CAST(NULL AS {'VARCHAR' if name == '$path' else 'BIGINT'}) AS {quoted(name)}" for name in hidden
+            ]
+            self._connection.execute(
+                f"CREATE VIEW t{use.number} AS SELECT {', '.join(items or ['1 AS one'])} WHERE false"
+            )
             return
         own = [column for column in used if column not in keys]
-        source, items = serde.source(self, files, uris, {column: table.columns[column] for column in own}, list(table.columns)[: len(table.columns) - len(keys)])
+        source, items = serde.source(
+            self,
+            files,
+            uris,
+            {column: table.columns[column] for column in own},
+            list(table.columns)[: len(table.columns) - len(keys)],
+        )
         for key, column in keys.items():
             if key in used:
                 items.append(f"{cast(column, VARCHAR, table.columns[key], safe=False)} AS {quoted(key)}")
@@ -191,7 +207,9 @@ class Reader:
             source += f" JOIN u{use.number} ON u{use.number}.link = filename"
             items += [f"{'uri' if name == '$path' else 'size'} AS {quoted(name)}" for name in hidden]
         try:
-            self._connection.execute(f"CREATE VIEW t{use.number} AS SELECT {', '.join(items or ['1 AS one'])} FROM {source}")
+            self._connection.execute(
+                f"CREATE VIEW t{use.number} AS SELECT {', '.join(items or ['1 AS one'])} FROM {source}"
+            )
         except Exception as error:
             raise self.blame(error, uris) from None
 
@@ -210,17 +228,25 @@ class Reader:
             message = message.replace(link, uri)
         return type(error)(message)
 
-    def parquet(self, files: Sequence[str], uris: dict[str, str], columns: dict[str, Type], partitioned: bool) -> tuple[str, list[str]]:
-        """Return the source and the items of a view over Parquet files; count the bytes of the columns that are read."""
+    def parquet(
+        self, files: Sequence[str], uris: dict[str, str], columns: dict[str, Type], partitioned: bool
+    ) -> tuple[str, list[str]]:
+        """Return the source and the items of a view over Parquet files; count the bytes of the columns it reads."""
         listed = f"[{', '.join(map(text, files))}]"
         options = "union_by_name = true, filename = true"
-        options += ", hive_partitioning = true, hive_types_autocast = false" if partitioned else ", hive_partitioning = false"
+        options += (
+            ", hive_partitioning = true, hive_types_autocast = false" if partitioned else ", hive_partitioning = false"
+        )
         source = f"read_parquet({listed}, {options})"
         try:
             described = self._connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
         except Exception as error:
             raise self.blame(error, uris) from None
-        stored = {name.lower(): (name, kind) for name, kind, *_ in described if name != "filename" and not re.fullmatch(r"k\d+", name)}
+        stored = {
+            name.lower(): (name, kind)
+            for name, kind, *_ in described
+            if name != "filename" and not re.fullmatch(r"k\d+", name)
+        }
         items = []
         for column, kind in columns.items():
             if column not in stored:
@@ -238,7 +264,7 @@ class Reader:
         if columns:
             names = ", ".join(text(stored[column][0]) for column in columns if column in stored) or "''"
             (size,) = self._connection.execute(
-                f"SELECT coalesce(sum(total_compressed_size), 0) FROM parquet_metadata({listed}) "  # noqa: S608
+                f"SELECT coalesce(sum(total_compressed_size), 0) FROM parquet_metadata({listed}) "
                 f"WHERE split_part(path_in_schema, ', ', 1) IN ({names})"
             ).fetchone()
             self.scanned += int(size)
@@ -251,10 +277,21 @@ class Reader:
     def contains(self, files: Sequence[str], partitioned: bool, character: str) -> bool:
         """Return whether a character is in text files."""
         source = self.lines(files, partitioned)
-        (found,) = self._connection.execute(f"SELECT bool_or(contains(line, {text(character)})) FROM {source}").fetchone()  # noqa: S608
+        (found,) = self._connection.execute(
+            f"SELECT bool_or(contains(line, {text(character)})) FROM {source}"
+        ).fetchone()
         return bool(found)
 
-    def csv(self, files: Sequence[str], partitioned: bool, skip: int, names: Sequence[str], separator: str, quote_: str, escape: str) -> str:
+    def csv(
+        self,
+        files: Sequence[str],
+        partitioned: bool,
+        skip: int,
+        names: Sequence[str],
+        separator: str,
+        quote_: str,
+        escape: str,
+    ) -> str:
         """Return the source of a view over CSV files, whose columns are all texts."""
         listed = f"[{', '.join(map(text, files))}]"
         columns = ", ".join(f"{text(name)}: 'VARCHAR'" for name in names)
@@ -265,13 +302,15 @@ class Reader:
             f"null_padding = true, filename = true, max_line_size = 33554432, {hive})"
         )
 
-    def json(self, files: Sequence[str], partitioned: bool, columns: dict[str, Type], ignore: bool) -> tuple[str, list[str]]:
+    def json(
+        self, files: Sequence[str], partitioned: bool, columns: dict[str, Type], ignore: bool
+    ) -> tuple[str, list[str]]:
         """Return the source and the items of a view over JSON lines; names of keys match in any case."""
         listed = f"[{', '.join(map(text, files))}]"
         hive = "hive_partitioning = true, hive_types_autocast = false" if partitioned else "hive_partitioning = false"
         options = f"format = 'newline_delimited', ignore_errors = {str(ignore).lower()}, maximum_object_size = 33554432"
         keys = self._connection.execute(
-            f"SELECT DISTINCT unnest(json_keys(json)) FROM read_ndjson_objects({listed}, {options})"  # noqa: S608
+            f"SELECT DISTINCT unnest(json_keys(json)) FROM read_ndjson_objects({listed}, {options})"
         ).fetchall()
         spelled: dict[str, list[str]] = {}
         for (key,) in keys:
@@ -279,14 +318,18 @@ class Reader:
         if any(len(spelled.get(column, ())) > 1 for column in columns):
             # DuckDB's columns differ in more than their case.
             source = f"read_ndjson_objects({listed}, {options}, filename = true, {hive})"
-            return source, [f"{_from_json(spelled.get(column, []), kind)} AS {quoted(column)}" for column, kind in columns.items()]
+            return source, [
+                f"{_from_json(spelled.get(column, []), kind)} AS {quoted(column)}" for column, kind in columns.items()
+            ]
         wanted: dict[str, str] = {}
         items = []
         for column, kind in columns.items():
             names = spelled.get(column, [])
             stored = _JSON_TEXT if kind.base in _TEXTS else kind.duckdb()
             wanted |= dict.fromkeys(names, stored)
-            items.append(f"{_of_json(quoted(names[0]) if names else f'CAST(NULL AS {stored})', kind)} AS {quoted(column)}")
+            items.append(
+                f"{_of_json(quoted(names[0]) if names else f'CAST(NULL AS {stored})', kind)} AS {quoted(column)}"
+            )
         given = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in (wanted or {"one": _JSON_TEXT}).items())
         return f"read_json({listed}, {options}, columns = {{{given}}}, filename = true, {hive})", items
 
@@ -340,7 +383,12 @@ class _Serde:
         self._partitioned = bool(glue.get("PartitionKeys"))
 
     def source(
-        self, reader: Reader, files: Sequence[str], uris: dict[str, str], columns: dict[str, Type], declared: Sequence[str]
+        self,
+        reader: Reader,
+        files: Sequence[str],
+        uris: dict[str, str],
+        columns: dict[str, Type],
+        declared: Sequence[str],
     ) -> tuple[str, list[str]]:
         """Return the FROM and the columns of the view."""
         if self.format == "parquet":
@@ -349,18 +397,33 @@ class _Serde:
             ignore = self._parameters.get("ignore.malformed.json", "").lower() == "true"
             return reader.json(files, self._partitioned, columns, ignore)
         if self.format == "csv":
-            one = {name: self._parameters.get(name.lower(), default) for name, default in (("separatorChar", ","), ("quoteChar", '"'), ("escapeChar", "\\"))}
+            one = {
+                name: self._parameters.get(name.lower(), default)
+                for name, default in (("separatorChar", ","), ("quoteChar", '"'), ("escapeChar", "\\"))
+            }
             # Two quotes are one quote whatever the escape character is; DuckDB takes either, so the files decide.
-            escaped = reader.contains(files, self._partitioned, one["escapeChar"]) and one["escapeChar"] != one["quoteChar"]
+            escaped = (
+                reader.contains(files, self._partitioned, one["escapeChar"]) and one["escapeChar"] != one["quoteChar"]
+            )
             escape = one["escapeChar"] if escaped else one["quoteChar"]
-            source = reader.csv(files, self._partitioned, self._skip, [f"c{n}" for n in range(len(declared))], one["separatorChar"], one["quoteChar"], escape)
+            source = reader.csv(
+                files,
+                self._partitioned,
+                self._skip,
+                [f"c{n}" for n in range(len(declared))],
+                one["separatorChar"],
+                one["quoteChar"],
+                escape,
+            )
             items = []
             for column, kind in columns.items():
                 name = f"c{list(declared).index(column)}"
                 if kind.base == "date":
                     raise not_supported("a date column of an OpenCSVSerde table")
                 # Athena splits lines before it looks at quotes.
-                broken = "error('NOT_SUPPORTED: not supported by the local Athena: a line break in a value of a CSV file')"
+                broken = (
+                    "error('NOT_SUPPORTED: not supported by the local Athena: a line break in a value of a CSV file')"
+                )
                 name = f"CASE WHEN contains({name}, chr(10)) THEN {broken} ELSE {name} END"
                 value = name if kind == VARCHAR else cast(f"({name})", VARCHAR, kind, safe=False)
                 items.append(f"{value} AS {quoted(column)}")
@@ -373,10 +436,15 @@ class _Serde:
                 raise not_supported(f"regular expression {pattern!r}")
             for column, kind in columns.items():
                 group = list(declared).index(column) + 1
-                value = f"(CASE WHEN regexp_full_match(line, {text(pattern)}) THEN regexp_extract(line, {text(f'^(?:{pattern})$')}, {group}) END)"
+                value = (
+                    f"(CASE WHEN regexp_full_match(line, {text(pattern)}) THEN regexp_extract(line, "
+                    f"{text(f'^(?:{pattern})$')}, {group}) END)"
+                )
                 items.append(f"{value if kind == VARCHAR else _lazy(value, kind)} AS {quoted(column)}")
             return source, items
-        separator = _character(self._parameters.get("field.delim") or self._parameters.get("serialization.format") or "\x01")
+        separator = _character(
+            self._parameters.get("field.delim") or self._parameters.get("serialization.format") or "\x01"
+        )
         null = self._parameters.get("serialization.null.format", "\\N")
         if self._parameters.get("escape.delim"):
             raise not_supported("ESCAPED BY")
@@ -390,7 +458,7 @@ class _Serde:
 
 def _character(given: str) -> str:
     """Return the delimiter that a serde's property means: a character, or its number."""
-    if re.fullmatch(r"\\?\d{1,3}", given) and given not in "123456789" or given == "1":
+    if (re.fullmatch(r"\\?\d{1,3}", given) and given not in "123456789") or given == "1":
         return chr(int(given.lstrip("\\"), 8 if given.startswith("\\") else 10))
     return {"\\t": "\t", "\\001": "\x01"}.get(given, given)
 
@@ -423,7 +491,9 @@ def _stored(sql: str, found: str, kind: Type) -> str | None:
             return f"CAST({sql} AS TIMESTAMP)"
         return MILLISECONDS.format(f"CAST({sql} AS TIMESTAMP)") if found in ("TIMESTAMP", "TIMESTAMP_NS") else None
     if kind.base == "varchar":
-        return f"decode({sql})" if found == "BLOB" else (sql if found == "VARCHAR" or found.startswith("ENUM") else None)
+        return (
+            f"decode({sql})" if found == "BLOB" else (sql if found == "VARCHAR" or found.startswith("ENUM") else None)
+        )
     if kind.base == "varbinary":
         return sql if found == "BLOB" else (f"encode({sql})" if found == "VARCHAR" else None)
     if kind.base == "double" and found == "FLOAT":

@@ -139,7 +139,9 @@ class Translator(Expressions):
                 if not isinstance(cte.this, exp.Union):
                     raise not_supported("a recursive query that is not a UNION ALL")
                 if not columns:
-                    raise self.fail(cte, "MISSING_COLUMN_ALIASES", "Column aliases are not provided for recursive query")
+                    raise self.fail(
+                        cte, "MISSING_COLUMN_ALIASES", "Column aliases are not provided for recursive query"
+                    )
                 anchor = self.query(cte.this.this, inner)
                 inner.ctes[name] = (internal, Query("", columns, anchor.types))
             body = self.query(cte.this, inner)
@@ -176,7 +178,9 @@ class Translator(Expressions):
             raise not_supported(f"set operation {type(node).__name__}")
         if len(left.types) != len(right.types):
             raise self.fail(
-                node, "TYPE_MISMATCH", f"{word} query has different number of fields: {len(left.types)}, {len(right.types)}"
+                node,
+                "TYPE_MISMATCH",
+                f"{word} query has different number of fields: {len(left.types)}, {len(right.types)}",
             )
         types = []
         for place, (a, b) in enumerate(zip(left.types, right.types, strict=True)):
@@ -244,7 +248,9 @@ class Translator(Expressions):
         items = self._items(node, scope)
         names, values = [name for name, _ in items], [value for _, value in items]
         group = self._group(node.args.get("group"), scope, values)
-        if group or any(map(self.aggregate_only, [*node.expressions, *([node.args["having"]] if node.args.get("having") else [])])):
+        if group or any(
+            map(self.aggregate_only, [*node.expressions, *([node.args["having"]] if node.args.get("having") else [])])
+        ):
             self._check_grouped(node, scope, values)
         having = ""
         if node.args.get("having"):
@@ -317,28 +323,46 @@ class Translator(Expressions):
         group = node.args.get("group")
         grouped = set()
         for part in group.walk() if group else ():
-            if part.parent is group or isinstance(part.parent, exp.Tuple | exp.Paren | exp.Rollup | exp.Cube | exp.GroupingSets):
+            if part.parent is group or isinstance(
+                part.parent, exp.Tuple | exp.Paren | exp.Rollup | exp.Cube | exp.GroupingSets
+            ):
                 if isinstance(part, exp.Literal) and not part.is_string:
                     grouped.add(values[int(part.this) - 1].sql)
                 elif not isinstance(part, exp.Tuple | exp.Paren | exp.Rollup | exp.Cube | exp.GroupingSets):
                     grouped.add(self.value(part, scope).sql)
 
         def check(part: exp.Expr) -> None:
-            if isinstance(part, exp.Query | exp.Lambda | exp.Interval) or (self.is_aggregate(part) and not isinstance(part, exp.Window)):
+            if isinstance(part, exp.Query | exp.Lambda | exp.Interval) or (
+                self.is_aggregate(part) and not isinstance(part, exp.Window)
+            ):
                 return
             if isinstance(part, exp.Star):
-                raise self.fail(part, "EXPRESSION_NOT_AGGREGATE", "'*' must be an aggregate expression or appear in GROUP BY clause")
+                raise self.fail(
+                    part, "EXPRESSION_NOT_AGGREGATE", "'*' must be an aggregate expression or appear in GROUP BY clause"
+                )
             if isinstance(part, exp.Window):
-                call = part.this.this if isinstance(part.this, exp.IgnoreNulls | exp.RespectNulls | exp.Filter) else part.this
-                inner = [*call.args.get("expressions", []), *(part.args.get("partition_by") or []), *([part.args["order"]] if part.args.get("order") else [])]
+                call = (
+                    part.this.this
+                    if isinstance(part.this, exp.IgnoreNulls | exp.RespectNulls | exp.Filter)
+                    else part.this
+                )
+                inner = [
+                    *call.args.get("expressions", []),
+                    *(part.args.get("partition_by") or []),
+                    *([part.args["order"]] if part.args.get("order") else []),
+                ]
                 for argument in inner:
                     if not isinstance(argument, exp.Star):
                         check(argument)
                 return
             if isinstance(part, exp.Condition) and not isinstance(part, exp.Ordered):
-                if isinstance(part, exp.Column | exp.Anonymous | exp.Extract | exp.Binary | exp.Cast | exp.Case | exp.Paren) and grouped:
-                    if self.value(part, scope).sql in grouped:
-                        return
+                if (
+                    isinstance(
+                        part, exp.Column | exp.Anonymous | exp.Extract | exp.Binary | exp.Cast | exp.Case | exp.Paren
+                    )
+                    and grouped
+                ) and self.value(part, scope).sql in grouped:
+                    return
                 if isinstance(part, exp.Column):
                     raise self.fail(
                         part, "EXPRESSION_NOT_AGGREGATE",
@@ -355,19 +379,21 @@ class Translator(Expressions):
     def _group(self, group: exp.Group | None, scope: Scope, values: list[Value]) -> str:
         if group is None:
             return ""
-        parts = []
 
         def one(node: exp.Expr) -> str:
             if isinstance(node, exp.Literal) and not node.is_string:
                 place = int(node.this)
                 if not 1 <= place <= len(values):
-                    raise self.fail(node, "INVALID_COLUMN_REFERENCE", f"GROUP BY position {place} is not in select list")
+                    raise self.fail(
+                        node, "INVALID_COLUMN_REFERENCE", f"GROUP BY position {place} is not in select list"
+                    )
                 return values[place - 1].sql
             if found := self.aggregate_in(node):
                 raise self.fail(
                     found,
                     "EXPRESSION_NOT_SCALAR",
-                    f"GROUP BY clause cannot contain aggregations, window functions or grouping operations: [{found.sql()}]",
+                    "GROUP BY clause cannot contain aggregations, window functions or grouping operations: "
+                    f"[{found.sql()}]",
                 )
             return self.value(node, scope).sql
 
@@ -384,13 +410,11 @@ class Translator(Expressions):
 
         if any(group.args.get(part) for part in ("all", "totals")):
             raise not_supported("GROUP BY ALL")
-        for node in [
-            *group.expressions,
-            *(group.args.get("grouping_sets") or []),
-            *(group.args.get("rollup") or []),
-            *(group.args.get("cube") or []),
-        ]:
-            parts.append(many(node))
+        kinds = ("grouping_sets", "rollup", "cube")
+        parts = [
+            many(node)
+            for node in [*group.expressions, *(each for kind in kinds for each in group.args.get(kind) or [])]
+        ]
         return f" GROUP BY {', '.join(parts)}"
 
     def _order(self, order: exp.Order, scope: Scope, items: list[tuple[str, Value]]) -> str:
@@ -398,7 +422,11 @@ class Translator(Expressions):
         outputs: dict[str, list[Value]] = {}
         for name, value in items:
             outputs.setdefault(name.lower(), []).append(value)
-        named = [Column(name, found[0].type, found[0].sql) for name, found in outputs.items() if len({v.sql for v in found}) == 1]
+        named = [
+            Column(name, found[0].type, found[0].sql)
+            for name, found in outputs.items()
+            if len({v.sql for v in found}) == 1
+        ]
         inner = Scope([Relation(None, named)], scope, windows=scope.windows) if named else scope
         width = len(items) or len(scope.relations[0].columns)
         parts = []
@@ -406,10 +434,16 @@ class Translator(Expressions):
             node = item.this
             if isinstance(node, exp.Literal) and not node.is_string:
                 if not 1 <= int(node.this) <= width:
-                    raise self.fail(node, "INVALID_COLUMN_REFERENCE", f"ORDER BY position {node.this} is not in select list")
+                    raise self.fail(
+                        node, "INVALID_COLUMN_REFERENCE", f"ORDER BY position {node.this} is not in select list"
+                    )
                 sql = node.this
             else:
-                if isinstance(node, exp.Column) and not node.table and len({v.sql for v in outputs.get(node.name.lower(), ())}) > 1:
+                if (
+                    isinstance(node, exp.Column)
+                    and not node.table
+                    and len({v.sql for v in outputs.get(node.name.lower(), ())}) > 1
+                ):
                     raise self.fail(node, "AMBIGUOUS_NAME", f"Column '{node.name}' is ambiguous")
                 value = self.value(node, inner)
                 if value.type.base in ("map", "json"):
@@ -430,7 +464,9 @@ class Translator(Expressions):
                 raise not_supported("FETCH FIRST … WITH TIES")
             count = limit.args.get("count")
             sql += f" LIMIT {self._count(count) if count else 1}"
-        elif limit is not None and not (isinstance(limit.expression, exp.Var) and limit.expression.name.upper() == "ALL"):
+        elif limit is not None and not (
+            isinstance(limit.expression, exp.Var) and limit.expression.name.upper() == "ALL"
+        ):
             sql += f" LIMIT {self._count(limit.expression)}"
         if offset is not None:
             sql += f" OFFSET {self._count(offset.expression)}"
@@ -488,7 +524,12 @@ class Translator(Expressions):
         merged, conditions = [], []
         for name in using:
             word = name.name.lower()
-            lefts = [column for relation in before for column in relation.columns if column.name == word and not column.shared]
+            lefts = [
+                column
+                for relation in before
+                for column in relation.columns
+                if column.name == word and not column.shared
+            ]
             rights = [column for column in added.columns if column.name == word]
             if len(lefts) != 1 or len(rights) != 1:
                 missing = "left" if len(lefts) != 1 else "right"
@@ -528,7 +569,7 @@ class Translator(Expressions):
             query = self._values(node, scope)
             return f"({query.sql}) AS {self._name(node, query, relations)}"
         if isinstance(node, exp.Subquery):
-            if isinstance(node.this, exp.Table) or node.this.args.get("joins") and isinstance(node.this, exp.Table):
+            if isinstance(node.this, exp.Table) or (node.this.args.get("joins") and isinstance(node.this, exp.Table)):
                 inner = Scope([], scope.parent, scope.ctes)
                 sql = self._relation(node.this, inner, inner.relations)
                 for join in node.this.args.get("joins") or []:
@@ -549,7 +590,8 @@ class Translator(Expressions):
             raise self.fail(
                 node,
                 "MISMATCHED_COLUMN_ALIASES",
-                f"Column alias list has {len(names)} entries but '{node.alias}' has {len(query.names)} columns available",
+                f"Column alias list has {len(names)} entries but '{node.alias}' has {len(query.names)} columns "
+                "available",
             )
         relations.append(Relation(node.alias.lower() or None, query.columns(alias, names or None)))
         return alias
@@ -586,7 +628,12 @@ class Translator(Expressions):
         if given and given.args.get("columns"):
             names = [column.name.lower() for column in given.args["columns"]]
             if len(names) != len(columns):
-                raise self.fail(node, "MISMATCHED_COLUMN_ALIASES", f"Column alias list has {len(names)} entries but '{node.alias}' has {len(columns)} columns available")
+                raise self.fail(
+                    node,
+                    "MISMATCHED_COLUMN_ALIASES",
+                    f"Column alias list has {len(names)} entries but '{node.alias}' has {len(columns)} columns "
+                    "available",
+                )
             raise not_supported("column aliases of a table")
         for hidden, kind in (("$path", VARCHAR), ("$file_size", BIGINT)):
             columns.append(Column(hidden, kind, f"{alias}.{quoted(hidden)}", use.number, hidden=True))
@@ -609,7 +656,9 @@ class Translator(Expressions):
         except (QueryError, InvalidSqlError) as error:
             if isinstance(error, QueryError) and error.name == "NOT_SUPPORTED":
                 raise
-            raise QueryError("INVALID_VIEW", f"line 1:1: Failed analyzing stored view '{CATALOG}.{name}': {error}") from None
+            raise QueryError(
+                "INVALID_VIEW", f"line 1:1: Failed analyzing stored view '{CATALOG}.{name}': {error}"
+            ) from None
         finally:
             self._views.pop()
             self.text, self._database = outer
@@ -628,7 +677,9 @@ class Translator(Expressions):
             elif value.type.base == "array" and value.type.args[0].base == "row":
                 row = value.type.args[0]
                 for field_name, kind in zip(row.fields(), row.args, strict=True):
-                    each = f"list_transform({value.sql}, lambda _r: struct_extract(_r, {self.text_literal(field_name)}))"
+                    each = (
+                        f"list_transform({value.sql}, lambda _r: struct_extract(_r, {self.text_literal(field_name)}))"
+                    )
                     items.append((f"unnest({each})", kind))
             elif value.type.base == "array":
                 items.append((f"unnest({value.sql})", value.type.args[0]))

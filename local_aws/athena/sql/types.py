@@ -68,7 +68,9 @@ class Type:
         if self.base == "map":
             return f"MAP({self.args[0].duckdb()}, {self.args[1].duckdb()})"
         if self.base == "row":
-            fields = ", ".join(f"{quoted(field)} {kind.duckdb()}" for field, kind in zip(self.fields(), self.args, strict=True))
+            fields = ", ".join(
+                f"{quoted(field)} {kind.duckdb()}" for field, kind in zip(self.fields(), self.args, strict=True)
+            )
             return f"STRUCT({fields})"
         if self.base not in _DUCKDB:
             raise not_supported(f"type {self}")
@@ -87,7 +89,8 @@ class Type:
         if self.base == "map":
             return f"map<{self.args[0].hive()},{self.args[1].hive()}>"
         if self.base == "row":
-            return f"struct<{','.join(f'{field}:{kind.hive()}' for field, kind in zip(self.fields(), self.args, strict=True))}>"
+            fields = zip(self.fields(), self.args, strict=True)
+            return f"struct<{','.join(f'{field}:{kind.hive()}' for field, kind in fields)}>"
         if self.base in ("unknown", "json", "timestamp with time zone") or self.base.startswith("interval"):
             raise not_supported(f"a column of type {self} in a Hive table")
         return {v: k for k, v in _HIVE.items() if k != "long"}.get(self.base, self.base)

@@ -1,7 +1,6 @@
 """A lake for each test file of this folder."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,9 @@ from tests.local_aws.endpoint import Endpoint
 
 
 @pytest.fixture(scope="module")
-def lake(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Lake]:
+def lake(
+    endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Lake]:
     """A bucket and a database of this file, with the table `orders`: 20 rows in the partitions 2023 and 2024."""
     name = request.module.__name__.rpartition(".")[2].replace("_", "-")
     made = Lake(endpoint, name, tmp_path_factory.mktemp("lake"))
@@ -35,4 +36,4 @@ def lake(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory, request: 
         keys={"year": "int"},
         partitions=[([str(year)], f"orders/year={year}/") for year in (2023, 2024)],
     )
-    yield made
+    return made

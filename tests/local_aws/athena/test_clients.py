@@ -34,7 +34,9 @@ def cursor(lake: Lake, kind: Any = None, **options: Any) -> Any:
 
 
 def test_pyathena(lake: Lake) -> None:
-    found = cursor(lake).execute("SELECT id, price, at, list FROM orders WHERE year = %(year)s AND id > 8", {"year": 2024})
+    found = cursor(lake).execute(
+        "SELECT id, price, at, list FROM orders WHERE year = %(year)s AND id > 8", {"year": 2024}
+    )
     ((number, price, at, values),) = found.fetchall()
     assert (number, price, at.isoformat(), values) == (9, 13.5, "2024-01-01T09:00:00", [9, 10])
     assert [(name, kind) for name, kind, *_ in found.description] == [
@@ -48,7 +50,9 @@ def test_pyathena(lake: Lake) -> None:
 
 @pytest.mark.parametrize("unload", [False, True])
 def test_pyathena_with_pandas(lake: Lake, unload: bool) -> None:
-    found = cursor(lake, PandasCursor, unload=unload).execute("SELECT id, name FROM orders WHERE year = 2023 ORDER BY id")
+    found = cursor(lake, PandasCursor, unload=unload).execute(
+        "SELECT id, name FROM orders WHERE year = 2023 ORDER BY id"
+    )
     frame = found.as_pandas()
     assert frame["id"].tolist() == list(range(10))
     assert frame["name"].tolist() == [f"n{n}" for n in range(10)]
@@ -66,16 +70,24 @@ def test_the_operator_and_the_sensor(lake: Lake) -> None:
 
 def test_the_operator_fails_with_the_reason(lake: Lake) -> None:
     wrong = AthenaOperator(
-        task_id="query", query="SELECT * FROM nope", database=lake.database, output_location=lake.output, sleep_time=1, **AWS
+        task_id="query",
+        query="SELECT * FROM nope",
+        database=lake.database,
+        output_location=lake.output,
+        sleep_time=1,
+        **AWS,
     )
     with pytest.raises(AirflowException, match="does not exist"):
         wrong.execute({})  # type: ignore[typeddict-item]
 
 
 def test_the_operator_cancels_its_query_when_it_is_killed(lake: Lake) -> None:
-    operator = AthenaOperator(task_id="query", query="SELECT 1", database=lake.database, output_location=lake.output, **AWS)
+    operator = AthenaOperator(
+        task_id="query", query="SELECT 1", database=lake.database, output_location=lake.output, **AWS
+    )
     operator.query_execution_id = lake.start(
-        "SELECT count(*) FROM unnest(sequence(1, 200000)) a(x) CROSS JOIN unnest(sequence(1, 200000)) b(y) WHERE x * y % 7 = 3"
+        "SELECT count(*) FROM unnest(sequence(1, 200000)) a(x) CROSS JOIN unnest(sequence(1, 200000)) b(y) WHERE "
+        "x * y % 7 = 3"
     )
     operator.on_kill()
     assert lake.wait(operator.query_execution_id)["Status"]["State"] == "CANCELLED"

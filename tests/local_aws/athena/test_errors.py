@@ -47,23 +47,34 @@ def test_a_text_that_does_not_parse_is_refused_at_once(lake: Lake, sql: str, mes
         ("SELECT cast(name AS bigint) FROM orders", "INVALID_CAST_ARGUMENT: Cannot cast 'n0' to BIGINT"),
         ("SELECT name = 1 FROM orders", "TYPE_MISMATCH: line 1:8: Cannot apply operator: varchar = integer"),
         ("SELECT name + 1 FROM orders", "TYPE_MISMATCH: line 1:8: Cannot apply operator: varchar + integer"),
-        ("SELECT lower(id) FROM orders", "FUNCTION_NOT_FOUND: line 1:8: Unexpected parameters (bigint) for function lower. Expected: lower(varchar)"),
+        ("SELECT lower(id) FROM orders", ("FUNCTION_NOT_FOUND: line 1:8: Unexpected parameters (bigint) for "
+                                         "function lower. Expected: lower(varchar)")),
         ("SELECT 1 WHERE 5", "TYPE_MISMATCH: line 1:16: WHERE clause must evaluate to a boolean: actual type integer"),
-        ("SELECT id, count(*) FROM orders", "EXPRESSION_NOT_AGGREGATE: line 1:8: 'id' must be an aggregate expression or appear in GROUP BY clause"),
-        ("SELECT name FROM orders GROUP BY id", "EXPRESSION_NOT_AGGREGATE: line 1:8: 'name' must be an aggregate expression or appear in GROUP BY clause"),
+        ("SELECT id, count(*) FROM orders", ("EXPRESSION_NOT_AGGREGATE: line 1:8: 'id' must be an aggregate "
+                                            "expression or appear in GROUP BY clause")),
+        ("SELECT name FROM orders GROUP BY id", ("EXPRESSION_NOT_AGGREGATE: line 1:8: 'name' must be an aggregate "
+                                                "expression or appear in GROUP BY clause")),
         ("SELECT id AS x FROM orders WHERE x > 1", "COLUMN_NOT_FOUND: line 1:34: Column 'x' cannot be resolved"),
         ("SELECT id AS x FROM orders GROUP BY x", "COLUMN_NOT_FOUND: line 1:37: Column 'x' cannot be resolved"),
-        ("SELECT id FROM orders WHERE count(*) > 1", "EXPRESSION_NOT_SCALAR: line 1:29: WHERE clause cannot contain aggregations"),
-        ("SELECT 1 UNION SELECT 'a'", "TYPE_MISMATCH: line 1:8: column 1 in UNION query has incompatible types: integer, varchar"),
+        ("SELECT id FROM orders WHERE count(*) > 1", ("EXPRESSION_NOT_SCALAR: line 1:29: WHERE clause cannot "
+                                                     "contain aggregations")),
+        ("SELECT 1 UNION SELECT 'a'", ("TYPE_MISMATCH: line 1:8: column 1 in UNION query has incompatible types: "
+                                      "integer, varchar")),
         ("SELECT 1, 2 UNION SELECT 1", "TYPE_MISMATCH: line 1:8: UNION query has different number of fields: 2, 1"),
         ("SELECT soundex(name) FROM orders", "NOT_SUPPORTED: not supported by the local Athena: function soundex"),
-        ("SELECT * FROM read_csv('/etc/passwd')", "NOT_SUPPORTED: not supported by the local Athena: table function read_csv"),
-        ("SELECT * FROM orders TABLESAMPLE BERNOULLI (10)", "NOT_SUPPORTED: not supported by the local Athena: TABLESAMPLE"),
-        ("SELECT list[5] FROM orders", "INVALID_FUNCTION_ARGUMENT: Array subscript must be less than or equal to array length: 5 > 2"),
-        ("SELECT * FROM orders ORDER BY 9", "INVALID_COLUMN_REFERENCE: line 1:31: ORDER BY position 9 is not in select list"),
-        ("SELECT 9223372036854775807 + id FROM orders WHERE id = 1", "NUMERIC_VALUE_OUT_OF_RANGE: bigint addition overflow"),
+        ("SELECT * FROM read_csv('/etc/passwd')", ("NOT_SUPPORTED: not supported by the local Athena: table "
+                                                  "function read_csv")),
+        ("SELECT * FROM orders TABLESAMPLE BERNOULLI (10)", ("NOT_SUPPORTED: not supported by the local Athena: "
+                                                            "TABLESAMPLE")),
+        ("SELECT list[5] FROM orders", ("INVALID_FUNCTION_ARGUMENT: Array subscript must be less than or equal to "
+                                       "array length: 5 > 2")),
+        ("SELECT * FROM orders ORDER BY 9", ("INVALID_COLUMN_REFERENCE: line 1:31: ORDER BY position 9 is not in "
+                                            "select list")),
+        (("SELECT 9223372036854775807 + id FROM orders WHERE "
+         "id = 1"), "NUMERIC_VALUE_OUT_OF_RANGE: bigint addition overflow"),
         ("EXECUTE nothing", "NOT_FOUND: Prepared statement not found: nothing"),
-        ("MERGE INTO orders USING x ON true WHEN MATCHED THEN DELETE", "NOT_SUPPORTED: not supported by the local Athena: statement MERGE"),
+        ("MERGE INTO orders USING x ON true WHEN MATCHED THEN DELETE", ("NOT_SUPPORTED: not supported by the local "
+                                                                       "Athena: statement MERGE")),
     ],
 )  # fmt: skip
 def test_a_query_that_fails_says_why(lake: Lake, sql: str, reason: str) -> None:
@@ -89,7 +100,8 @@ def test_files_that_are_not_what_the_table_says(lake: Lake) -> None:
     lake.parquet("wrong/f.parquet", "SELECT 'x' AS a, 5 AS b")
     lake.table("wrong", {"a": "int", "b": "int"}, "wrong/")
     assert lake.failure("SELECT a FROM wrong") == (
-        f"HIVE_BAD_DATA: Field a's type VARCHAR in parquet file s3://{lake.name}/wrong/f.parquet is incompatible with type "
+        f"HIVE_BAD_DATA: Field a's type VARCHAR in parquet file s3://{lake.name}/wrong/f.parquet is incompatible "
+        "with type "
         "integer defined in table schema"
     )
     assert lake.rows("SELECT b FROM wrong") == [["5"]]
@@ -100,7 +112,11 @@ def test_files_that_are_not_what_the_table_says(lake: Lake) -> None:
 def test_a_location_that_is_gone(lake: Lake) -> None:
     lake.table("gone", {"a": "int"}, "nothing/here/")
     assert lake.rows("SELECT count(*) FROM gone") == [["0"]]
-    storage = {"Columns": [{"Name": "a", "Type": "int"}], "Location": "s3://no-such-bucket/x/", "SerdeInfo": {"SerializationLibrary": "x.ParquetHiveSerDe"}}
+    storage = {
+        "Columns": [{"Name": "a", "Type": "int"}],
+        "Location": "s3://no-such-bucket/x/",
+        "SerdeInfo": {"SerializationLibrary": "x.ParquetHiveSerDe"},
+    }
     lake.glue.create_table(DatabaseName=lake.database, TableInput={"Name": "nobucket", "StorageDescriptor": storage})
     assert lake.failure("SELECT a FROM nobucket") == "NoSuchBucket: The specified bucket does not exist: no-such-bucket"
 

@@ -37,7 +37,9 @@ def value_of(execution: Execution, sql: str) -> Any:
     return list(execution.rows(query))[-1][0]
 
 
-@pytest.mark.parametrize(("section", "name", "expression", "expected"), cases(), ids=[f"{c[1]}: {c[2]}" for c in cases()])
+@pytest.mark.parametrize(
+    ("section", "name", "expression", "expected"), cases(), ids=[f"{c[1]}: {c[2]}" for c in cases()]
+)
 def test_case(execution: Execution, section: str, name: str, expression: str, expected: str) -> None:
     sql = f"SELECT {expression}"
     if section == "Aggregates" and " from (" not in expression:
@@ -64,4 +66,3 @@ def test_a_function_that_is_not_in_the_table_is_refused(execution: Execution, na
     with pytest.raises(QueryError) as raised:
         value_of(execution, f"SELECT {name}('x')")
     assert str(raised.value) == f"NOT_SUPPORTED: not supported by the local Athena: function {name}"
-

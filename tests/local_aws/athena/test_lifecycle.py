@@ -12,7 +12,10 @@ import pytest
 from tests.local_aws.athena.lake import Lake
 from tests.local_aws.endpoint import ROOT, Endpoint, error_of, eventually
 
-LONG = "SELECT count(*) FROM unnest(sequence(1, 200000)) a(x) CROSS JOIN unnest(sequence(1, 200000)) b(y) WHERE x * y % 7 = 3"
+LONG = (
+    "SELECT count(*) FROM unnest(sequence(1, 200000)) a(x) CROSS JOIN unnest(sequence(1, 200000)) b(y) WHERE x "
+    "* y % 7 = 3"
+)
 
 
 def state(lake: Lake, query_id: str) -> str:
@@ -75,7 +78,10 @@ def test_a_query_above_the_scan_limit_is_cancelled(lake: Lake) -> None:
     lake.table("big", {"a": "string", "i": "bigint"}, "big/")
     lake.athena.create_work_group(Name="small", Configuration={"BytesScannedCutoffPerQuery": 10_000_000})
     found = lake.wait(lake.start("SELECT max(a) FROM big", WorkGroup="small"))
-    assert (found["Status"]["State"], found["Status"]["StateChangeReason"]) == ("CANCELLED", "Bytes scanned limit was exceeded")
+    assert (found["Status"]["State"], found["Status"]["StateChangeReason"]) == (
+        "CANCELLED",
+        "Bytes scanned limit was exceeded",
+    )
     assert lake.rows("SELECT max(i) FROM big", WorkGroup="small") == [["899999"]]
 
 
@@ -83,7 +89,13 @@ def test_a_process_that_is_killed_fails_its_query_and_no_other(lake: Lake) -> No
     assert lake.rows("SELECT 1") == [["1"]]
     slow = lake.start(LONG)
     eventually(lambda: state(lake, slow) == "RUNNING")
-    busy = eventually(lambda: [child for child in running(lake.endpoint) if child.cpu_times().user > 0.8 and child.parent().pid != lake.endpoint.process.pid])  # type: ignore[union-attr]
+    busy = eventually(
+        lambda: [
+            child
+            for child in running(lake.endpoint)
+            if child.cpu_times().user > 0.8 and child.parent().pid != lake.endpoint.process.pid
+        ]
+    )  # type: ignore[union-attr]
     busy[0].kill()
     found = lake.wait(slow)
     assert found["Status"]["State"] == "FAILED"
@@ -102,17 +114,28 @@ def test_the_process_that_forks_is_replaced_when_it_is_killed(lake: Lake) -> Non
 @pytest.mark.parametrize(
     "sql",
     [
-        "CREATE TABLE made WITH (external_location = 's3://killed/made/', partitioned_by = ARRAY['p']) AS SELECT * FROM source",
+        (
+            "CREATE TABLE made WITH (external_location = 's3://killed/made/', partitioned_by = ARRAY['p']) AS SELECT "
+            "* FROM source"
+        ),
         "INSERT INTO target SELECT * FROM source",
         "UNLOAD (SELECT * FROM source) TO 's3://killed/unloaded/' WITH (format = 'PARQUET')",
     ],
     ids=["CTAS", "INSERT", "UNLOAD"],
 )
-def test_an_endpoint_that_is_killed_leaves_nothing_half_written(new_endpoint: Callable[..., Endpoint], tmp_path: Path, sql: str) -> None:
+def test_an_endpoint_that_is_killed_leaves_nothing_half_written(
+    new_endpoint: Callable[..., Endpoint], tmp_path: Path, sql: str
+) -> None:
     endpoint = new_endpoint()
     lake = Lake(endpoint.start(), "killed", tmp_path)
-    lake.run("CREATE TABLE target WITH (external_location = 's3://killed/target/', partitioned_by = ARRAY['p']) AS SELECT 0 AS x, 0 AS p")
-    lake.run(f"CREATE VIEW source AS SELECT cast(n % 5 AS integer) AS x, cast(n % 3 AS integer) AS p FROM ({LONG.replace('count(*)', 'count(*) AS n')})")
+    lake.run(
+        "CREATE TABLE target WITH (external_location = 's3://killed/target/', partitioned_by = ARRAY['p']) AS "
+        "SELECT 0 AS x, 0 AS p"
+    )
+    lake.run(
+        "CREATE VIEW source AS SELECT cast(n % 5 AS integer) AS x, cast(n % 3 AS integer) AS p FROM "
+        f"({LONG.replace('count(*)', 'count(*) AS n')})"
+    )
     before = lake.keys("target/") + lake.keys("made/") + lake.keys("unloaded/")
     query_id = lake.start(sql)
     eventually(lambda: state(lake, query_id) == "RUNNING")
@@ -143,10 +166,11 @@ data = Path(sys.argv[1])
 s3, moto = open_moto(data, Database(data / "state.db"))
 if sys.argv[2] == "put":
     from local_aws.moto_backend import s3_store
-    environ = {"REQUEST_METHOD": "PUT", "PATH_INFO": "/lake", "REQUEST_URI": "/lake", "RAW_URI": "/lake", "QUERY_STRING": "", "SERVER_NAME": "x",
-               "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1", "HTTP_HOST": "s3.amazonaws.com", "CONTENT_LENGTH": "0",
-               "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr,
-               "HTTP_AUTHORIZATION": "AWS4-HMAC-SHA256 Credential=a/20240101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"}
+    scope = "AWS4-HMAC-SHA256 Credential=a/20240101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+    environ = {"REQUEST_METHOD": "PUT", "PATH_INFO": "/lake", "REQUEST_URI": "/lake", "RAW_URI": "/lake",
+               "QUERY_STRING": "", "SERVER_NAME": "x", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1",
+               "HTTP_HOST": "s3.amazonaws.com", "CONTENT_LENGTH": "0", "HTTP_AUTHORIZATION": scope,
+               "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr}
     b"".join(s3(environ, lambda *_: None))
     file = data / "file"
     file.write_text("content")
@@ -165,7 +189,9 @@ print([key for key, _, _ in s3.files("lake", "")])
     data.mkdir()
     put = subprocess.run([sys.executable, "-c", program, str(data), "put"], cwd=ROOT, check=False)
     assert put.returncode == 9
-    listed = subprocess.run([sys.executable, "-c", program, str(data), "list"], cwd=ROOT, check=True, capture_output=True, text=True)
+    listed = subprocess.run(
+        [sys.executable, "-c", program, str(data), "list"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
     assert listed.stdout.strip() == "['before']"
 
 
