@@ -69,6 +69,7 @@ def _query(connection: Connection) -> None:
     send(connection, {"pid": os.getpid()})
     database = duckdb.connect()  # while the endpoint has no query yet
     request = Request(**endpoint.next())
+    answer: dict[str, Any]
     try:
         answer = {"outcome": asdict(run(request, endpoint, database))}
     except CutoffError:

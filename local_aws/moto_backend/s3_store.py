@@ -246,14 +246,14 @@ class S3Store:
             raise
         with self._lock:  # so that no other request writes the rows of some of them
             for (bucket, key, _), blob in zip(objects, blobs, strict=True):
-                _backend(_bucket(bucket)).put_object(bucket, key, self._blobs.offer(blob))
+                _backend_of(bucket).put_object(bucket, key, self._blobs.offer(blob))
             self._save_touched(set())
 
     def delete_files(self, objects: Sequence[tuple[str, str]]) -> None:
         """Delete objects, as (bucket, key), as a DeleteObject of each does."""
         with self._lock:
             for bucket, key in objects:
-                _backend(_bucket(bucket)).delete_object(bucket, key)
+                _backend_of(bucket).delete_object(bucket, key)
             self._save_touched(set())
 
     # The rows
@@ -369,6 +369,13 @@ def _bucket(name: str) -> Bucket | None:
 
 def _backend(bucket: Bucket) -> Any:
     return s3_models.s3_backends[bucket.account_id][bucket.partition]
+
+
+def _backend_of(bucket_name: str) -> Any:
+    bucket = _bucket(bucket_name)
+    if bucket is None:
+        raise FileNotFoundError(f"bucket {bucket_name} does not exist")
+    return _backend(bucket)
 
 
 def _document(version: Any) -> str:

@@ -61,6 +61,10 @@ def from_duckdb(error: Exception) -> QueryError:
         return QueryError("DIVISION_BY_ZERO", "Division by zero")
     if "magic bytes" in text or "No magic bytes" in text or "too small to be a Parquet file" in text:
         return QueryError("HIVE_BAD_DATA", f"Not valid Parquet file: {first}")
+    if "Map keys must be unique" in text:
+        return QueryError("INVALID_FUNCTION_ARGUMENT", "Duplicate map keys are not allowed")
+    if "More than one row returned by a subquery" in text:
+        return QueryError("SUBQUERY_MULTIPLE_ROWS", "Scalar sub-query has returned multiple rows")
     kind = type(error).__name__
     if kind == "OutOfMemoryException":
         return QueryError(

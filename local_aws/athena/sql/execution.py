@@ -98,7 +98,7 @@ class Execution:
         self.folder = Path(request.folder)
         self.now = datetime.fromtimestamp(request.started, UTC)
         self.catalogue = Catalogue(backend)
-        self.connection = connection or duckdb.connect()
+        self.connection: Any = connection or duckdb.connect()
         self._configure()
         self.scanned = 0
 

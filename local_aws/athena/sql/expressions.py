@@ -50,7 +50,6 @@ _UNITS = {
     "minute": "MINUTE",
     "hour": "HOUR",
     "day": "DAY",
-    "week": "WEEK",
     "month": "MONTH",
     "year": "YEAR",
 }
@@ -308,6 +307,8 @@ class Expressions:
                 if right.type == DAY_TO_SECOND and right.literal not in ("DAY", "WEEK"):
                     raise not_supported("a date with an interval of less than a day")
                 return self.made(f"CAST(({left.sql} {operator} {right.sql}) AS DATE)", DATE, left, right)
+            if left.type.base == "timestamp with time zone" and right.type == DAY_TO_SECOND:
+                return self.made(f"({left.sql} {operator} {right.sql})", left.type, left, right)
             if left.type.base == "timestamp with time zone":
                 moved = f"(({local(left)} {operator} {right.sql}) AT TIME ZONE {left.type.zone})"
                 return self.made(moved, left.type, left, right)
@@ -511,9 +512,10 @@ class Expressions:
             source = Value(local(value), TIMESTAMP)
         if value.literal is not None and value.type.base == "varchar" and kind.base in ("date", "timestamp"):
             special.check_literal(self, node, value, kind, safe)
-        sql = cast(source.sql, source.type, kind, safe=safe)
-        if length:
-            sql = f"substr({sql}, 1, {length})"
+        if safe and (source.type.base in ("array", "row", "json") or (length and source.type.base != "varchar")):
+            strict = _sized(cast(source.sql, source.type, kind, safe=False), length, source.type)
+            return self.made(special.tried(strict), kind, value)  # null as a whole
+        sql = _sized(cast(source.sql, source.type, kind, safe=safe), length, source.type)
         return self.made(sql, kind, value)
 
     def _negative_decimal(self, node: exp.Expr, digits: str) -> Value:
@@ -574,8 +576,8 @@ class Expressions:
             raise not_supported(f"expression {node.sql(dialect=Dialect)}")
         index = self.value(node.expressions[0], scope)
         if value.type.base == "map":
-            key = common(value.type.args[0], index.type)
-            if key != value.type.args[0]:
+            key: Type = value.type.args[0]
+            if common(key, index.type) != key:
                 raise self.fail(node, "TYPE_MISMATCH", f"Cannot apply operator: {value.type}[{index.type}]")
             found, wanted = f"map_extract({value.sql}, {self.convert(index, key)})", self.convert(index, key)
             missing = f"error('INVALID_FUNCTION_ARGUMENT: Key not present in map: ' || CAST({wanted} AS VARCHAR))"
@@ -995,3 +997,13 @@ class Expressions:
         exp.Localtimestamp: _now,
         exp.ParseJSON: _json_literal,
     }
+
+
+def _sized(sql: str, length: str | None, source: Type) -> str:
+    """Return the SQL of a text as varchar(length): a longer text is cut, anything else that is longer is an error."""
+    if not length:
+        return sql
+    if source.base in ("varchar", "unknown"):
+        return f"substr({sql}, 1, {length})"
+    wrong = f"error('INVALID_CAST_ARGUMENT: Value ' || {sql} || ' cannot be represented as varchar({length})')"
+    return f"(CASE WHEN length({sql}) > {length} THEN {wrong} ELSE {sql} END)"

@@ -69,7 +69,7 @@ ltrim(varchar) -> varchar                   = ltrim({{0}}, {_SPACES})
 rtrim(varchar) -> varchar                   = rtrim({{0}}, {_SPACES})
 replace(varchar, varchar, varchar) -> varchar = CASE WHEN {{1}} = '' THEN error('NOT_SUPPORTED: not supported by the local Athena: replace of an empty string') ELSE replace({{0}}, {{1}}, {{2}}) END
 replace(varchar, varchar) -> varchar        = replace({{0}}, {{1}}, '')
-reverse(varchar) -> varchar                 = reverse({{0}})
+reverse(varchar) -> varchar = CASE WHEN strlen({{0}}) <> length({{0}}) THEN array_to_string(list_transform(range(length({{0}}), 0, -1), lambda _i: substr({{0}}, _i, 1)), '') ELSE reverse({{0}}) END
 reverse(array(T)) -> array(T)               = list_reverse({{0}})
 lpad(varchar, bigint, varchar) -> varchar   = CASE WHEN {{1}} < 0 OR {{2}} = '' THEN error('INVALID_FUNCTION_ARGUMENT: Padding string must not be empty and target length must be in the range [0..2147483647]') ELSE lpad({{0}}, CAST({{1}} AS INTEGER), {{2}}) END
 rpad(varchar, bigint, varchar) -> varchar   = CASE WHEN {{1}} < 0 OR {{2}} = '' THEN error('INVALID_FUNCTION_ARGUMENT: Padding string must not be empty and target length must be in the range [0..2147483647]') ELSE rpad({{0}}, CAST({{1}} AS INTEGER), {{2}}) END
@@ -83,8 +83,8 @@ substr(varchar, bigint) -> varchar          = CASE WHEN {{1}} = 0 OR abs({{1}}) 
 substr(varchar, bigint, bigint) -> varchar  = CASE WHEN {{1}} = 0 OR {{2}} <= 0 OR abs({{1}}) > length({{0}}) THEN '' ELSE substr({{0}}, {{1}}, {{2}}) END
 chr(bigint) -> varchar                      = chr(CAST({{0}} AS INTEGER))
 codepoint(varchar) -> integer               = CASE WHEN length({{0}}) <> 1 THEN error('INVALID_FUNCTION_ARGUMENT: Input string must be a single character string') ELSE unicode({{0}}) END
-levenshtein_distance(varchar, varchar) -> bigint = levenshtein({{0}}, {{1}})
-hamming_distance(varchar, varchar) -> bigint = CASE WHEN length({{0}}) <> length({{1}}) THEN error('INVALID_FUNCTION_ARGUMENT: The input strings to hamming_distance function must have the same length') ELSE hamming({{0}}, {{1}}) END
+levenshtein_distance(varchar, varchar) -> bigint = CASE WHEN strlen({{0}}) + strlen({{1}}) <> length({{0}}) + length({{1}}) THEN error('NOT_SUPPORTED: not supported by the local Athena: levenshtein_distance of a text that is not ASCII') ELSE levenshtein({{0}}, {{1}}) END
+hamming_distance(varchar, varchar) -> bigint = CASE WHEN length({{0}}) <> length({{1}}) THEN error('INVALID_FUNCTION_ARGUMENT: The input strings to hamming_distance function must have the same length') WHEN strlen({{0}}) + strlen({{1}}) <> length({{0}}) + length({{1}}) THEN error('NOT_SUPPORTED: not supported by the local Athena: hamming_distance of a text that is not ASCII') ELSE hamming({{0}}, {{1}}) END
 translate(varchar, varchar, varchar) -> varchar = translate({{0}}, {{1}}, {{2}})
 to_utf8(varchar) -> varbinary               = encode({{0}})
 from_utf8(varbinary) -> varchar             = decode({{0}})

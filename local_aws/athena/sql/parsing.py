@@ -1,11 +1,12 @@
 """Parsing of Trino's SQL: sqlglot makes the tree, but leaves every function as name and arguments, as in the text."""
 
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from sqlglot import exp, tokens
+from sqlglot import exp
 from sqlglot.dialects.trino import Trino
 from sqlglot.errors import ParseError, TokenError
+from sqlglot.tokenizer_core import TokenType
 
 _PARSER = Trino.Parser
 _SYNTAX = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "POSITION", "SUBSTRING", "LISTAGG")  # calls with keywords inside
@@ -23,14 +24,14 @@ class Dialect(Trino):
     class Parser(_PARSER):  # type: ignore[misc, valid-type]
         """The parser."""
 
-        FUNCTIONS: ClassVar = {}
+        FUNCTIONS: ClassVar[dict[str, Any]] = {}
         FUNCTION_PARSERS: ClassVar = {name: _PARSER.FUNCTION_PARSERS[name] for name in _SYNTAX}
         NO_PAREN_FUNCTION_PARSERS: ClassVar = {"CASE": _PARSER.NO_PAREN_FUNCTION_PARSERS["CASE"]}
         ARRAY_CONSTRUCTORS: ClassVar = {"ARRAY": exp.Array}
         PLACEHOLDER_PARSERS: ClassVar = {
             **_PARSER.PLACEHOLDER_PARSERS,
             # Its place in the text, by which parameters are counted.
-            tokens.TokenType.PLACEHOLDER: lambda self: self.expression(exp.Placeholder(this=str(self._prev.start))),
+            TokenType.PLACEHOLDER: lambda self: self.expression(exp.Placeholder(this=str(self._prev.start))),
         }
 
 
@@ -92,9 +93,7 @@ def _check_tokens(sql: str) -> None:
     depth = 0
     for place, token in enumerate(found):
         following = found[place + 1] if place + 1 < len(found) else None
-        word = (
-            token.text.upper() if token.token_type not in (tokens.TokenType.STRING, tokens.TokenType.IDENTIFIER) else ""
-        )
+        word = token.text.upper() if token.token_type not in (TokenType.STRING, TokenType.IDENTIFIER) else ""
         wrong = token if word in _FOREIGN else None
         depth += (word == "(") - (word == ")")
         if word == ")":
@@ -103,7 +102,7 @@ def _check_tokens(sql: str) -> None:
             wrong = following
         elif word == "LIMIT" and (following is None or following.text.upper() not in ("ALL", "?")):
             limited.add(depth)
-            if following is None or following.token_type != tokens.TokenType.NUMBER:
+            if following is None or following.token_type != TokenType.NUMBER:
                 wrong = following or token
         elif word == "OFFSET" and depth in limited:
             wrong = token

@@ -1,5 +1,6 @@
 """Values as Athena prints them in results."""
 
+import json
 import math
 import struct
 from collections.abc import Callable
@@ -33,6 +34,8 @@ def _value(kind: Type) -> Callable[[Any], str]:
         return lambda value: f"{_timestamp(value)} {zone}"
     if base == "varbinary":
         return lambda value: bytes(value).hex(" ")
+    if base == "json" and kind.sorted:
+        return lambda value: json.dumps(json.loads(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     if base == "array":
         item = _nested(kind.args[0])
         return lambda value: f"[{', '.join(map(item, value))}]"

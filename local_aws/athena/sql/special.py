@@ -94,10 +94,14 @@ def _nullif(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
     return t.made(f"(CASE WHEN {equal.sql} THEN NULL ELSE {left.sql} END)", left.type, left, right)
 
 
+def tried(sql: str) -> str:
+    """Return the SQL that is null where `sql` fails."""
+    return f"TRY({sql.replace(_ERROR, _FAIL)})"  # TRY takes no function that is volatile, as DuckDB's error() is
+
+
 def _try(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
     (value,) = _values(t, node, scope, 1)
-    # TRY takes no function that is volatile, as DuckDB's error() is.
-    return t.made(f"TRY({value.sql.replace(_ERROR, _FAIL)})", value.type, value)
+    return t.made(tried(value.sql), value.type, value)
 
 
 def _extreme(word: str) -> Call:
@@ -602,7 +606,7 @@ def _json_text(t: "Expressions", node: exp.Expr, value: Value, name: str) -> str
         return value.sql
     if value.type.base not in ("varchar", "unknown"):
         raise _unexpected(t, node, name, [value])
-    return f"(CASE WHEN json_valid({value.sql}) THEN CAST({value.sql} AS JSON) END)"
+    return f"(CASE WHEN json_valid({value.sql}) THEN TRY_CAST({value.sql} AS JSON) END)"
 
 
 def _path(value: Value) -> str:
@@ -622,7 +626,8 @@ def _json_extract(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
     document, path = _json_text(t, node, values[0], node.name.lower()), text(_path(values[1]))
     found = f"json_extract({document}, {path})"
     if node.name.lower() == "json_extract":
-        return t.made(found, JSON, *values)
+        kind = values[0].type if values[0].type == JSON else JSON
+        return t.made(_exact(found, values[0].sql), kind, *values)
     # DuckDB prints a number in its shortest form, Trino as it is in the text.
     number = f"json_extract_string({document}, {path})"
     token = (
@@ -636,16 +641,24 @@ def _json_extract(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
     return t.made(sql, VARCHAR, *values)
 
 
+def _exact(found: str, original: str) -> str:
+    """Return the SQL of JSON whose numbers are printed as Trino prints them, or that fails."""
+    printed = f"CAST({found} AS VARCHAR)"
+    fractions = f"regexp_matches({printed}, '[0-9](\\.[0-9]|[eE])')"
+    odd = f"regexp_matches({printed}, '[0-9]{{8,}}\\.|(^|[^0-9])0\\.000|[0-9][eE]')"
+    token = f"'(^|[^0-9.eE+-])' || regexp_escape({printed}) || '($|[^0-9.eE])'"
+    same = f"regexp_matches(CAST({original} AS VARCHAR), {token}) AND NOT {odd}"
+    return f"(CASE WHEN NOT {fractions} OR ({same}) THEN {found} WHEN {found} IS NOT NULL THEN {_NUMBER_TEXT} END)"
+
+
 def _json_parse(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
     (value,) = _values(t, node, scope, 1)
     if value.type.base not in ("varchar", "unknown"):
         raise _unexpected(t, node, "json_parse", [value])
     wrong = f"error('INVALID_FUNCTION_ARGUMENT: Cannot convert value to JSON: ''' || {value.sql} || '''')"
-    sql = (
-        f"(CASE WHEN {value.sql} IS NULL THEN NULL WHEN json_valid({value.sql}) THEN CAST({value.sql} AS JSON) "
-        f"ELSE {wrong} END)"
-    )
-    return t.made(sql, JSON, value)
+    parsed = _exact(f"TRY_CAST({value.sql} AS JSON)", value.sql)
+    sql = f"(CASE WHEN {value.sql} IS NULL THEN NULL WHEN json_valid({value.sql}) THEN {parsed} ELSE {wrong} END)"
+    return t.made(sql, Type("json", sorted=True), value)
 
 
 def _json_size(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:

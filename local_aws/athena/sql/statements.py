@@ -282,7 +282,9 @@ def _create(scanner: Scanner) -> Statement:
     if scanner.accept("WITH"):
         properties = scanner.properties()
     scanner.expect("AS")
-    query = _query(scanner)
+    if scanner.peek().upper() not in _QUERIES:
+        raise scanner.wrong()
+    query = scanner.rest()
     match = re.search(r"\s+WITH\s+(NO\s+)?DATA\s*$", query, re.IGNORECASE)
     empty = bool(match and match[1])
     query = query[: match.start()] if match else query

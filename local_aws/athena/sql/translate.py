@@ -25,9 +25,20 @@ _CTE_DEPTH = 60
 class Schema(Protocol):
     """What a table has."""
 
-    columns: dict[str, Type]  # partition columns last
-    partition_keys: Sequence[str]
-    view: str | None  # the text of a view
+    @property
+    def columns(self) -> dict[str, Type]:
+        """The types of the columns by name; partition columns are the last."""
+        ...
+
+    @property
+    def partition_keys(self) -> Sequence[str]:
+        """The names of the partition columns."""
+        ...
+
+    @property
+    def view(self) -> str | None:
+        """The text of a view, None of a table."""
+        ...
 
 
 @dataclass
@@ -73,6 +84,7 @@ class Translator(Expressions):
         self._find = find
         self._parameters = list(parameters)
         self.tables: list[TableUse] = []
+        self.ordered: list[str] = []  # what the ORDER BY that was translated last is made of
         self._aliases = 0
         self._views: list[str] = []
 
@@ -259,6 +271,9 @@ class Translator(Expressions):
         if node.args.get("order"):
             order = self._order(node.args["order"], scope, [*zip(names, values, strict=True)])
         distinct = ""
+        if node.args.get("distinct") and order and not all(part.isdecimal() for part in self.ordered):
+            text = "For SELECT DISTINCT, ORDER BY expressions must appear in select list"
+            raise self.fail(node.args["order"], "EXPRESSION_NOT_IN_DISTINCT", text)
         if node.args.get("distinct"):
             if node.args["distinct"].args.get("on"):
                 raise not_supported("DISTINCT ON")
@@ -429,6 +444,7 @@ class Translator(Expressions):
         ]
         inner = Scope([Relation(None, named)], scope, windows=scope.windows) if named else scope
         width = len(items) or len(scope.relations[0].columns)
+        self.ordered = []
         parts = []
         for item in order.expressions:
             node = item.this
@@ -453,6 +469,7 @@ class Translator(Expressions):
                     continue  # a constant orders nothing, and DuckDB would take it for a position
             direction = "DESC" if item.args.get("desc") else "ASC"
             parts.append(f"{sql} {direction} NULLS {'FIRST' if item.args.get('nulls_first') else 'LAST'}")
+            self.ordered.append(sql)
         return f" ORDER BY {', '.join(parts)}" if parts else ""
 
     def _limit(self, node: exp.Expr) -> str:

@@ -1,7 +1,7 @@
 """Trino's types: their texts in Athena, in Glue (Hive) and in DuckDB, and which converts to which by itself."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from local_aws.athena.sql.errors import not_supported
@@ -37,12 +37,14 @@ class Type:
         args: (precision, scale) of a decimal; the element types of array, map and row.
         names: of the fields of a row; None where a field has none.
         zone: of a timestamp with time zone, as SQL: it is the same for all values of an expression here.
+        sorted: of JSON, whether the keys of objects are printed in order, as of what json_parse returns.
     """
 
     base: str
     args: tuple[Any, ...] = ()
     names: tuple[str | None, ...] = ()
     zone: str = ""
+    sorted: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         if self.base == "decimal":

@@ -63,7 +63,7 @@ def test_the_operator_and_the_sensor(lake: Lake) -> None:
         task_id="query", query="CREATE TABLE by_operator AS SELECT count(*) AS n FROM orders", database=lake.database,
         output_location=lake.output, sleep_time=1, max_polling_attempts=60, **AWS,
     )  # fmt: skip
-    query_id = made.execute({})  # type: ignore[typeddict-item]
+    query_id = made.execute({})
     assert AthenaSensor(task_id="wait", query_execution_id=query_id, sleep_time=0, **AWS).poke({})  # type: ignore[arg-type]
     assert lake.rows("SELECT n FROM by_operator") == [["20"]]
 
@@ -78,7 +78,7 @@ def test_the_operator_fails_with_the_reason(lake: Lake) -> None:
         **AWS,
     )
     with pytest.raises(AirflowException, match="does not exist"):
-        wrong.execute({})  # type: ignore[typeddict-item]
+        wrong.execute({})
 
 
 def test_the_operator_cancels_its_query_when_it_is_killed(lake: Lake) -> None:

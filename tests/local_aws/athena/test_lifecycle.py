@@ -89,13 +89,10 @@ def test_a_process_that_is_killed_fails_its_query_and_no_other(lake: Lake) -> No
     assert lake.rows("SELECT 1") == [["1"]]
     slow = lake.start(LONG)
     eventually(lambda: state(lake, slow) == "RUNNING")
+    ours = lake.endpoint.process.pid
     busy = eventually(
-        lambda: [
-            child
-            for child in running(lake.endpoint)
-            if child.cpu_times().user > 0.8 and child.parent().pid != lake.endpoint.process.pid
-        ]
-    )  # type: ignore[union-attr]
+        lambda: [each for each in running(lake.endpoint) if each.ppid() != ours and each.cpu_times().user > 0.8]
+    )
     busy[0].kill()
     found = lake.wait(slow)
     assert found["Status"]["State"] == "FAILED"
