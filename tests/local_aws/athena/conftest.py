@@ -1,7 +1,5 @@
 """A lake for each test file of this folder."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.local_aws.athena.lake import Lake
@@ -9,9 +7,7 @@ from tests.local_aws.endpoint import Endpoint
 
 
 @pytest.fixture(scope="module")
-def lake(
-    endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Lake]:
+def lake(endpoint: Endpoint, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Lake:
     """A bucket and a database of this file, with the table `orders`: 20 rows in the partitions 2023 and 2024."""
     name = request.module.__name__.rpartition(".")[2].replace("_", "-")
     made = Lake(endpoint, name, tmp_path_factory.mktemp("lake"))
