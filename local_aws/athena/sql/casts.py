@@ -10,7 +10,10 @@ _DECIMAL = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)"
 _DATE = r"\s*[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}\s*"
 _TIMESTAMP = r"\s*[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([ T][0-9]{1,2}:[0-9]{1,2}(:[0-9]{1,2}(\.[0-9]{1,12})?)?)?\s*"
 _PATTERNS = {"real": _NUMBER, "double": _NUMBER, "decimal": _DECIMAL, "date": _DATE, "timestamp": _TIMESTAMP}
-MILLISECONDS = "date_trunc('millisecond', {} + INTERVAL 500 MICROSECOND)"
+# Most values have none to round, which is quicker to see than to do.
+MILLISECONDS = (
+    "(CASE WHEN epoch_us({0}) % 1000 = 0 THEN {0} ELSE date_trunc('millisecond', {0} + INTERVAL 500 MICROSECOND) END)"
+)
 
 
 def cast(sql: str, source: Type, target: Type, *, safe: bool) -> str:

@@ -1,5 +1,6 @@
 """One query from its text to its result: translated, its tables opened, run by DuckDB, printed into a file."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,7 +10,8 @@ from typing import Any
 import duckdb
 
 from local_aws.athena.sql.errors import QueryError, from_duckdb
-from local_aws.athena.sql.rendering import render
+from local_aws.athena.sql.rendering import MACROS as RENDERING
+from local_aws.athena.sql.rendering import render, rendered
 from local_aws.athena.sql.scope import Query
 from local_aws.athena.sql.special import MACROS
 from local_aws.athena.sql.tables import Backend, Catalogue, Reader
@@ -114,7 +116,7 @@ class Execution:
             "enable_external_access": "false",  # the last: it forbids some of those above
         }
         self.connection.execute("; ".join(f"SET {name} = {value}" for name, value in settings.items()))
-        self.connection.execute(MACROS)
+        self.connection.execute(f"{MACROS};{RENDERING}")
         self.connection.execute(f"SET VARIABLE now = TIMESTAMPTZ '{self.now.isoformat(' ')}'")
 
     def translate(self, sql: str, parameters: Sequence[str] = ()) -> tuple[Query, Translator]:
@@ -149,9 +151,22 @@ class Execution:
         query, _ = self.translate(sql, parameters)
         planned_s = (datetime.now(UTC) - begun).total_seconds()
         path = self.folder / "result.csv"
-        with path.open("w", encoding="utf-8", newline="") as file:
-            file.write(csv_line(query.names))
-            file.writelines(csv_line(row) for row in self.rows(query))
+        items = [rendered(f"c{place}", kind) for place, kind in enumerate(query.types)]
+        printed = [item for item in items if item is not None]
+        if len(printed) == len(items):
+            body = self.folder / "body.csv"
+            columns = ", ".join(f"{item} AS c{place}" for place, item in enumerate(printed))
+            self.connection.execute(
+                f"COPY (SELECT {columns} FROM ({query.sql})) TO {text(str(body))} "
+                "(FORMAT csv, HEADER false, QUOTE '\"', ESCAPE '\"', FORCE_QUOTE *, NULLSTR '')"
+            )
+            with path.open("wb") as file, body.open("rb") as rows:
+                file.write(csv_line(query.names).encode())
+                shutil.copyfileobj(rows, file)
+        else:
+            with path.open("w", encoding="utf-8", newline="") as lines:
+                lines.write(csv_line(query.names))
+                lines.writelines(csv_line(row) for row in self.rows(query))
         columns = [column_info(name, kind) for name, kind in zip(query.names, query.types, strict=True)]
         return Outcome("DML", "SELECT", columns, str(path), self.scanned, planned_s=planned_s)
 

@@ -104,3 +104,36 @@ def _java(value: float, shortest: str) -> str:
     point -= len(digits) - len(stripped)
     digits = stripped.rstrip("0") or "0"
     return f"{sign}{digits[0]}.{digits[1:] or '0'}E{point - 1}"
+
+
+_TIME = "strftime({}, '%Y-%m-%d %H:%M:%S.%g')"
+# What connections need for :func:`rendered`: a number as Java prints it, by DuckDB's shortest text of it.
+MACROS = """
+CREATE MACRO java_digits(digits, exponent) AS
+  digits[1] || '.' || coalesce(nullif(rtrim(digits[2:], '0'), ''), '0') || 'E' || CAST(exponent AS VARCHAR);
+CREATE MACRO java_far(s) AS CASE
+  WHEN contains(s, 'e')
+  THEN java_digits(replace(split_part(s, 'e', 1), '.', ''), CAST(split_part(s, 'e', 2) AS INTEGER))
+  WHEN starts_with(s, '0.') THEN java_digits(ltrim(s[3:], '0'), length(ltrim(s[3:], '0')) - length(s) + 1)
+  ELSE java_digits(replace(s, '.', ''), length(split_part(s, '.', 1)) - 1) END;
+CREATE MACRO java_number(x) AS CASE
+  WHEN x IS NULL THEN NULL WHEN isnan(x) THEN 'NaN'
+  WHEN isinf(x) THEN CASE WHEN x > 0 THEN 'Infinity' ELSE '-Infinity' END
+  WHEN x = 0 OR (abs(x) >= 0.001 AND abs(x) < 10000000) THEN CAST(x AS VARCHAR)
+  ELSE CASE WHEN x < 0 THEN '-' ELSE '' END || java_far(CAST(abs(x) AS VARCHAR)) END;
+"""
+
+
+def rendered(sql: str, kind: Type) -> str | None:
+    """Return the SQL that prints a value, None of a type of which only :func:`render` prints values."""
+    if kind.base in ("boolean", "tinyint", "smallint", "integer", "bigint", "decimal", "varchar", "date", "unknown"):
+        return f"CAST({sql} AS VARCHAR)"
+    if kind.base == "json" and not kind.sorted:
+        return f"CAST({sql} AS VARCHAR)"
+    if kind.base == "double":
+        return f"java_number({sql})"
+    if kind.base == "timestamp":
+        return _TIME.format(sql)
+    if kind.base == "timestamp with time zone":
+        return f"{_TIME.format(f'{sql} AT TIME ZONE {kind.zone}')} || ' ' || {kind.zone}"
+    return None
