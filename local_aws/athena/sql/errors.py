@@ -79,6 +79,8 @@ def from_duckdb(error: Exception) -> QueryError:
     outside = re.search(r"with value (\S+) can't be cast .* destination type (INT\d+)", first)
     if outside:
         name = {"INT8": "tinyint", "INT16": "smallint", "INT32": "integer"}.get(outside[2], "bigint")
+        if "Type DOUBLE" in first or "Type FLOAT" in first:
+            return QueryError("INVALID_CAST_ARGUMENT", f"Unable to cast {outside[1]} to {name}")
         return QueryError("NUMERIC_VALUE_OUT_OF_RANGE", f"Out of range for {name}: {outside[1]}")
     if kind == "OutOfRangeException":
         return QueryError("NUMERIC_VALUE_OUT_OF_RANGE", first.removeprefix("Out of Range Error: "))

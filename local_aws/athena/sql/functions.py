@@ -151,7 +151,7 @@ slice(array(T), bigint, bigint) -> array(T) = CASE WHEN {{1}} = 0 THEN error('IN
 repeat(T, bigint) -> array(T)               = list_transform(range({{1}}), lambda _i: {{0}})
 transform(array(T), T->U) -> array(U)       = list_transform({{0}}, {{1}})
 filter(array(T), T->boolean) -> array(T)    = list_filter({{0}}, {{1}})
-any_match(array(T), T->boolean) -> boolean  = CASE WHEN {{0}} IS NULL THEN NULL ELSE coalesce(list_bool_or(list_transform({{0}}, {{1}})), CASE WHEN len({{0}}) = 0 THEN false END) END
+any_match(array(T), T->boolean) -> boolean  = CASE WHEN {{0}} IS NULL THEN NULL WHEN list_contains(list_transform({{0}}, {{1}}), true) THEN true WHEN len(list_filter(list_transform({{0}}, {{1}}), lambda _e: _e IS NULL)) > 0 THEN NULL ELSE false END
 all_match(array(T), T->boolean) -> boolean  = CASE WHEN {{0}} IS NULL THEN NULL WHEN len({{0}}) = 0 THEN true WHEN list_contains(list_transform({{0}}, {{1}}), false) THEN false WHEN len(list_filter(list_transform({{0}}, {{1}}), lambda _e: _e IS NULL)) > 0 THEN NULL ELSE true END
 none_match(array(T), T->boolean) -> boolean = CASE WHEN {{0}} IS NULL THEN NULL WHEN list_contains(list_transform({{0}}, {{1}}), true) THEN false WHEN len(list_filter(list_transform({{0}}, {{1}}), lambda _e: _e IS NULL)) > 0 THEN NULL ELSE true END
 zip_with(array(T), array(U), (T,U)->V) -> array(V) = list_transform(list_zip({{0}}, {{1}}), {{2}})

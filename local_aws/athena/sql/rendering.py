@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from local_aws.athena.sql.errors import not_supported
 from local_aws.athena.sql.types import Type
 
 Render = Callable[[Any], str | None]
@@ -32,6 +33,8 @@ def _value(kind: Type) -> Callable[[Any], str]:
     if base == "timestamp with time zone":
         zone = kind.zone.strip("'")
         return lambda value: f"{_timestamp(value)} {zone}"
+    if base.startswith("interval"):
+        raise not_supported(f"a result of type {kind}")
     if base == "varbinary":
         return lambda value: bytes(value).hex(" ")
     if base == "json" and kind.sorted:
