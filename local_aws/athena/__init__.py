@@ -17,7 +17,7 @@ def open_service(context: "Context") -> "Athena":
     from local_aws.athena.store import Store
     from local_aws.context import REGION
 
-    backend = Backend(context.s3, context.moto, REGION)
+    backend = Backend(context.s3, context.moto)
     workers = Workers(context.query_memory)
     store = Store(context.database)
     queries = Queries(store, backend, workers, context.data / "athena", context.max_queries, context.query_memory)

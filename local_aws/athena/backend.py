@@ -16,19 +16,18 @@ from local_aws.protocols.wsgi import Application, call
 class Backend:
     """Reads and writes the objects and the catalogue."""
 
-    def __init__(self, s3: S3Store, moto: Application, region: str) -> None:
+    def __init__(self, s3: S3Store, moto: Application) -> None:
         self._s3 = s3
         self._moto = moto
-        self._region = region
 
-    def glue(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        """Call Glue as an SDK does.
+    def glue(self, region: str, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Call Glue of a region as an SDK does.
 
         Raises:
             ServeError: Glue answered with an error.
         """
         body = json.dumps(request).encode()
-        scope = f"Credential=local/20240101/{self._region}/glue/aws4_request"
+        scope = f"Credential=local/20240101/{region}/glue/aws4_request"
         environ = {
             "REQUEST_METHOD": "POST",
             "PATH_INFO": "/",
@@ -40,7 +39,7 @@ class Backend:
             "SERVER_PROTOCOL": "HTTP/1.1",
             "CONTENT_TYPE": "application/x-amz-json-1.1",
             "CONTENT_LENGTH": str(len(body)),
-            "HTTP_HOST": f"glue.{self._region}.amazonaws.com",
+            "HTTP_HOST": f"glue.{region}.amazonaws.com",
             "HTTP_X_AMZ_TARGET": f"AWSGlue.{operation}",
             "HTTP_AUTHORIZATION": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0",
             "wsgi.version": (1, 0),
@@ -57,6 +56,10 @@ class Backend:
             code = str(answer.get("__type", "InternalError")).rpartition("#")[2]
             raise ServeError(code, answer.get("message") or answer.get("Message") or code)
         return answer
+
+    def has_bucket(self, uri: str) -> bool:
+        """Return whether the bucket of an address exists."""
+        return self._s3.files(split(uri)[0], "\0") is not None
 
     def objects(self, locations: Sequence[str]) -> list[list[tuple[str, int, str]]]:
         """Return (address, size, file) of the objects below each s3:// folder.

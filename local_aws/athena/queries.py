@@ -161,7 +161,16 @@ class Queries:
             started=document["submitted"],
             statements=self.prepared(document["workgroup"]),
         )
-        ended = self._workers.run(request, self._serve, run.cancelled)
+
+        def serve(name: str, arguments: list[Any]) -> Any:
+            """Answer what the process of the query asks for."""
+            if name == "glue":
+                return self._backend.glue(document["region"], *arguments)
+            if name == "objects":
+                return self._backend.objects(*arguments)
+            raise ServeError("InternalError", f"no such call: {name}")
+
+        ended = self._workers.run(request, serve, run.cancelled)
         statistics["EngineExecutionTimeInMillis"] = int((time.time() - begun) * 1000)
         if ended.cancelled:
             self._end(run, "CANCELLED", "Query cancelled by user")
@@ -206,14 +215,6 @@ class Queries:
             one["StatementName"]: one["QueryStatement"] for one in found.values() if one["WorkGroupName"] == workgroup
         }
 
-    def _serve(self, name: str, arguments: list[Any]) -> Any:
-        """Answer what the process of a query asks for."""
-        if name == "glue":
-            return self._backend.glue(*arguments)
-        if name == "objects":
-            return self._backend.objects(*arguments)
-        raise ServeError("InternalError", f"no such call: {name}")
-
     def _publish(self, run: QueryRun, outcome: Document, folder: Path) -> None:
         """Put what a query has written where readers find it: files at once, then the catalogue, then its result."""
         document = run.document
@@ -221,7 +222,7 @@ class Queries:
         self._backend.put([(uri, Path(path)) for uri, path in outcome["objects"]])
         try:
             for operation, request in outcome["glue"]:
-                self._glue(operation, request)
+                self._glue(document["region"], operation, request)
         except ServeError:
             self._backend.delete([uri for uri, _ in outcome["objects"]])
             raise
@@ -253,8 +254,8 @@ class Queries:
             results.append((f"{base}.metadata" if outcome["manifest"] else f"{base}{suffix}.metadata", metadata))
         self._backend.put(results)
 
-    def _glue(self, operation: str, request: Document) -> None:
-        answer = self._backend.glue(operation, request)
+    def _glue(self, region: str, operation: str, request: Document) -> None:
+        answer = self._backend.glue(region, operation, request)
         for error in answer.get("Errors") or []:
             detail = error.get("ErrorDetail") or {}
             if detail.get("ErrorCode") != "AlreadyExistsException":

@@ -1,6 +1,7 @@
 """The operations of the Athena API, as the SDKs call them."""
 
 import re
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from local_aws.athena.queries import ENGINE, Queries, QueryRun
 from local_aws.athena.store import Document, Store
 from local_aws.protocols.errors import AwsError
 from local_aws.protocols.json11 import JsonService
+from local_aws.protocols.wsgi import Environ, StartResponse, signing_scope
 
 _ENGINE_VERSION = {"SelectedEngineVersion": "AUTO", "EffectiveEngineVersion": ENGINE}
 _MIN_CUTOFF = 10_000_000
@@ -31,6 +33,7 @@ class Athena(JsonService):
         self._store = store
         self._backend = backend
         self._region = region
+        self._asked = threading.local()  # the region of the request that a thread answers
         if "primary" not in store.load("workgroup"):
             primary = {
                 "Name": "primary",
@@ -39,6 +42,11 @@ class Athena(JsonService):
                 "CreationTime": time.time(),
             }
             store.save("workgroup", "primary", primary)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request: with the catalogue of its region."""
+        self._asked.region = signing_scope(environ)[1] or self._region
+        return super().__call__(environ, start_response)
 
     def close(self) -> None:
         """End every query."""
@@ -66,6 +74,8 @@ class Athena(JsonService):
             )
         if not re.match(r"s3[an]?://[^/]+", location):
             raise _invalid(f"outputLocation is not a valid S3 path: {location}")
+        if not self._backend.has_bucket(location):
+            raise _invalid(f"Unable to verify/create output bucket {location.split('/')[2]}")
         catalog = (request.get("QueryExecutionContext") or {}).get("Catalog", "AwsDataCatalog")
         if catalog.lower() != "awsdatacatalog":
             raise _invalid(f"Data catalog {catalog} was not found")
@@ -78,6 +88,7 @@ class Athena(JsonService):
             "parameters": request.get("ExecutionParameters"),
             "cutoff": configuration.get("BytesScannedCutoffPerQuery"),
             "token": request.get("ClientRequestToken"),
+            "region": self._asked.region,
         }
         if found := self._same_token(document):
             return {"QueryExecutionId": found}
@@ -445,7 +456,7 @@ class Athena(JsonService):
 
     def _glue(self, operation: str, request: Document) -> Document:
         try:
-            return self._backend.glue(operation, request)
+            return self._backend.glue(self._asked.region, operation, request)
         except ServeError as error:
             raise AwsError("MetadataException", f"{error.code}: {error}") from None
 
@@ -483,7 +494,7 @@ class Athena(JsonService):
         self._store.save("tags", arn, known | {tag["Key"]: tag.get("Value", "") for tag in tags})
 
     def _arn(self, kind: str, name: str) -> str:
-        return f"arn:aws:athena:{self._region}:123456789012:{kind}/{name}"
+        return f"arn:aws:athena:{self._asked.region}:123456789012:{kind}/{name}"
 
     def _tagged(self, arn: str) -> str:
         name = arn.rpartition("/")[2]

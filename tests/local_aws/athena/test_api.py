@@ -1,5 +1,7 @@
 """Workgroups, named queries, catalogues, lists."""
 
+import boto3
+
 from tests.local_aws.athena.lake import Lake
 from tests.local_aws.endpoint import error_of
 
@@ -89,3 +91,15 @@ def test_runtime_statistics(lake: Lake) -> None:
         "QueryRuntimeStatistics"
     ]
     assert runtime["Rows"]["InputBytes"] == statistics["DataScannedInBytes"] > 0
+
+
+def test_a_query_reads_the_catalogue_of_its_region(lake: Lake) -> None:
+    there = {"region_name": "eu-west-1", "endpoint_url": lake.endpoint.url}
+    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
+    athena = boto3.client("athena", **there, **keys)
+    query_id = athena.start_query_execution(
+        QueryString=f"SELECT * FROM {lake.database}.orders", ResultConfiguration={"OutputLocation": lake.output}
+    )["QueryExecutionId"]
+    assert lake.wait(query_id)["Status"]["StateChangeReason"].startswith("SCHEMA_NOT_FOUND")
+    boto3.client("glue", **there, **keys).create_database(DatabaseInput={"Name": "far"})
+    assert [one["Name"] for one in athena.list_databases(CatalogName="AwsDataCatalog")["DatabaseList"]] == ["far"]

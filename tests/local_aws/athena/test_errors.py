@@ -126,6 +126,7 @@ def test_a_location_that_is_gone(lake: Lake) -> None:
     [
         ({"ResultConfiguration": {}}, "No output location provided."),
         ({"ResultConfiguration": {"OutputLocation": "/tmp/x"}}, "outputLocation is not a valid S3 path"),
+        ({"ResultConfiguration": {"OutputLocation": "s3://no-such-bucket/"}}, "Unable to verify/create output bucket"),
         ({"WorkGroup": "nope"}, "WorkGroup nope is not found."),
         ({"QueryExecutionContext": {"Catalog": "hive2"}}, "Data catalog hive2 was not found"),
     ],
