@@ -15,7 +15,7 @@ from local_aws.athena.sql.errors import QueryError, not_supported
 from local_aws.athena.sql.execution import Execution, Outcome
 from local_aws.athena.sql.scope import Query, Value
 from local_aws.athena.sql.statements import Statement, parse_statement
-from local_aws.athena.sql.tables import GlueError, Table, partitions_of
+from local_aws.athena.sql.tables import KEY, GlueError, Table, partitions_of
 from local_aws.athena.sql.types import Type, common, quoted, text
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -442,7 +442,7 @@ def _write(
     for column, name, target in zip(columns, names, kinds, strict=True):
         sql = execution_value(column.sql, column.type, target)
         if name in keys:
-            items.append(f"coalesce(CAST({sql} AS VARCHAR), '{_NULL}') AS k{keys.index(name)}")
+            items.append(f"coalesce(CAST({sql} AS VARCHAR), '{_NULL}') AS {KEY}{keys.index(name)}")
         else:
             items.append(f"{sql} AS {quoted(name)}")
     source = f"SELECT {', '.join(items)} FROM ({query.sql}) AS q"
@@ -472,7 +472,7 @@ def _write(
             f"COPY ({source}) TO {text(str(folder / f'f{suffix}'))} ({options})"
         ).fetchone()
         return int(rows), [((), [folder / f"f{suffix}"] if rows else [])]
-    listed = ", ".join(f"k{place}" for place in range(len(keys)))
+    listed = ", ".join(f"{KEY}{place}" for place in range(len(keys)))
     execution.connection.execute(f"CREATE TEMP TABLE written AS {source}")
     (parts,) = execution.connection.execute(f"SELECT count(*) FROM (SELECT DISTINCT {listed} FROM written)").fetchone()
     if parts > _MOST_PARTITIONS:

@@ -155,9 +155,9 @@ class Execution:
         printed = [item for item in items if item is not None]
         if len(printed) == len(items):
             body = self.folder / "body.csv"
-            columns = ", ".join(f"{item} AS c{place}" for place, item in enumerate(printed))
+            listed = ", ".join(f"{item} AS c{place}" for place, item in enumerate(printed))
             self.connection.execute(
-                f"COPY (SELECT {columns} FROM ({query.sql})) TO {text(str(body))} "
+                f"COPY (SELECT {listed} FROM ({query.sql})) TO {text(str(body))} "
                 "(FORMAT csv, HEADER false, QUOTE '\"', ESCAPE '\"', FORCE_QUOTE *, NULLSTR '')"
             )
             with path.open("wb") as file, body.open("rb") as rows:

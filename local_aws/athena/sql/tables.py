@@ -21,6 +21,8 @@ from local_aws.athena.sql.translate import TableUse
 from local_aws.athena.sql.types import INTEGERS, VARCHAR, Type, from_hive, quoted, text
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
+# Names of DuckDB's columns that no file has.
+KEY, _FILE = "athena_partition_key_", "athena_file_name"
 _NOWHERE = "\x02"  # where DuckDB wants a character that never comes
 
 
@@ -161,7 +163,7 @@ class Reader:
         uris: dict[str, str] = {}
         for partition, objects in zip(partitions, listed, strict=True):
             parts = [
-                f"k{place}={_NULL if value is None else quote(value, safe='')}"
+                f"{KEY}{place}={_NULL if value is None else quote(value, safe='')}"
                 for place, value in enumerate(partition.values)
             ]
             place = folder.joinpath(*parts)
@@ -178,7 +180,7 @@ class Reader:
                 uris[str(link)] = found.uri
                 self.scanned += found.size if serde.format != "parquet" else 0
         used = [column for column in table.columns if column in use.used]
-        keys = {key: f"k{place}" for place, key in enumerate(table.partition_keys)}
+        keys = {key: f"{KEY}{place}" for place, key in enumerate(table.partition_keys)}
         hidden = [name for name in ("$path", "$file_size") if name in use.used]
         if not files:
             items = [f"CAST(NULL AS {table.columns[column].duckdb()}) AS {quoted(column)}" for column in used]
@@ -204,7 +206,7 @@ class Reader:
             self._connection.execute(f"CREATE TEMP TABLE u{use.number} (link VARCHAR, uri VARCHAR, size BIGINT)")
             rows = ", ".join(f"({text(link)}, {text(uri)}, {Path(link).stat().st_size})" for link, uri in uris.items())
             self._connection.execute(f"INSERT INTO u{use.number} VALUES {rows}")
-            source += f" JOIN u{use.number} ON u{use.number}.link = filename"
+            source += f" JOIN u{use.number} ON u{use.number}.link = {_FILE}"
             items += [f"{'uri' if name == '$path' else 'size'} AS {quoted(name)}" for name in hidden]
         try:
             self._connection.execute(
@@ -233,7 +235,7 @@ class Reader:
     ) -> tuple[str, list[str]]:
         """Return the source and the items of a view over Parquet files; count the bytes of the columns it reads."""
         listed = f"[{', '.join(map(text, files))}]"
-        options = "union_by_name = true, filename = true"
+        options = f"union_by_name = true, filename = {text(_FILE)}"
         options += (
             ", hive_partitioning = true, hive_types_autocast = false" if partitioned else ", hive_partitioning = false"
         )
@@ -243,9 +245,7 @@ class Reader:
         except Exception as error:
             raise self.blame(error, uris) from None
         stored = {
-            name.lower(): (name, kind)
-            for name, kind, *_ in described
-            if name != "filename" and not re.fullmatch(r"k\d+", name)
+            name.lower(): (name, kind) for name, kind, *_ in described if name != _FILE and not name.startswith(KEY)
         }
         items = []
         for column, kind in columns.items():
@@ -299,7 +299,7 @@ class Reader:
         return (
             f"read_csv({listed}, auto_detect = false, header = false, skip = {skip}, delim = {text(separator)}, "
             f"quote = {text(quote_)}, escape = {text(escape)}, nullstr = {text(_NOWHERE)}, columns = {{{columns}}}, "
-            f"null_padding = true, filename = true, max_line_size = 33554432, {hive})"
+            f"null_padding = true, filename = {text(_FILE)}, max_line_size = 33554432, {hive})"
         )
 
     def json(
@@ -317,7 +317,7 @@ class Reader:
             spelled.setdefault(key.lower(), []).append(key)
         if any(len(spelled.get(column, ())) > 1 for column in columns):
             # DuckDB's columns differ in more than their case.
-            source = f"read_ndjson_objects({listed}, {options}, filename = true, {hive})"
+            source = f"read_ndjson_objects({listed}, {options}, filename = {text(_FILE)}, {hive})"
             return source, [
                 f"{_from_json(spelled.get(column, []), kind)} AS {quoted(column)}" for column, kind in columns.items()
             ]
@@ -331,7 +331,7 @@ class Reader:
                 f"{_of_json(quoted(names[0]) if names else f'CAST(NULL AS {stored})', kind)} AS {quoted(column)}"
             )
         given = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in (wanted or {"one": _JSON_TEXT}).items())
-        return f"read_json({listed}, {options}, columns = {{{given}}}, filename = true, {hive})", items
+        return f"read_json({listed}, {options}, columns = {{{given}}}, filename = {text(_FILE)}, {hive})", items
 
 
 _JSON_TEXT = "VARCHAR"

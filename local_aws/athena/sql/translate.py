@@ -103,7 +103,9 @@ class Translator(Expressions):
             )
         for node, given in zip(places, self._parameters, strict=True):
             value = parse(f"SELECT {given}")
-            assert isinstance(value, exp.Select)
+            alone = {name for name, part in value.args.items() if part} == {"expressions"}
+            if not alone or len(value.expressions) != 1:
+                raise QueryError("INVALID_PARAMETER_USAGE", f"line 1:1: A parameter is one expression, not {given}")
             node.replace(value.expressions[0])
 
     def fail(self, node: exp.Expr, name: str, message: str) -> QueryError:

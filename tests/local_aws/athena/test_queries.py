@@ -209,6 +209,8 @@ def test_parameters(lake: Lake) -> None:
         ["n5"]
     ]
     assert "Incorrect number of parameters: expected 1 but found 0" in lake.failure("SELECT ?")
+    for wrong in ("1, 2", "1 FROM orders", "1 AS x WHERE true"):
+        assert lake.failure("SELECT ?", ExecutionParameters=[wrong]).startswith("INVALID_PARAMETER_USAGE")
 
 
 def test_a_result_of_no_rows_has_a_header(lake: Lake) -> None:
@@ -222,3 +224,16 @@ def test_the_csv_reads_as_csv(lake: Lake, tmp_path: Path) -> None:
     key = found["ResultConfiguration"]["OutputLocation"].removeprefix(f"s3://{lake.name}/")
     text = lake.s3.get_object(Bucket=lake.name, Key=key)["Body"].read().decode()
     assert list(csv.reader(io.StringIO(text))) == [["x,y", "z"], ["a\nb", 'c"d']]
+
+
+def test_columns_may_have_the_names_that_duckdb_uses(lake: Lake) -> None:
+    lake.run(
+        """CREATE TABLE named WITH (partitioned_by = ARRAY['line']) AS SELECT 'f' AS filename, 1 AS k0,
+        2 AS c0, 3 AS one, 4 AS json, 5 AS place, 'p' AS line"""
+    )
+    assert lake.rows("SELECT * FROM named") == [["f", "1", "2", "3", "4", "5", "p"]]
+    lake.put("named2/f.json", '{"filename": "f", "k0": 1, "json": {"a": 1}, "C0": 2, "c0": null}')
+    columns = {"filename": "string", "k0": "int", "c0": "int"}
+    there = [(["p"], "named2/")]
+    lake.table("named2", columns, "named2/", keys={"line": "string"}, partitions=there, serde=JSON)
+    assert lake.rows('SELECT filename, k0, c0, line, "$file_size" > 0 FROM named2') == [["f", "1", "2", "p", "true"]]
