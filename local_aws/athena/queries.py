@@ -15,7 +15,7 @@ from typing import Any
 from local_aws.athena.backend import Backend
 from local_aws.athena.processes import ServeError, Workers
 from local_aws.athena.sql.errors import SYSTEM, QueryError
-from local_aws.athena.sql.execution import Request
+from local_aws.athena.sql.request import Request
 from local_aws.athena.store import Document, Store
 
 log = logging.getLogger(__name__)

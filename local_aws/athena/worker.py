@@ -21,8 +21,9 @@ from typing import Any
 import duckdb
 
 from local_aws.athena.sql.errors import SYSTEM, QueryError
-from local_aws.athena.sql.execution import CutoffError, Request, run
+from local_aws.athena.sql.execution import CutoffError, run
 from local_aws.athena.sql.parsing import InvalidSqlError
+from local_aws.athena.sql.request import Request
 from local_aws.athena.sql.tables import GlueError, Object
 from local_aws.athena.wire import receive, send
 

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from local_aws.athena.sql.errors import QueryError, not_supported
-from local_aws.athena.sql.execution import Execution, Outcome
+from local_aws.athena.sql.execution import Execution
+from local_aws.athena.sql.request import Outcome
 from local_aws.athena.sql.scope import Query, Value
 from local_aws.athena.sql.statements import Statement, parse_statement
 from local_aws.athena.sql.tables import KEY, GlueError, Table, partitions_of

@@ -8,7 +8,8 @@ import pytest
 
 from local_aws.athena.sql import functions, special
 from local_aws.athena.sql.errors import QueryError, from_duckdb
-from local_aws.athena.sql.execution import Execution, Request
+from local_aws.athena.sql.execution import Execution
+from local_aws.athena.sql.request import Request
 
 _ROWS = "(values (1, 1.10, 'a'), (2, 2.25, 'b'), (2, null, null)) as t(x, d, s)"
 

@@ -204,3 +204,13 @@ def test_queries_survive_a_restart(new_endpoint: Callable[..., Endpoint], tmp_pa
     rows = athena.get_query_results(QueryExecutionId=query_id)["ResultSet"]["Rows"]
     assert rows == [{"Data": [{"VarCharValue": "one"}]}, {"Data": [{"VarCharValue": "1"}]}]
     assert athena.get_work_group(WorkGroup="team")["WorkGroup"]["Description"] == "of the test"
+
+
+def test_the_endpoint_loads_no_engine_before_a_query() -> None:
+    program = """
+import sys
+import local_aws.athena.queries, local_aws.athena.service
+print([name for name in ("duckdb", "sqlglot") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
