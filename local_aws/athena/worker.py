@@ -18,10 +18,8 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
 
-import duckdb
-
 from local_aws.athena.sql.errors import SYSTEM, QueryError
-from local_aws.athena.sql.execution import CutoffError, run
+from local_aws.athena.sql.execution import CutoffError, connect, run
 from local_aws.athena.sql.parsing import InvalidSqlError
 from local_aws.athena.sql.request import Request
 from local_aws.athena.sql.tables import GlueError, Object
@@ -68,7 +66,7 @@ def _query(connection: Connection) -> None:
     """Run the one query of this process."""
     endpoint = _Endpoint(connection)
     send(connection, {"pid": os.getpid()})
-    database = duckdb.connect()  # while the endpoint has no query yet
+    database = connect()  # while the endpoint has no query yet
     request = Request(**endpoint.next())
     answer: dict[str, Any]
     try:

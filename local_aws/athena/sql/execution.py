@@ -21,6 +21,13 @@ from local_aws.athena.sql.types import Type, text
 _ROWS = 2000  # fetched at a time
 
 
+def connect() -> Any:
+    """Return a new connection to DuckDB with what all queries need, which may be made before there is a query."""
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    connection.execute(f"SET TimeZone = 'UTC'; {MACROS};{RENDERING}")
+    return connection
+
+
 class CutoffError(QueryError):
     """The query would read more than its workgroup allows."""
 
@@ -38,24 +45,20 @@ class Execution:
         self.folder = Path(request.folder)
         self.now = datetime.fromtimestamp(request.started, UTC)
         self.catalogue = Catalogue(backend)
-        self.connection: Any = connection or duckdb.connect()
+        self.connection: Any = connection or connect()
         self._configure()
         self.scanned = 0
 
     def _configure(self) -> None:
         settings = {
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
             "memory_limit": f"'{self.request.memory // 1024**2}MiB'",
             "threads": str(self.request.threads),
             "temp_directory": text(str(self.folder / "spill")),
-            "TimeZone": "'UTC'",
             "allowed_directories": f"[{text(f'{self.folder}/')}]",
             "enable_external_access": "false",  # the last: it forbids some of those above
         }
-        self.connection.execute("; ".join(f"SET {name} = {value}" for name, value in settings.items()))
-        self.connection.execute(f"{MACROS};{RENDERING}")
-        self.connection.execute(f"SET VARIABLE now = TIMESTAMPTZ '{self.now.isoformat(' ')}'")
+        now = f"SET VARIABLE now = TIMESTAMPTZ '{self.now.isoformat(' ')}'"
+        self.connection.execute("; ".join([*(f"SET {name} = {value}" for name, value in settings.items()), now]))
 
     def translate(self, sql: str, parameters: Sequence[str] = ()) -> tuple[Query, Translator]:
         """Translate a query and open its tables."""
