@@ -80,7 +80,7 @@ class Expressions:
         """Return a failure at a node."""
         raise NotImplementedError
 
-    # Helpers for all
+    # Shared by all
 
     @staticmethod
     def text_literal(value: str) -> str:

@@ -480,7 +480,7 @@ def _from_unixtime(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value
         raise _unexpected(t, node, "from_unixtime", values)
     zone = text(_zone(t, node, values[1])) if len(values) == 2 else text("UTC")
     seconds = t.convert(values[0], DOUBLE)
-    return t.made(f"make_timestamptz(CAST(round({seconds} * 1000) AS BIGINT) * 1000)", with_zone(zone), *values)
+    return t.made(f"make_timestamptz(CAST(floor({seconds} * 1000 + 0.5) AS BIGINT) * 1000)", with_zone(zone), *values)
 
 
 def _zone(t: "Expressions", node: exp.Expr, value: Value) -> str:
