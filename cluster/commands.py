@@ -95,10 +95,10 @@ def kind_demo(config: Config, console: Console) -> int:
     _require_airflow(config, kubectl)
     report("upgrades the tables of the dataset catalogue")
     run_module(kubectl, "taxiway.catalogue", "migrate")
-    with open_platform(kubectl) as platform:
+    with open_platform(kubectl, report) as platform:
         demos.prepare(platform, [demo], report)
         plan = demos.run(platform, demo, data, report, since=since)
-        copied = demos.copy_reports(platform, demo, plan, REPORTS / demo.name)
+        copied = demos.copy_reports(platform, demo, plan, REPORTS / demo.name, report)
     report(f"the demo of {demo.name} is complete")
     demos.show_reports(copied, report)
     return 0
@@ -288,7 +288,7 @@ def dags_push(config: Config, console: Console) -> int:
             )
         time.sleep(1)
     report("waits until Airflow has parsed its DAGs")
-    with open_airflow(kubectl) as airflow:
+    with open_airflow(kubectl, say=report) as airflow:
         while True:
             dags, errors = airflow.dags(), airflow.import_faults()
             files = {dag["relative_fileloc"] for dag in dags if _time(dag["last_parsed_time"]) >= pushed}

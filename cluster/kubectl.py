@@ -92,9 +92,9 @@ class Kubectl:
 
 
 class Forward:
-    """A port of the cluster on loopback; its process is started again where the pod behind it was replaced."""
+    """A port of the cluster on loopback, opened at its first use, and again where the pod behind it was replaced."""
 
-    def __init__(self, kubectl: Kubectl, target: str, port: int, local: int) -> None:
+    def __init__(self, kubectl: Kubectl, target: str, port: int, local: int = 0) -> None:
         self._command = kubectl.command(
             "port-forward", "--address", "127.0.0.1", target, f"{local or ''}:{port}" if local else f":{port}"
         )
@@ -142,10 +142,6 @@ class Forward:
             connection_problem(output, self._context)
             or f"{self._target} cannot be reached through kubectl port-forward: {last_lines(output)}"
         )
-
-    def restart(self) -> None:
-        """Give up a forward whose pod is gone, so that the next use starts another."""
-        self.close()
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end of the forward; return whether it ended."""

@@ -1,7 +1,9 @@
 """The platform on the cluster as demos see it: its Airflow, its AWS endpoint, its workers, its copy of the checkout."""
 
+import re
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,21 @@ from console.airflow import Airflow, TaskInstance
 from console.aws import local_client
 from console.errors import UserError
 from console.options import ROOT
+from console.patience import NotNowError, Say, patiently, say_on_stderr
 
 CHECKOUT = "/opt/airflow/dags/repo"
 PROCESSOR = "deployment/airflow-dag-processor"
 PROCESSOR_CONTAINER = "dag-processor"
 # Only workers and triggerers have the catalogue's connection, and only workers are let through to its database.
 WORKER, WORKER_CONTAINER = "deployment/airflow-worker", "worker"
+AWS = ("service/local-aws", 4566)
 LAKE = "s3://taxiway-lake"
 RUN_TIMEOUT_S = 300
+# kubectl's words where a pod is being replaced, or ended while a command ran in it.
+POD_GONE = re.compile(
+    r"unable to upgrade connection|cannot exec (in|into) a|container not found|command terminated with exit code 137"
+    r"|pods? .* not found|does not have a host assigned|timed out waiting for the condition|container is not running"
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class ClusterPlatform:
     kubectl: Kubectl
     airflow: Airflow
     aws: Forward
+    say: Say
     poll_s: float = 2
     lake: str = LAKE
     parsing_hint: str = (
@@ -48,7 +58,7 @@ class ClusterPlatform:
 
     def run(self, module: str, *arguments: str, file: tuple[str, str] | None = None) -> str:
         """Run ``python -m module`` in a worker; see :meth:`console.platform.Platform.run`."""
-        return run_module(self.kubectl, module, *arguments, file=file)
+        return run_module(self.kubectl, module, *arguments, file=file, say=self.say)
 
     def log_path(self, task: TaskInstance) -> None:
         """Return None: no task's log is on this machine."""
@@ -58,14 +68,18 @@ class ClusterPlatform:
 
 
 @contextmanager
-def open_platform(kubectl: Kubectl) -> Iterator[ClusterPlatform]:
+def open_platform(kubectl: Kubectl, say: Say) -> Iterator[ClusterPlatform]:
     """Reach the platform for the length of a ``with`` block.
 
+    Args:
+        kubectl: of its namespace.
+        say: prints a line while something does not answer.
+
     Raises:
-        UserError: Airflow or the AWS endpoint does not answer.
+        UserError: Airflow does not answer.
     """
-    with open_airflow(kubectl) as airflow, kubectl.forward("service/local-aws", 4566) as aws:
-        yield ClusterPlatform(kubectl, airflow, aws)
+    with open_airflow(kubectl, say=say) as airflow, closing(Forward(kubectl, *AWS)) as aws:
+        yield ClusterPlatform(kubectl, airflow, aws, say)
 
 
 def checkout_path(file: Path, root: Path = ROOT) -> str:
@@ -83,19 +97,30 @@ def checkout_path(file: Path, root: Path = ROOT) -> str:
     return f"{CHECKOUT}/{path.relative_to(root).as_posix()}"
 
 
-def run_module(kubectl: Kubectl, module: str, *arguments: str, file: tuple[str, str] | None = None) -> str:
+def run_module(
+    kubectl: Kubectl, module: str, *arguments: str, file: tuple[str, str] | None = None, say: Say = say_on_stderr
+) -> str:
     """Run ``python -m module`` of the delivered DAGs in a worker; see :meth:`console.platform.Platform.run`.
 
     Raises:
         UserError: it failed; the text has its last lines.
     """
-    result = kubectl.execute(
-        WORKER,
-        *module_command(module, *arguments, file=file[0] if file else None),
-        container=WORKER_CONTAINER,
-        seconds=RUN_TIMEOUT_S,
-        text_in=file[1] if file else None,
-    )
+    command = module_command(module, *arguments, file=file[0] if file else None)
+
+    def attempt() -> "subprocess.CompletedProcess[str]":
+        result = kubectl.execute(
+            WORKER,
+            *command,
+            container=WORKER_CONTAINER,
+            seconds=RUN_TIMEOUT_S,
+            text_in=file[1] if file else None,
+        )
+        # What modules do may be done twice.
+        if result.returncode and POD_GONE.search(result.stderr):
+            raise NotNowError(last_lines(result.stderr, 1))
+        return result
+
+    result = patiently(attempt, of="The worker", hint="make status shows what runs.", say=say)
     if result.returncode:
         raise UserError(f"{module} {' '.join(arguments)} failed in the worker: {last_lines(result.stderr, 1)}")
     return result.stdout

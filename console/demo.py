@@ -16,10 +16,11 @@ from typing import Any, Generic, TypeVar
 
 import demos
 from console.airflow import Pool
-from console.aws import split_uri
+from console.aws import patient_call, split_uri
 from console.errors import UserError
 from console.follow import Follower, Plan
 from console.output import Reporter
+from console.patience import Say, say_on_stderr
 from console.platform import LocalPlatform, Platform
 
 DEFAULT = "hvfhv"
@@ -201,15 +202,19 @@ def run(
     return plan
 
 
-def copy_reports(platform: Platform, demo: Demo[Any], plan: Plan, folder: Path) -> list[Path]:
+def copy_reports(platform: Platform, demo: Demo[Any], plan: Plan, folder: Path, say: Say = say_on_stderr) -> list[Path]:
     """Copy the reports of a plan to a folder, and return their paths."""
     if not plan.reports:
         return []
     bucket, prefix = split_uri(f"{platform.lake}/{demo.reports}")
     folder.mkdir(parents=True, exist_ok=True)
     copied = [folder / name for name in plan.reports]
-    for path in copied:
-        platform.client("s3").download_file(bucket, f"{prefix}/{path.name}", str(path))
+
+    def copy() -> None:
+        for path in copied:
+            platform.client("s3").download_file(bucket, f"{prefix}/{path.name}", str(path))
+
+    patient_call(copy, say)
     return copied
 
 

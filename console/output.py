@@ -1,6 +1,7 @@
 """What a command prints, and how it ends."""
 
 import signal
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -41,7 +42,7 @@ def run_command(command: Callable[[Console], int], interrupted: str) -> int:
         interrupted: what to say after Ctrl-C.
 
     Returns:
-        the exit status: 1 after a :class:`UserError`, 130 after Ctrl-C.
+        the exit status: 1 after a :class:`UserError` or a request that failed for good, 130 after Ctrl-C.
     """
     errors = Console(stderr=True, soft_wrap=True)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -54,6 +55,22 @@ def run_command(command: Callable[[Console], int], interrupted: str) -> int:
     except KeyboardInterrupt:
         errors.print(interrupted, highlight=False, markup=False)
         return 130
+    except Exception as error:
+        if not isinstance(error, _request_errors()):
+            raise
+        errors.print(f"A request failed ({error}): make status shows what runs.", style="red", markup=False)
+        return 1
+
+
+def _request_errors() -> tuple[type[BaseException], ...]:
+    """Return what the HTTP and AWS clients raise that are in use; importing the others would take long."""
+    names = (
+        ("requests", "RequestException"),
+        ("botocore.exceptions", "BotoCoreError"),
+        ("botocore.exceptions", "ClientError"),
+        ("boto3.exceptions", "Boto3Error"),
+    )
+    return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -29,7 +29,7 @@ def demo(config: Config, console: Console) -> None:
     report, since = Reporter(console), datetime.now(UTC)
     [chosen] = demos.choose(os.environ)
     data = chosen.read_input(demos.given_input(chosen, os.environ), str)
-    platform = Platform(config)
+    platform = Platform(config, report)
     if not platform.running:
         report.plain(f"Starting Airflow and local AWS; Spark programs will run on {ENGINES[config.engine]} …")
     with platform.held_up() as ran_before:
@@ -38,7 +38,8 @@ def demo(config: Config, console: Console) -> None:
         plan = demos.run(platform, chosen, data, report, since=since, ignored=ignored)
         report.plain()
         chosen.show_summary(report, open_lake(chosen), data, since)
-        demos.show_reports(demos.copy_reports(platform, chosen, plan, config.state / "reports" / chosen.name), report)
+        folder = config.state / "reports" / chosen.name
+        demos.show_reports(demos.copy_reports(platform, chosen, plan, folder, report), report)
         report.plain("Tables: make results DEST=folder copies them out as Parquet files.")
         if ran_before:
             _show_addresses(platform, report)
@@ -55,7 +56,7 @@ def up(config: Config, console: Console) -> None:
     report, chosen = Reporter(console), demos.choose(os.environ, default=None)
     given = {each.name: demos.given_input(each, os.environ) for each in chosen}
     inputs = {each.name: each.read_input(given[each.name], str) for each in chosen if given[each.name]}
-    platform = Platform(config)
+    platform = Platform(config, report)
     if platform.running:
         platform.attach()
         report.plain("It runs already.")

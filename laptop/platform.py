@@ -16,6 +16,7 @@ from console.aws import ARTIFACTS, local_client, make_buckets, split_uri
 from console.demo import discover
 from console.errors import UserError
 from console.options import ROOT
+from console.patience import Say, say_on_stderr
 from laptop.access import LocalAccess
 from laptop.config import Config
 from laptop.processes import Supervisor, wait_until
@@ -33,11 +34,11 @@ class Platform:
 
     poll_s = 0.7
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, say: Say = say_on_stderr) -> None:
         self.config = config
         self.supervisor = Supervisor(config)
         self.access = LocalAccess(config, self.supervisor)
-        self.airflow = Airflow(self.access)
+        self.airflow = Airflow(self.access, say)
         self._client = cache(lambda service: local_client(service, config.aws_url))
 
     @property

@@ -69,8 +69,9 @@ class TestPlatform:
 
 
 @pytest.fixture(autouse=True)
-def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.airflow.GRACE_S", 3)
+def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("console.patience.PATIENCE_S", 3)
+    monkeypatch.setattr("console.patience.LONGEST_PAUSE_S", 0.05)
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def access(server: AirflowServer) -> ServerAccess:
 
 @pytest.fixture
 def airflow(access: ServerAccess) -> Airflow:
-    client = Airflow(access)
+    client = Airflow(access, print)
     client.login()
     return client
 
