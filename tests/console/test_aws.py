@@ -7,7 +7,8 @@ from console.aws import local_client, patient_call
 from console.errors import UserError
 
 
-def test_an_endpoint_that_is_away_is_waited_for(aws: str) -> None:
+def test_an_endpoint_that_is_away_is_waited_for(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("console.patience.PATIENCE_S", 60)
     addresses, said = ["http://127.0.0.1:1", "http://127.0.0.1:1", aws], list[str]()
 
     def call() -> object:
