@@ -15,6 +15,7 @@ from console.errors import UserError
 from console.options import ENGINES, ROOT
 from console.output import Reporter
 from console.ports import require_free
+from console.processes import end_with_parent
 from laptop.config import Config
 from laptop.platform import Platform
 from laptop.results import copy_results, open_lake
@@ -57,16 +58,25 @@ def up(config: Config, console: Console) -> None:
     given = {each.name: demos.given_input(each, os.environ) for each in chosen}
     inputs = {each.name: each.read_input(given[each.name], str) for each in chosen if given[each.name]}
     platform = Platform(config, report)
-    if platform.running:
+    ran_before = platform.running
+    if ran_before:
         platform.attach()
         report.plain("It runs already.")
     else:
         report.plain("Starting Airflow and local AWS …")
-        platform.start(with_parent=False)
-    demos.prepare(platform, chosen, report)
-    for each in chosen:
-        if data := inputs.get(each.name) or each.initial_input(platform):
-            report.plain(each.load(platform, data))
+        platform.start()
+    try:
+        demos.prepare(platform, chosen, report)
+        for each in chosen:
+            if data := inputs.get(each.name) or each.initial_input(platform):
+                report.plain(each.load(platform, data))
+    except KeyboardInterrupt:
+        if not ran_before:
+            platform.supervisor.stop()
+        raise
+    finally:  # also where a DAG is faulty: its author looks at it there
+        if not ran_before:
+            platform.supervisor.keep()
     _show_addresses(platform, report)
     report.plain("Run a pipeline: trigger its first DAG there, or make demo; make down ends everything.")
 
@@ -75,7 +85,10 @@ def status(config: Config, console: Console) -> int:
     """Say whether the platform runs, and where; return 0 if it does and 3 if not, as service managers do."""
     platform, report = Platform(config), Reporter(console)
     if not platform.running:
-        report.plain("Not running: make up starts it.")
+        reason = platform.supervisor.end_reason()
+        report.plain(
+            f"Not running: {reason}\nmake up starts it again." if reason else "Not running: make up starts it."
+        )
         return 3
     report.plain(f"Running, with Spark programs on {ENGINES[platform.supervisor.engine() or 'sail']}.")
     _show_addresses(platform, report)
@@ -119,7 +132,12 @@ def _local_aws(config: Config) -> Iterator[None]:
     config.logs.mkdir(parents=True, exist_ok=True)
     with (config.logs / "local-aws.log").open("wb") as log:
         endpoint = subprocess.Popen(
-            [*command, "--data", str(config.state / "aws")], stdout=log, stderr=log, cwd=ROOT, start_new_session=True
+            [*command, "--data", str(config.state / "aws")],
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
         )
     try:
         deadline = time.monotonic() + 60
@@ -130,4 +148,7 @@ def _local_aws(config: Config) -> Iterator[None]:
         yield
     finally:
         endpoint.terminate()
-        endpoint.wait(timeout=15)
+        try:
+            endpoint.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            endpoint.kill()

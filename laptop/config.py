@@ -58,6 +58,11 @@ class Config:
         return self.state / "logs"
 
     @property
+    def ended_file(self) -> Path:
+        """Where a platform leaves why it ended."""
+        return self.state / "ended.txt"
+
+    @property
     def catalogue_file(self) -> Path:
         """The SQLite database of Airflow's connection ``tlc_catalog``."""
         return self.state / "tlc_catalog.sqlite"
