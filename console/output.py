@@ -1,5 +1,6 @@
 """What a command prints, and how it ends."""
 
+import os
 import signal
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from console.errors import UserError
+from console.proxies import without_loopback
 
 
 class Reporter:
@@ -37,6 +39,8 @@ class Reporter:
 def run_command(command: Callable[[Console], int], interrupted: str) -> int:
     """Run a command to its end or to Ctrl-C; the signals TERM and HUP count as Ctrl-C.
 
+    A proxy of the user's is not used for loopback, here and in all that the command starts.
+
     Args:
         command: returns the exit status.
         interrupted: what to say after Ctrl-C.
@@ -44,6 +48,7 @@ def run_command(command: Callable[[Console], int], interrupted: str) -> int:
     Returns:
         the exit status: 1 after a :class:`UserError` or a request that failed for good, 130 after Ctrl-C.
     """
+    os.environ.update(without_loopback(os.environ))
     errors = Console(stderr=True, soft_wrap=True)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)

@@ -112,7 +112,7 @@ def test_a_platform_that_has_ended_is_not_waited_for(airflow: Airflow, access: S
 
     access.server.url = "http://127.0.0.1:1"
     access.recover = ended  # type: ignore[method-assign]
-    with pytest.raises(UserError, match="^The platform has ended: so it is"):
+    with pytest.raises(UserError, match=r"^The platform has ended: so it is"):
         airflow.dags()
 
 
