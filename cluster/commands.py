@@ -12,7 +12,7 @@ from cluster.access import ADMIN_SECRET, admin, open_airflow, secret
 from cluster.chart import chart_path
 from cluster.config import Config
 from cluster.helm import choose_revision
-from cluster.kubectl import Kubectl
+from cluster.kubectl import Forward, Kubectl
 from cluster.platform import PROCESSOR, checkout_path, open_platform, run_module
 from cluster.shell import require
 from cluster.target import open_target, require_context
@@ -21,6 +21,7 @@ from console.airflow import import_sentence
 from console.errors import UserError
 from console.options import ROOT
 from console.output import Reporter
+from console.patience import NotNowError, patiently
 from console.ports import require_free
 
 VISIBLE_TIMEOUT_S = 120
@@ -404,17 +405,14 @@ def _serve(kubectl: Kubectl, target: str, port: int, local: int, variable: str, 
         while True:
             if forward.wait(1):
                 report("the pod behind it is gone; opens it again")
-                _again(forward.ensure)
+                _again(forward, report)
 
 
-def _again(ensure: Callable[[], None]) -> None:
-    deadline = time.monotonic() + VISIBLE_TIMEOUT_S
-    while True:
+def _again(forward: Forward, report: Reporter) -> None:
+    def attempt() -> None:
         try:
-            ensure()
-        except UserError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(2)
-        else:
-            return
+            forward.ensure()
+        except UserError as error:
+            raise NotNowError(str(error)) from None
+
+    patiently(attempt, of="The page", hint="make status shows what runs.", say=report)

@@ -225,12 +225,13 @@ def show_reports(paths: Sequence[Path], report: Reporter) -> None:
 
 
 def _wait_for_dag(platform: Platform, dag: str, report: Reporter) -> None:
-    deadline, waiting = time.monotonic() + DAG_TIMEOUT_S, False
+    pause_s = platform.poll_s / 3
+    waited_s = 0.0  # between looks: an Airflow that does not answer is waited for elsewhere
     while not platform.airflow.has_dag(dag):
         platform.require_alive()
-        if not waiting:
+        if not waited_s:
             report(f"waits for the DAG {dag} to be listed")
-            waiting = True
-        if time.monotonic() > deadline:
+        if waited_s > DAG_TIMEOUT_S:
             raise UserError(f"The DAG {dag} is not listed after {DAG_TIMEOUT_S} s: {platform.parsing_hint}")
-        time.sleep(platform.poll_s / 3)
+        time.sleep(pause_s)
+        waited_s += pause_s

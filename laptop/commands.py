@@ -14,6 +14,7 @@ from console import demo as demos
 from console.errors import UserError
 from console.options import ENGINES, ROOT
 from console.output import Reporter
+from console.patience import PATIENCE_S
 from console.ports import require_free
 from console.processes import end_with_parent
 from laptop.config import Config
@@ -140,7 +141,7 @@ def _local_aws(config: Config) -> Iterator[None]:
             preexec_fn=end_with_parent,
         )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not config.aws_is_healthy():
             if endpoint.poll() is not None or time.monotonic() > deadline:
                 raise UserError(f"The local AWS endpoint did not start; see {config.logs / 'local-aws.log'}.")

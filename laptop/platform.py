@@ -16,7 +16,7 @@ from console.aws import ARTIFACTS, local_client, make_buckets, split_uri
 from console.demo import discover
 from console.errors import UserError
 from console.options import ROOT
-from console.patience import Say, say_on_stderr
+from console.patience import PATIENCE_S, Say, say_on_stderr
 from console.processes import end_with_parent
 from laptop.access import LocalAccess
 from laptop.config import Config
@@ -26,7 +26,7 @@ from taxiway import catalogue
 from taxiway.core.pipelines import check_settings, settings_classes
 from taxiway.core.settings import Settings, SettingsError
 
-START_TIMEOUT_S = 180
+START_TIMEOUT_S = PATIENCE_S  # on a busy machine; what has ended is not waited for
 RUN_TIMEOUT_S = 300
 
 

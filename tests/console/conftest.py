@@ -106,7 +106,9 @@ def moto_url() -> Iterator[str]:
 def aws(moto_url: str) -> Iterator[str]:
     """Return the address of an empty AWS."""
     yield moto_url
-    requests.post(f"{moto_url}/moto-api/reset", timeout=10)
+    with requests.Session() as session:
+        session.trust_env = False
+        session.post(f"{moto_url}/moto-api/reset", timeout=10)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ class Person:
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'dags'}",
             "COLUMNS": "200",
             # A newcomer's proxy, which must not be asked for loopback, in either spelling: this one answers nobody.
-            **{name: "http://127.0.0.1:1" for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy")},
+            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"), "http://127.0.0.1:1"),
         }
         self.python = Config.from_environment({}).python("airflow")
         self.spark = Config.from_environment({}).python("spark")
