@@ -299,3 +299,10 @@ def test_a_forked_part_ends_when_its_parent_is_killed() -> None:
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_status_asked_while_it_starts_is_one_sentence(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    record(config, os.getpid(), psutil.Process().create_time())
+    with pytest.raises(UserError, match=r"Airflow has not written the password of its page yet.*api-server\.log\.$"):
+        status(config, Console(width=500))
+    assert capsys.readouterr().out == "Running, with Spark programs on Sail.\n"
