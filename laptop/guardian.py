@@ -66,12 +66,12 @@ def _stay(child: int, parent: int | None, ended: Path) -> int:
             asked, parent = False, None
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGTERM)
-        with contextlib.suppress(InterruptedError):
-            time.sleep(POLL_S)
+        time.sleep(POLL_S)
         status = reap().get(child)
+    if not ended.exists():
+        write_reason(ended, how_it_ended("its supervisor", status))
     if os.WIFSIGNALED(status):
         # What it had started has been asked to end by Linux.
-        write_reason(ended, how_it_ended("its supervisor", status))
         deadline = time.monotonic() + GRACE_S
         while members(os.getpid()) and time.monotonic() < deadline:
             reap()

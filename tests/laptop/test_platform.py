@@ -1,6 +1,8 @@
 """The whole platform through its commands: real scheduler, EMR steps that run, killed in the middle and run again."""
 
+import contextlib
 import csv
+import json
 import os
 import re
 import signal
@@ -30,6 +32,7 @@ class Person:
 
     def __init__(self, state: Path, ui_port: int, aws_port: int) -> None:
         self.state = state
+        self.sessions = set[int]()
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_"))},
             "STATE": str(state),
@@ -63,14 +66,18 @@ class Person:
         return process.returncode, output
 
     def processes(self) -> list[psutil.Process]:
-        """Return every live process that belongs to the platform, however it was started."""
+        """Return every live process that belongs to the platform, however it was started and whoever its parent is.
+
+        Those of Airflow overwrite their environment by their title; they are known by their session.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            self.sessions.add(json.loads((self.state / "supervisor.json").read_text())["pid"])
         found = []
         for process in psutil.process_iter():
-            try:
-                if process.environ().get("STATE") == str(self.state) and process.status() != psutil.STATUS_ZOMBIE:
+            with contextlib.suppress(psutil.Error, OSError):
+                ours = os.getsid(process.pid) in self.sessions or process.environ().get("STATE") == str(self.state)
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-            except psutil.Error:
-                continue
         return found
 
     def left_after(self, seconds: float) -> list[str]:
@@ -107,6 +114,7 @@ def killed(person: Person) -> list[str]:
         output += line
         if re.search(r"step curate .* runs", line):
             break
+    assert len(person.processes()) > 8
     demo.send_signal(signal.SIGKILL)
     demo.wait()
     assert "step curate" in output, output
@@ -228,13 +236,8 @@ def test_up_keeps_it_running_until_down(person: Person, demo: tuple[int, str], t
 def test_a_killed_scheduler_takes_all_down_and_status_says_so(person: Person, demo: tuple[int, str]) -> None:
     status, output = person.type("up")
     assert status == 0, output
-    # Its workers are its children: the forked process that has some which say what they are.
-    [scheduler] = {
-        parent.pid: parent
-        for process in person.processes()
-        if "LocalExecutor" in " ".join(process.cmdline()) and (parent := process.parent())
-        if "LocalExecutor" not in " ".join(parent.cmdline())
-    }.values()
+    workers = [process for process in person.processes() if "LocalExecutor" in " ".join(process.cmdline())]
+    [scheduler] = {parent for worker in workers if (parent := worker.parent()) and parent not in workers}
     scheduler.kill()
     assert not person.left_after(30)
     status, output = person.type("status")
@@ -260,6 +263,7 @@ def test_an_interrupted_demo_ends_everything(person: Person, demo: tuple[int, st
     for line in process.stdout:
         if "is ready" in line:
             break
+    assert len(person.processes()) > 8
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does, to all of the terminal's foreground
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
