@@ -144,8 +144,9 @@ class Supervisor:
         except psutil.NoSuchProcess:
             pass
         for process in psutil.process_iter():
-            with contextlib.suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):
-                if os.getsid(process.pid) == record["pid"]:
+            with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+                # The folder too: after a while the session may be another program's.
+                if os.getsid(process.pid) == record["pid"] and process.cwd() == str(ROOT):
                     process.kill()
 
     def _forget(self) -> None:
