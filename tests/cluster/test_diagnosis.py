@@ -50,7 +50,10 @@ def test_a_failing_init_container_is_shown_with_its_log_and_what_to_do() -> None
 
 
 def test_the_faults_of_git_have_their_remedies() -> None:
-    assert "knownHosts" in git_fault("Host key verification failed.\nfatal: Could not read from remote repository.")
+    unknown = git_fault("Host key verification failed.\nfatal: Could not read from remote repository.")
+    assert "ssh-keyscan -p PORT HOST prints to dags.gitSync.knownHosts" in unknown
+    timed_out = git_fault("ssh: connect to host git.example.org port 7999: Connection timed out")
+    assert "ports of networkPolicies in helm/platform" in timed_out
     assert "cannot be reached" in git_fault("ssh: Could not resolve hostname git.example.com")
     assert "cannot be reached" in git_fault("fatal: unable to connect to git-server: Connection refused")
     assert "git-credentials" in git_fault("fatal: Authentication failed for 'https://example.com/r.git/'")

@@ -70,6 +70,35 @@ def test_features_that_exclude_each_other_are_refused(pair: tuple[str, str], sen
         render("eks", pair)
 
 
+@pytest.mark.parametrize(
+    ("repository", "known", "missing"),
+    [
+        ("git@github.com:you/taxiway.git", None, None),
+        ("ssh://git@github.com/you/taxiway.git", None, None),
+        (
+            "ssh://git@git.example.org:7999/you/taxiway.git",
+            None,
+            r"\[git.example.org\]:7999, .* -p 7999 git.example.org",
+        ),
+        ("ssh://git.example.org:7999/taxiway.git", "git.example.org ssh-ed25519 AAAA", r"\[git.example.org\]:7999"),
+        ("ssh://git@git.example.org:7999/taxiway.git", "# ours\n[git.example.org]:7999 ssh-ed25519 AAAA\n", None),
+        ("ssh://git@10.0.0.7:22/taxiway.git", "git.example.org,10.0.0.7 ssh-ed25519 AAAA", None),
+        ("ssh://git@[fd00::7]:7999/taxiway.git", "[fd00::7]:7999 ssh-ed25519 AAAA", None),
+        ("git@git.example.org:/srv/taxiway.git", None, "no key of git.example.org, .* -p 22 git.example.org"),
+        ("git.example.org:taxiway.git", "|1|c2FsdA==|aGFzaA== ssh-ed25519 AAAA", None),
+    ],
+)
+def test_the_host_of_a_repository_must_be_known(repository: str, known: str | None, missing: str | None) -> None:
+    given = {"repo": repository} if known is None else {"repo": repository, "knownHosts": known}
+    if missing is None:
+        pod = render("eks", ("ssh-git",), nested("dags.gitSync", given)).pod("dag-processor")
+        assert pod is not None
+        assert repository in [each.env.get("GITSYNC_REPO") for each in pod.containers]
+    else:
+        with pytest.raises(RenderError, match=missing):
+            render("eks", ("ssh-git",), nested("dags.gitSync", given))
+
+
 def test_of_two_features_neither_replaces_what_the_other_sets() -> None:
     """Whichever is named last: lists and texts are kept, and no value is set in two ways."""
     values = {feature: yaml.safe_load((OVERLAY / f"features/{feature}.yaml").read_text()) for feature in FEATURES}
