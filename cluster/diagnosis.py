@@ -38,7 +38,7 @@ GIT_FAULTS = (
     ),
     (
         r"[Cc]ould not (resolve|connect)|unable to (look up|connect)|not known|refused|timed out|No route to host",
-        "the Git host cannot be reached: check dags.gitSync.repo, DNS and the ports of networkPolicies in helm/platform",
+        "the Git host is out of reach: check dags.gitSync.repo, DNS, and the ports of networkPolicies (helm/platform)",
     ),
 )
 
