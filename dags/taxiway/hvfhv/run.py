@@ -74,7 +74,6 @@ def publish(publications: list[Publication], run_id: str) -> list[str]:
 
 def report(job: Job, ti: Any) -> None:
     """Write the reports of the months that a job published."""
-    from taxiway.aws.prices import cluster_cost
     from taxiway.catalogue import Input, complete_months, open_catalogue
     from taxiway.hvfhv.report import write_report
 
@@ -84,10 +83,10 @@ def report(job: Job, ti: Any) -> None:
             f"{job['month']} was not published, so it has no new report: see the logs of its check and publish tasks."
         )
     found = lake()
-    cost = cluster_cost(settings(), found.session.client("emr"), ti.xcom_pull(task_ids=CREATE_CLUSTER))
+    used = cluster_usage(found.session.client("emr"), ti.xcom_pull(task_ids=CREATE_CLUSTER))
     inputs = complete_months(open_catalogue()) | {job["month"]: [Input(**file) for file in job["inputs"]]}
     for month in months:
-        write_report(found, month, inputs.get(month, []), cost)
+        write_report(found, month, inputs.get(month, []), used)
 
 
 def log_failure_of_cluster(context: Context) -> None:

@@ -22,7 +22,7 @@ from taxiway.lake import Lake, Publication
 from taxiway.operations import metrics
 from taxiway.operations.delivery import Delivery
 
-USAGE = Usage(1834.25, 120.5, 8.25, 57.0, 0.5, (("curate", 95.0),))
+USAGE = Usage(1834.25, "1 × m7g.xlarge", 120.5, 8.25, 57.0, 0.5, (("curate", 95.0),))
 
 
 class Wire:
@@ -134,7 +134,7 @@ def test_freshness_is_the_end_of_the_newest_month(wire: Wire, aws: str) -> None:
 
 
 def test_what_is_not_known_is_not_counted(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
-    metrics.cluster_used("hvfhv_analysis", Usage(60, 0, None, None, None, ()))
+    metrics.cluster_used("hvfhv_analysis", Usage(60, "", 0, None, None, None, ()))
 
     assert [line.split(".")[3] for line in wire.lines()] == ["cluster_seconds", "idle_seconds"]
     assert "cost_usd of the cluster are not counted" in caplog.text
