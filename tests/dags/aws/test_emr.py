@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import Stubber
 from botocore.validate import ParamValidator
 
-from taxiway.aws.emr import failure_of_cluster, job_flow, spark_step
+from taxiway.aws.emr import end_of_cluster, job_flow, spark_step
 from taxiway.aws.prices import LIST_PRICES, most_per_hour, units
 from taxiway.core.settings import Settings, SettingsError
 
@@ -165,11 +165,24 @@ def client(status: dict[str, Any]) -> Any:
     return emr
 
 
-def test_a_cluster_that_emr_ended_says_why() -> None:
-    reason = {"Code": "VALIDATION_ERROR", "Message": "Invalid InstanceProfile: taxiway-emr-instance."}
-    ended = client({"State": "TERMINATED_WITH_ERRORS", "StateChangeReason": reason})
+@pytest.mark.parametrize(
+    ("state", "code", "message", "who"),
+    [
+        ("TERMINATED", "USER_REQUEST", "Terminated by user request", "A user or program"),
+        ("TERMINATING", "USER_REQUEST", "Terminated by user request", "A user or program"),
+        ("TERMINATED", "ALL_STEPS_COMPLETED", "Terminated by the auto-termination policy", "EMR itself"),
+        ("TERMINATED_WITH_ERRORS", "VALIDATION_ERROR", "Invalid InstanceProfile: taxiway-emr-instance.", "EMR itself"),
+        ("TERMINATED_WITH_ERRORS", "BOOTSTRAP_FAILURE", "On the master instance, bootstrap action 1", "EMR itself"),
+        ("TERMINATED_WITH_ERRORS", "INSTANCE_FAILURE", "All core nodes were lost", "EMR itself"),
+        ("TERMINATED_WITH_ERRORS", "INTERNAL_ERROR", "Failed to start the job flow", "EMR itself"),
+    ],
+)
+def test_who_ended_a_cluster_is_said_with_the_reason(state: str, code: str, message: str, who: str) -> None:
+    ended = client({"State": state, "StateChangeReason": {"Code": code, "Message": message}})
 
-    assert failure_of_cluster(ended, "j-1") == (
-        "EMR terminated the cluster j-1 by itself (VALIDATION_ERROR): Invalid InstanceProfile: taxiway-emr-instance."
-    )
-    assert failure_of_cluster(client({"State": "WAITING"}), "j-1") is None
+    assert end_of_cluster(ended, "j-1") == f"{who} terminated the cluster j-1 ({code}): {message}"
+
+
+@pytest.mark.parametrize("state", ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"])
+def test_a_cluster_that_lives_was_ended_by_nobody(state: str) -> None:
+    assert end_of_cluster(client({"State": state}), "j-1") is None
