@@ -83,7 +83,7 @@ def run(
             retry_delay=timedelta(seconds=0),
             retry_policy=StepRetries(),
         )
-    DagBundlesManager().sync_bundles_to_db()
+    DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
     bag = DagBag(os.devnull)
     bag.dags[dag.dag_id] = dag
     sync_bag_to_db(bag, "dags-folder", None)
