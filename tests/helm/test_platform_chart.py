@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,9 +27,13 @@ EVERYTHING: dict[str, Any] = {
     "limitRange": {"enabled": True},
     "externalSecrets": {"enabled": True},
     "networkPolicies": {
-        "dns": {"cidrs": ["169.254.20.10/32"]},
+        "dns": {"cidrs": ["169.254.20.10/32"], "ports": [53, 5353]},
+        "https": {"ports": [443, 8443]},
         "http": True,
+        "httpPorts": [80, 9000],
         "gitSsh": True,
+        "gitSshPorts": [22, 7999],
+        "outside": [{"name": "smtp", "from": ["worker", "task"], "cidrs": ["0.0.0.0/0"], "ports": [587]}],
         "metadataOnMysql": True,
         "kedaNamespace": "keda",
         "webFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}],
@@ -225,7 +230,7 @@ def test_local_aws_on_spark_takes_spark_s_image_and_a_copy_of_its_jars() -> None
 
 # -- Network policies -------------------------------------------------------------------------------------------------
 
-OUTSIDE = {22, 53, 80, 443, 3306, 5432, 6379, 6380, 6443}
+OUTSIDE = {22, 53, 80, 443, 587, 3306, 5432, 6379, 6380, 6443, 7999, 8443, 9000}
 
 
 def airflow_pod(component: str) -> dict[str, str]:
@@ -337,6 +342,14 @@ def test_what_nobody_needs_is_not_allowed(source: dict[str, str], target: dict[s
         ("everything", "worker", "0.0.0.0/0", 80, True),
         ("defaults", "dag-processor", "0.0.0.0/0", 22, False),
         ("everything", "dag-processor", "0.0.0.0/0", 22, True),
+        ("defaults", "dag-processor", "0.0.0.0/0", 7999, False),
+        ("everything", "dag-processor", "0.0.0.0/0", 7999, True),
+        ("everything", "flower", "0.0.0.0/0", 7999, False),
+        ("everything", "triggerer", "0.0.0.0/0", 8443, True),
+        ("everything", "task", "0.0.0.0/0", 9000, True),
+        ("defaults", "worker", "0.0.0.0/0", 587, False),
+        ("everything", "worker", "0.0.0.0/0", 587, True),
+        ("everything", "scheduler", "0.0.0.0/0", 587, False),
         ("eks", "scheduler", "10.0.0.0/8", 443, True),
         ("eks", "scheduler", "10.0.0.0/8", 6443, False),
         ("eks", "pgbouncer", "10.0.0.0/8", 5432, True),
@@ -368,7 +381,21 @@ def test_nobody_reaches_the_node_s_own_credentials(case: str) -> None:
 def test_every_pod_may_ask_for_names(case: str) -> None:
     dns = of_kind(platform(case), "NetworkPolicy")["dns"]["spec"]
     assert dns["podSelector"] == {}
-    assert {(port["protocol"], port["port"]) for port in dns["egress"][0]["ports"]} == {("UDP", 53), ("TCP", 53)}
+    ports = [53, 5353] if case == "everything" else [53]
+    assert {(each["protocol"], each["port"]) for each in dns["egress"][0]["ports"]} == set(
+        product(("UDP", "TCP"), ports)
+    )
+
+
+def test_keda_reaches_the_database_that_it_queries() -> None:
+    """PgBouncer before PostgreSQL; MySQL itself where that holds Airflow's tables."""
+    mysql = of_kind(platform("everything"), "NetworkPolicy")["keda"]["spec"]
+    assert selects(mysql["podSelector"], our_pod("mysql"))
+    assert mysql["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 3306}]
+    given = ("--set", "networkPolicies.kedaNamespace=keda")
+    bouncer = of_kind(template(CHART, "platform", *given), "NetworkPolicy")["keda"]["spec"]
+    assert selects(bouncer["podSelector"], airflow_pod("pgbouncer"))
+    assert bouncer["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 6543}]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -459,6 +486,9 @@ KIND = ("--values", str(CHART / "kind.yaml"))
         ("localAws.stepMemory=5Gi", "stepMemory"),
         ("networkPolicies.https.cidrs={everywhere}", "cidrs"),
         ("networkPolicies.kubernetesApi.ports={70000}", "ports"),
+        ("networkPolicies.gitSshPorts=7999", "gitSshPorts"),
+        ("networkPolicies.https.ports={}", "ports"),
+        ("networkPolicies.outside[0].from={workers}", "from"),
         ("networkPolicies.webFrom[0].ipBlocks.cidr=10.0.0.0/8", "webFrom"),
         ("externalSecrets.store.kind=Vault", "kind"),
         ("teams[0].name=Data Team", "name"),
