@@ -42,7 +42,7 @@ def kind_up(config: Config, console: Console) -> int:
         images.export_context()
     if not config.own_kind_cluster and not config.loader:
         images.load(config, [], report)  # raises: there is no way to load what would be built
-    require_context(config)
+    releases.require_same_database(config, Kubectl(require_context(config), config.namespace))
     _note_uncommitted(report)
     built = images.build(config, tag, report)
     images.load(config, built, report)
@@ -118,7 +118,10 @@ def make_images(config: Config, console: Console) -> int:
 
 def make_secrets(config: Config, console: Console) -> int:
     """Make the secrets that are missing, and the namespace where it is."""
-    _make_secrets(config, open_target(config, make_namespace=True), Reporter(console))
+    require("helm", "kubectl")
+    kubectl = open_target(config, make_namespace=True)
+    releases.require_same_database(config, kubectl)
+    _make_secrets(config, kubectl, Reporter(console))
     return 0
 
 
@@ -128,6 +131,7 @@ def deploy(config: Config, console: Console) -> int:
     require("helm", "kubectl")
     tag = releases.image_tag(config)
     kubectl = open_target(config)
+    releases.require_same_database(config, kubectl)
     helm = releases.helm_for(config, kubectl)
     wanted = [releases.platform(config, tag), releases.airflow(config, tag)]
     rendered = [helm.template(each.name, each.chart, each.arguments) for each in wanted]

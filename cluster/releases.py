@@ -1,5 +1,6 @@
 """The releases of an environment: our chart ``platform``, the official chart ``airflow``, our chart ``monitoring``."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from cluster import git, manifests
+from cluster.access import secret
 from cluster.chart import chart_path
 from cluster.config import Config
 from cluster.helm import Helm, values_arguments
@@ -63,6 +65,8 @@ def platform(config: Config, tag: str) -> Release:
             settings[f"images.{key}.tag"] = tag
         settings["localAws.engine"] = config.engine
     files = _existing([chart / f"{config.environment}.yaml"])
+    features = [chart / "features" / config.environment / f"{feature}.yaml" for feature in config.features]
+    files += [file for file in features if file.is_file()]  # few features need something of this chart
     return Release("platform", str(chart), values_arguments([*files, *config.platform_values], settings))
 
 
@@ -122,6 +126,39 @@ def require_operator(config: Config, kubectl: Kubectl, manifest: str) -> None:
             f"{config.context} has no Prometheus operator (it does not know {' and '.join(missing)}): install "
             "kube-prometheus-stack first, as helm/monitoring/README.md says."
         )
+
+
+def require_same_database(config: Config, kubectl: Kubectl) -> None:
+    """Check that Airflow's own tables stay in the kind of database that they are in.
+
+    Raises:
+        UserError: they would be looked for in another one, and be missing there.
+    """
+    values = helm_for(config, kubectl).values("airflow")
+    connection = secret(kubectl, "airflow-metadata").get("connection", "")
+    found = set()
+    if values is not None:
+        found.add((values.get("data") or {}).get("metadataConnection", {}).get("protocol") or "postgresql")
+    if connection:
+        found.add(re.split("[+:]", connection, maxsplit=1)[0])
+    if others := sorted(found - {config.metadata_kind}):
+        raise UserError(other_database_sentence(config, others[0]))
+
+
+def other_database_sentence(config: Config, running: str) -> str:
+    """Return what a person is told whose tables are in another kind of database than the features ask for."""
+    names = {"mysql": "MySQL", "postgresql": "PostgreSQL"}
+    mysql = config.metadata_kind == "mysql"
+    if config.environment == "kind":
+        away = f"{config.make('kind-down')} removes it with all that it stored"
+    else:
+        away = "uninstall the release airflow and delete the secrets airflow-metadata and airflow-result-backend"
+    return (
+        f"Airflow's own tables in {config.namespace} of {config.context} are in {names.get(running, running)}; "
+        f"{'with' if mysql else 'without'} the feature mysql-metadata they would be in {names[config.metadata_kind]}, "
+        f"empty, for nothing moves them. Nothing was changed. {'' if mysql else 'Add FEATURES=mysql-metadata; or t'}"
+        f"{'T' if mysql else ''}ake another NAMESPACE=…, or give up what is there: {away}."
+    )
 
 
 def require_secrets(config: Config, kubectl: Kubectl, rendered: Sequence[str]) -> None:
