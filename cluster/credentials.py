@@ -8,8 +8,9 @@ import getpass
 import json
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from cluster.config import Config
@@ -90,6 +91,7 @@ def ensure_secrets(config: Config, kubectl: Kubectl) -> tuple[list[str], list[st
     else:
         oidc = "oidc" in config.features
         wanted = eks_secrets(config.namespace, there, config.given, oidc=oidc, mysql_metadata=mysql)
+    wanted |= git_secrets(config.features, config.given)
     made = {name: data for name, data in wanted.items() if name not in there}
     if made:
         # create, not apply: apply would keep a second copy of each value in an annotation.
@@ -172,6 +174,30 @@ def eks_secrets(
         Address.parse("BROKER_URL", url)
         wanted["airflow-broker-url"] = {"connection": url}
     return wanted | {name: {} for name in there if name in {*names, "airflow-connections", "airflow-broker-url"}}
+
+
+def git_secrets(features: Collection[str], given: Mapping[str, str]) -> dict[str, Data]:
+    """Return what opens a private repository, as far as it was given.
+
+    Args:
+        features: ssh-git wants a key, https-git a user and a password (or token), maybe also a CA of the host's own.
+        given: variables GIT_SSH_KEY and GIT_CA (files), GIT_USERNAME and GIT_PASSWORD.
+
+    Raises:
+        UserError: a file cannot be read or is not what it should be.
+    """
+    wanted: dict[str, Data] = {}
+    if "ssh-git" in features and given.get("GIT_SSH_KEY"):
+        key = _file("GIT_SSH_KEY", given, "PRIVATE KEY-----", "a private key")
+        wanted["git-ssh-key"] = {"gitSshKey": key.rstrip("\n") + "\n"}  # ssh reads none whose last line has no end
+    if "https-git" in features and given.get("GIT_USERNAME") and given.get("GIT_PASSWORD"):
+        names = {"USERNAME": given["GIT_USERNAME"], "PASSWORD": given["GIT_PASSWORD"]}
+        wanted["git-credentials"] = {
+            f"{prefix}_{name}": value for prefix in ("GIT_SYNC", "GITSYNC") for name, value in names.items()
+        }
+    if given.get("GIT_CA"):
+        wanted["git-ca"] = {"ca.crt": _file("GIT_CA", given, "BEGIN CERTIFICATE-----", "a certificate in PEM")}
+    return wanted
 
 
 def metadata_secrets(
@@ -277,6 +303,16 @@ def _value(data: Data, name: str, key: str) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
+
+
+def _file(name: str, given: Mapping[str, str], mark: str, what: str) -> str:
+    try:
+        text = Path(given[name]).expanduser().read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: {given[name]} cannot be read as {what} ({type(error).__name__}).") from None
+    if mark not in text:
+        raise UserError(f"{name}: {given[name]} is not {what}: name the file that has it.")
+    return text
 
 
 def _url(name: str, kind: str | None) -> tuple[str, int, str]:

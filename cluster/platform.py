@@ -15,6 +15,12 @@ from console.errors import UserError
 from console.options import ROOT
 
 CHECKOUT = "/opt/airflow/dags/repo"
+# The same of Airflow's own git bundle (the feature git-dag-bundle), once something in the pod has asked for it.
+BUNDLE_CHECKOUT = "/tmp/dag-bundles/taxiway/tracking_repo"  # noqa: S108 - in a pod of its own
+FETCH_BUNDLE = (
+    "from airflow.dag_processing.bundles.manager import DagBundlesManager; "
+    'DagBundlesManager().get_bundle("taxiway").initialize()'
+)
 PROCESSOR = "deployment/airflow-dag-processor"
 PROCESSOR_CONTAINER = "dag-processor"
 # Only workers and triggerers have the catalogue's connection, and only workers are let through to its database.
@@ -68,8 +74,14 @@ def open_platform(kubectl: Kubectl) -> Iterator[ClusterPlatform]:
         yield ClusterPlatform(kubectl, airflow, aws)
 
 
-def checkout_path(file: Path, root: Path = ROOT) -> str:
-    """Return where the pods see a file: git-sync brings them the checkout.
+def find_checkout(kubectl: Kubectl) -> str:
+    """Return where the workers have the checkout."""
+    there = kubectl.execute(WORKER, "test", "-d", CHECKOUT, container=WORKER_CONTAINER, seconds=30)
+    return BUNDLE_CHECKOUT if there.returncode else CHECKOUT
+
+
+def checkout_path(file: Path, root: Path = ROOT, checkout: str = CHECKOUT) -> str:
+    """Return where the pods see a file of the checkout, which git-sync or a git bundle brings them.
 
     Raises:
         UserError: the file is not in the checkout.
@@ -80,7 +92,7 @@ def checkout_path(file: Path, root: Path = ROOT) -> str:
             f"{file} is no file of the checkout, and the cluster's pods see no other: give an https address, or a file "
             "that is committed."
         )
-    return f"{CHECKOUT}/{path.relative_to(root).as_posix()}"
+    return f"{checkout}/{path.relative_to(root).as_posix()}"
 
 
 def run_module(kubectl: Kubectl, module: str, *arguments: str, file: tuple[str, str] | None = None) -> str:
@@ -91,7 +103,7 @@ def run_module(kubectl: Kubectl, module: str, *arguments: str, file: tuple[str, 
     """
     result = kubectl.execute(
         WORKER,
-        *module_command(module, *arguments, file=file[0] if file else None),
+        *module_command(module, *arguments, file=file[0] if file else None, checkout=find_checkout(kubectl)),
         container=WORKER_CONTAINER,
         seconds=RUN_TIMEOUT_S,
         text_in=file[1] if file else None,
@@ -101,19 +113,21 @@ def run_module(kubectl: Kubectl, module: str, *arguments: str, file: tuple[str, 
     return result.stdout
 
 
-def module_command(module: str, *arguments: str, file: str | None = None) -> list[str]:
+def module_command(module: str, *arguments: str, file: str | None = None, checkout: str = CHECKOUT) -> list[str]:
     """Return the command of a worker's container for :func:`run_module`.
 
     Args:
         module: of the package ``taxiway``.
         arguments: of the module.
         file: name of the file, the last argument, whose content comes by standard input.
+        checkout: where the worker has the DAGs; a bundle's is brought up to date first.
     """
-    run = f'PYTHONPATH={CHECKOUT}/dags python -m "$@"'
+    fetch = "" if checkout == CHECKOUT else f"python -c '{FETCH_BUNDLE}' </dev/null >&2 && "
+    run = f'PYTHONPATH={checkout}/dags python -m "$@"'
     if file is None:
-        return ["sh", "-c", run, "sh", module, *arguments]
+        return ["sh", "-c", fetch + run, "sh", module, *arguments]
     # A pipe opened by its name belongs to another user: what comes by it goes into a file first.
     script = (
         f'folder=$(mktemp -d) && cat >"$folder/$0" && {run} "$folder/$0"; status=$?; rm -rf "$folder"; exit $status'
     )
-    return ["sh", "-c", script, file, module, *arguments]
+    return ["sh", "-c", fetch + script, file, module, *arguments]

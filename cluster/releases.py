@@ -20,13 +20,11 @@ from console.options import ROOT
 NAMES = ("platform", "airflow", "monitoring")
 NEEDED = ("platform", "airflow")  # monitoring is a choice
 OPERATOR = "monitoring.coreos.com"
-# What make secrets cannot know: where each comes from.
+# What make secrets does not know by itself: where each comes from.
 BY_HAND = {
-    "git-ssh-key": "kubectl create secret generic git-ssh-key --from-file=gitSshKey=<private key file>",
-    "git-credentials": (
-        "kubectl create secret generic git-credentials --from-env-file=<file with GIT_SYNC_USERNAME, "
-        "GIT_SYNC_PASSWORD, GITSYNC_USERNAME, GITSYNC_PASSWORD>"
-    ),
+    "git-ssh-key": "make secrets FEATURES=ssh-git GIT_SSH_KEY=<private key file>",
+    "git-credentials": "make secrets FEATURES=https-git GIT_USERNAME=… GIT_PASSWORD=…",
+    "git-ca": "make secrets FEATURES=https-git GIT_CA=<file>",
     "alertmanager-notify": (
         "kubectl create secret generic alertmanager-notify --from-file=slack-url=<file> --from-file=pager-key=<file>"
     ),
@@ -65,15 +63,19 @@ def platform(config: Config, tag: str) -> Release:
             settings[f"images.{key}.tag"] = tag
         settings["localAws.engine"] = config.engine
     files = _existing([chart / f"{config.environment}.yaml"])
-    features = [chart / "features" / config.environment / f"{feature}.yaml" for feature in config.features]
-    files += [file for file in features if file.is_file()]  # few features need something of this chart
+    files += [file for each in config.features if (file := _of_environment(chart, config, each)).is_file()]
     return Release("platform", str(chart), values_arguments([*files, *config.platform_values], settings))
 
 
 def airflow(config: Config, tag: str) -> Release:
     """Return the release of the official chart with the overlay; fetches the chart where it is missing."""
     overlay = ROOT / "helm/airflow"
-    features = [overlay / "features" / f"{feature}.yaml" for feature in config.features]
+    features = [
+        file
+        for feature in config.features
+        for file in (overlay / "features" / f"{feature}.yaml", _of_environment(overlay, config, feature))
+        if file.is_file()
+    ]
     pipelines = [_pipeline_settings()] if config.environment == "kind" else []
     files = _existing(
         [
@@ -186,8 +188,10 @@ def secrets_sentence(config: Config, missing: Sequence[str]) -> str:
     one = len(missing) == 1
     names = f"The secret{'' if one else 's'} {', '.join(missing)} {'is' if one else 'are'} missing"
     parts = [f"{names} in the namespace {config.namespace!r}:"]
-    where = f" --context {config.context} -n {config.namespace}"
-    parts += [BY_HAND[name.split()[0]].replace("kubectl", f"kubectl{where}", 1) for name in by_hand]
+    where = f"kubectl --context {config.context} -n {config.namespace}"
+    for name in by_hand:
+        way = BY_HAND[name.split()[0]]
+        parts.append(way.replace("make secrets", config.make("secrets"), 1).replace("kubectl", where, 1))
     if others:
         parts.append(f"{config.make('secrets')} makes {'what is missing' if by_hand else 'it' if one else 'them'}.")
     return " ".join(parts)
@@ -198,6 +202,11 @@ def helm_for(config: Config, kubectl: Kubectl) -> Helm:
     helm = Helm(kubectl, config.wait_s, config.make("rollback"))
     helm.require_version()
     return helm
+
+
+def _of_environment(folder: Path, config: Config, feature: str) -> Path:
+    """Return the file with what a feature needs in one environment only; few have one."""
+    return folder / "features" / config.environment / f"{feature}.yaml"
 
 
 def _existing(files: Sequence[Path]) -> list[Path]:

@@ -109,37 +109,42 @@ def skip_unless_possible() -> Config:
     return Config.from_environment(os.environ | {"NAMESPACE": NAMESPACE})
 
 
+def check_out(folder: Path, context: str, namespace: str, **variables: str) -> Platform:
+    """Return a platform that is yet to be brought up, with a checkout of its own."""
+    checkout = folder / "taxiway"
+    subprocess.run(["git", "clone", "--quiet", "--no-local", str(ROOT), str(checkout)], check=True)
+    for name, value in (("user.name", "e2e"), ("user.email", "e2e@localhost")):
+        subprocess.run(["git", "config", name, value], cwd=checkout, check=True)
+    path = f"{checkout}{os.pathsep}{checkout / 'dags'}"
+    environment = os.environ | {"NAMESPACE": namespace, "PYTHONPATH": path, "COLUMNS": "200"} | variables
+    tag = environment.get("IMAGE_TAG") or image_tag(checkout)
+    return Platform(checkout, environment, Kubectl(context, namespace), tag, time.time())
+
+
+def remove_namespace(platform: Platform) -> None:
+    """Remove what an earlier run has left."""
+    words = ("delete", "namespace", platform.kubectl.namespace, "--ignore-not-found", "--timeout=240s")
+    platform.kubectl.run(*words, seconds=300)
+
+
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     """Bring the platform up from nothing."""
     config = skip_unless_possible()
     assert config.context
-    checkout = tmp_path_factory.mktemp("checkout") / "taxiway"
-    subprocess.run(["git", "clone", "--quiet", "--no-local", str(ROOT), str(checkout)], check=True)
-    for name, value in (("user.name", "e2e"), ("user.email", "e2e@localhost")):
-        subprocess.run(["git", "config", name, value], cwd=checkout, check=True)
-    values = checkout.with_name("monitoring.yaml")
+    values = tmp_path_factory.mktemp("values") / "monitoring.yaml"
     values.write_text(yaml.safe_dump(MONITORING))
-    environment = os.environ | {
-        "NAMESPACE": NAMESPACE,
-        "PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'dags'}",
-        "COLUMNS": "200",
-        "FEATURES": "opentelemetry",
-        "MONITORING_VALUES": str(values),
-    }
-    platform = Platform(checkout, environment, Kubectl(config.context, NAMESPACE), image_tag(checkout), time.time())
+    folder = tmp_path_factory.mktemp("checkout")
+    variables = {"FEATURES": "opentelemetry", "MONITORING_VALUES": str(values)}
+    platform = check_out(folder, config.context, NAMESPACE, **variables)
     if os.environ.get("TAXIWAY_E2E_REUSE") == "1":
         deployment = platform.kubectl.get("deployment", "airflow-api-server")
         platform.began = datetime.fromisoformat(deployment["metadata"]["creationTimestamp"]).timestamp()
         image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
-        platform.tag = environment["IMAGE_TAG"] = image.rpartition(":")[2]
+        platform.tag = platform.environment["IMAGE_TAG"] = image.rpartition(":")[2]
         commands = ["dags-push", "monitoring"]
     else:
-        subprocess.run(
-            platform.kubectl.command("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=240s"),
-            check=True,
-            timeout=300,
-        )
+        remove_namespace(platform)
         commands = ["kind-up", "monitoring"]
     for command in commands:
         result = platform.type(command)
@@ -192,6 +197,11 @@ def start_receiver(platform: Platform) -> None:
 @pytest.fixture(scope="session")
 def demo(platform: Platform) -> str:
     """Run the demo of HVFHV for one month, and return its output."""
+    return run_demo(platform)
+
+
+def run_demo(platform: Platform, **variables: str) -> str:
+    """Run the demo of HVFHV for one month, and return its output."""
     sample = platform.checkout / "demos/hvfhv/sample"
     rows = list(csv.DictReader((sample / "catalogue.csv").open()))
     one = sample / "one-month.csv"
@@ -199,7 +209,7 @@ def demo(platform: Platform) -> str:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(row for row in rows if row["month"] == MONTH)
-    result = platform.type("kind-demo", CATALOG=str(one))
+    result = platform.type("kind-demo", CATALOG=str(one), **variables)
     assert result.returncode == 0, result.stdout
     return result.stdout
 

@@ -1,0 +1,26 @@
+"""A DAG for tests on a cluster: that of the team of the feature team-roles."""
+
+from datetime import timedelta
+
+from airflow.sdk import dag, task
+
+
+@dag(
+    schedule=None,
+    tags=["tier:test"],
+    access_control={"team-rides": {"DAGs": {"can_read", "can_edit"}, "DAG Runs": {"can_create"}}},
+    default_args={"owner": "e2e", "retries": 0, "execution_timeout": timedelta(minutes=10)},
+    doc_md="Probe of the tests.",
+)
+def e2e_team() -> None:
+    """Run one task."""
+
+    @task
+    def work() -> str:
+        """Return a word."""
+        return "done"
+
+    work()
+
+
+e2e_team()
