@@ -63,19 +63,13 @@ def platform(config: Config, tag: str) -> Release:
             settings[f"images.{key}.tag"] = tag
         settings["localAws.engine"] = config.engine
     files = _existing([chart / f"{config.environment}.yaml"])
-    files += [file for each in config.features if (file := _of_environment(chart, config, each)).is_file()]
+    files += _features(chart, config)
     return Release("platform", str(chart), values_arguments([*files, *config.platform_values], settings))
 
 
 def airflow(config: Config, tag: str) -> Release:
     """Return the release of the official chart with the overlay; fetches the chart where it is missing."""
     overlay = ROOT / "helm/airflow"
-    features = [
-        file
-        for feature in config.features
-        for file in (overlay / "features" / f"{feature}.yaml", _of_environment(overlay, config, feature))
-        if file.is_file()
-    ]
     pipelines = [_pipeline_settings()] if config.environment == "kind" else []
     files = _existing(
         [
@@ -83,7 +77,7 @@ def airflow(config: Config, tag: str) -> Release:
             overlay / "mappings.yaml",
             overlay / f"{config.environment}.yaml",
             *pipelines,
-            *features,
+            *_features(overlay, config),
         ]
     )
     repository = config.repository("airflow")
@@ -108,7 +102,7 @@ def _pipeline_settings() -> Path:
 def monitoring(config: Config) -> Release:
     """Return the release of our chart of scraping, rules and dashboards."""
     chart = ROOT / "helm/monitoring"
-    files = _existing([chart / f"{config.environment}.yaml"])
+    files = _existing([chart / f"{config.environment}.yaml"]) + _features(chart, config)
     return Release("monitoring", str(chart), values_arguments([*files, *config.monitoring_values], {}))
 
 
@@ -204,9 +198,10 @@ def helm_for(config: Config, kubectl: Kubectl) -> Helm:
     return helm
 
 
-def _of_environment(folder: Path, config: Config, feature: str) -> Path:
-    """Return the file with what a feature needs in one environment only; few have one."""
-    return folder / "features" / config.environment / f"{feature}.yaml"
+def _features(folder: Path, config: Config) -> list[Path]:
+    """Return the files with what features need of a chart, everywhere or in one environment; few have the second."""
+    names = (Path(where, f"{feature}.yaml") for feature in config.features for where in ("", config.environment))
+    return [file for name in names if (file := folder / "features" / name).is_file()]
 
 
 def _existing(files: Sequence[Path]) -> list[Path]:

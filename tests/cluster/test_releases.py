@@ -13,6 +13,7 @@ from cluster.credentials import eks_secrets, kind_secrets
 from cluster.helm import Helm
 from cluster.kubectl import Kubectl
 from console.errors import UserError
+from console.options import ROOT
 from tests.cluster.test_credentials import URLS
 from tests.tools import tool
 
@@ -104,6 +105,24 @@ def test_monitoring_needs_no_secret_on_kind_and_is_rendered_for_both() -> None:
         assert manifests.needed_secrets(rendered).keys() <= {"airflow-redis-password"}, given
     kinds = {each["kind"] for each in manifests.parse(rendered)}
     assert {"ServiceMonitor", "PrometheusRule"} <= kinds
+
+
+def test_features_reach_every_chart_that_they_concern() -> None:
+    def files(release: releases.Release) -> list[str]:
+        return [
+            Path(word).relative_to(ROOT / "helm").as_posix() for word in release.arguments if word.endswith(".yaml")
+        ]
+
+    kind = Config.from_environment({"FEATURES": "mysql-metadata big-workers"})
+    eks = Config.from_environment({**EKS, "FEATURES": "mysql-metadata big-workers"})
+    assert files(releases.platform(kind, "1"))[1:] == ["platform/features/kind/mysql-metadata.yaml"]
+    assert files(releases.platform(eks, "1"))[1:] == []
+    for config in (kind, eks):
+        assert files(releases.monitoring(config))[1:] == ["monitoring/features/mysql-metadata.yaml"]
+    assert [each for each in files(releases.airflow(eks, "1")) if "/features/" in each] == [
+        "airflow/features/mysql-metadata.yaml",
+        "airflow/features/big-workers.yaml",
+    ]
 
 
 def test_the_images_are_those_of_the_tag(kind: list[str]) -> None:
