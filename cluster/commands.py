@@ -16,7 +16,7 @@ from cluster.helm import choose_revision
 from cluster.kubectl import Kubectl
 from cluster.platform import PROCESSOR, checkout_path, find_checkout, open_platform, run_module
 from cluster.shell import require
-from cluster.target import open_target, require_context
+from cluster.target import open_target, remove_namespace, require_context
 from console import demo as demos
 from console.airflow import import_sentence
 from console.errors import UserError
@@ -82,7 +82,7 @@ def kind_down(config: Config, console: Console) -> int:
         return 0
     kubectl = open_target(config)
     report(f"removes the namespace {config.namespace} of {config.context} with everything that it stored")
-    kubectl.run("delete", "namespace", config.namespace, "--wait=true", "--timeout=240s", seconds=300)
+    remove_namespace(kubectl)
     return 0
 
 

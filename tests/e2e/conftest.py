@@ -24,6 +24,7 @@ from cluster.chart import chart_path
 from cluster.config import Config
 from cluster.git import image_tag
 from cluster.kubectl import Kubectl
+from cluster.target import remove_namespace
 from console.airflow import Airflow, TaskInstance
 from console.errors import UserError
 from console.options import ROOT
@@ -121,12 +122,6 @@ def check_out(folder: Path, context: str, namespace: str, **variables: str) -> P
     return Platform(checkout, environment, Kubectl(context, namespace), tag, time.time())
 
 
-def remove_namespace(platform: Platform) -> None:
-    """Remove what an earlier run has left."""
-    words = ("delete", "namespace", platform.kubectl.namespace, "--ignore-not-found", "--timeout=240s")
-    platform.kubectl.run(*words, seconds=300)
-
-
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     """Bring the platform up from nothing."""
@@ -144,7 +139,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
         platform.tag = platform.environment["IMAGE_TAG"] = image.rpartition(":")[2]
         commands = ["dags-push", "monitoring"]
     else:
-        remove_namespace(platform)
+        remove_namespace(platform.kubectl)
         commands = ["kind-up", "monitoring"]
     for command in commands:
         result = platform.type(command)

@@ -18,6 +18,7 @@ import yaml
 from playwright.sync_api import sync_playwright
 
 from cluster.access import open_airflow
+from cluster.target import remove_namespace
 from console.airflow import Airflow
 from console.aws import local_client
 from tests.e2e.conftest import (
@@ -25,7 +26,6 @@ from tests.e2e.conftest import (
     PROBE,
     Platform,
     check_out,
-    remove_namespace,
     run_demo,
     run_to_end,
     skip_unless_possible,
@@ -91,7 +91,7 @@ def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     assert config.context
     folder = tmp_path_factory.mktemp(request.param)
     platform = check_out(folder, config.context, "taxiway-features", FEATURES=request.param)
-    remove_namespace(platform)
+    remove_namespace(platform.kubectl)
     trial = TRIALS[request.param]
     variables = trial.prepare(platform, folder)
     result = platform.type("kind-up", **variables)
