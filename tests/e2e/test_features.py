@@ -1,7 +1,8 @@
 """Optional features on a real cluster: installed from nothing, taken away, and added to a platform that runs.
 
-``make e2e-full FEATURES="ssh-git big-workers"`` names those to try. Each is brought up in a namespace of its own, which
-is removed first. The cluster's local AWS endpoint stands in for AWS, git_host/ for a private git host.
+``make e2e-full FEATURES="https-git ssh-git+big-workers"`` names those to try: one platform for each word, in a namespace
+of its own that is removed first; ``+`` joins features of one platform. The cluster's local AWS endpoint stands in for
+AWS, git_host/ for a private git host.
 """
 
 import os
@@ -63,10 +64,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tried:
-    """A platform with a feature."""
+    """A platform with features."""
 
-    name: str
-    trial: Trial
+    trials: dict[str, Trial]
     platform: Platform
     variables: dict[str, str]
 
@@ -75,65 +75,64 @@ class Tried:
         return self.platform.type("deploy", IMAGE_TAG=self.platform.tag, **variables)
 
     def prove(self) -> None:
-        """Check that the feature does what it says."""
-        with open_airflow(self.platform.kubectl) as airflow:
-            self.trial.proof(self.platform, airflow)
+        """Check that each feature does what it says."""
+        for trial in self.trials.values():
+            with open_airflow(self.platform.kubectl) as airflow:
+                trial.proof(self.platform, airflow)
 
 
 @pytest.fixture(scope="module", params=CHOSEN or [""])
 def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tried:
-    """Bring a platform up from nothing with a feature."""
+    """Bring a platform up from nothing with features."""
     if not request.param:
         pytest.skip("no feature is named: make e2e-full FEATURES=…")
-    if request.param not in TRIALS:
-        pytest.skip(f"{request.param} is not among those that can be tried here: {', '.join(TRIALS)}")
+    names = request.param.split("+")
+    assert set(names) <= set(TRIALS), f"there are: {', '.join(TRIALS)}"
     config = skip_unless_possible()
     assert config.context
-    folder = tmp_path_factory.mktemp(request.param)
-    platform = check_out(folder, config.context, "taxiway-features", FEATURES=request.param)
+    folder = tmp_path_factory.mktemp("features")
+    platform = check_out(folder, config.context, "taxiway-features", FEATURES=" ".join(names))
     remove_namespace(platform.kubectl)
-    trial = TRIALS[request.param]
-    variables = trial.prepare(platform, folder)
-    result = platform.type("kind-up", **variables)
+    tried = Tried({name: TRIALS[name] for name in names}, platform, {})
+    for trial in tried.trials.values():
+        tried.variables.update(trial.prepare(platform, folder))
+    result = platform.type("kind-up", **tried.variables)
     assert result.returncode == 0, result.stdout
-    return Tried(request.param, trial, platform, variables)
+    return tried
 
 
 def test_the_main_job_runs_after_an_installation_from_nothing(tried: Tried) -> None:
     run_demo(tried.platform)
 
 
-def test_the_feature_does_what_it_says(tried: Tried) -> None:
+def test_the_features_do_what_they_say(tried: Tried) -> None:
     tried.prove()
 
 
-def test_it_is_taken_away_and_added_while_the_platform_runs(tried: Tried) -> None:
-    if not tried.trial.can_be_added:
-        pytest.skip("it is there from the first installation on: see the test of what is refused")
-    for variables in ({"FEATURES": ""}, tried.variables):
+def test_they_are_taken_away_and_added_while_the_platform_runs(tried: Tried) -> None:
+    stay = [name for name, trial in tried.trials.items() if not trial.can_be_added]
+    without = {"FEATURES": " ".join(stay), "VALUES": str(another_value(tried.platform.checkout.parent))}
+    for variables in (without, tried.variables):
         result = tried.deploy(**variables)
         assert result.returncode == 0, result.stdout
     run_demo(tried.platform)
     tried.prove()
 
 
-def test_another_kind_of_database_is_refused_and_the_same_is_upgraded(tried: Tried) -> None:
-    if tried.name != "mysql-metadata":
+def test_another_kind_of_database_is_refused(tried: Tried) -> None:
+    if "mysql-metadata" not in tried.trials:
         pytest.skip("that is a matter of mysql-metadata")
     kubectl = tried.platform.kubectl
-    before = kubectl.run("get", "all,secrets", "-o", "name", "--selector=release!=none,!job-name")
+    before = kubectl.run("get", "statefulsets,deployments,secrets", "-o", "name")
     for command in ("deploy", "kind-up", "secrets"):
         refused = tried.platform.type(command, FEATURES="", IMAGE_TAG=tried.platform.tag)
         assert refused.returncode == 1
         assert "are in MySQL; without the feature mysql-metadata they would be in PostgreSQL" in refused.stdout
-    assert kubectl.run("get", "all,secrets", "-o", "name", "--selector=release!=none,!job-name") == before
-    upgraded = tried.deploy(VALUES=str(another_value(tried.platform.checkout.parent)))
-    assert upgraded.returncode == 0, upgraded.stdout
-    run_demo(tried.platform)
+    assert kubectl.run("get", "statefulsets,deployments,secrets", "-o", "name") == before
 
 
 def another_value(folder: Path) -> Path:
-    """Return a file with a value that restarts all of Airflow's pods."""
+    """Return a file with a value that has all of Airflow's pods replaced."""
     file = folder / "another.yaml"
     file.write_text(yaml.safe_dump({"global": {"taxiway": {"env": {"TAXIWAY_E2E_ANOTHER": "value"}}}}))
     return file
