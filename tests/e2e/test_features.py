@@ -1,6 +1,6 @@
 """Optional features on a real cluster: installed from nothing, taken away, and added to a platform that runs.
 
-``make e2e-full FEATURES="https-git ssh-git+big-workers"`` names those to try: one platform for each word, in a namespace
+``make e2e-full FEATURES="https-git ssh-git+big-workers"`` names those to try: a platform for each word, in a namespace
 of its own that is removed first; ``+`` joins features of one platform. The cluster's local AWS endpoint stands in for
 AWS, git_host/ for a private git host.
 """
