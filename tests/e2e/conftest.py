@@ -107,7 +107,7 @@ def skip_unless_possible() -> Config:
         chart_path()
     except UserError as error:
         absent("chart", str(error))
-    return Config.from_environment(os.environ | {"NAMESPACE": NAMESPACE})
+    return Config.from_environment(os.environ | {"NAMESPACE": NAMESPACE, "FEATURES": ""})
 
 
 def check_out(folder: Path, context: str, namespace: str, **variables: str) -> Platform:
