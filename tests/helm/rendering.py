@@ -221,13 +221,19 @@ def chart(subchart: bool = True) -> Path:
     return unpacked
 
 
+def feature_files(environment: str, feature: str) -> list[Path]:
+    """Return a feature's file, and what it has for an environment alone."""
+    found = (OVERLAY / "features" / where / f"{feature}.yaml" for where in ("", environment))
+    return [file for file in found if file.is_file()]
+
+
 def files(environment: str, features: tuple[str, ...] = ()) -> list[Path]:
     """Return the values files of a combination, in Helm's order."""
     return [
         OVERLAY / "base.yaml",
         OVERLAY / "mappings.yaml",
         OVERLAY / f"{environment}.yaml",
-        *(OVERLAY / f"features/{feature}.yaml" for feature in features),
+        *(file for feature in features for file in feature_files(environment, feature)),
     ]
 
 

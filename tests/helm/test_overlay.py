@@ -21,6 +21,7 @@ from tests.helm.rendering import (
     Rendered,
     RenderError,
     chart,
+    feature_files,
     files,
     helm,
     merged,
@@ -151,8 +152,9 @@ def test_each_feature_changes_something_and_is_explained(feature: str) -> None:
 @pytest.mark.parametrize("feature", FEATURES)
 def test_a_feature_takes_nothing_away_by_replacing_a_list(feature: str) -> None:
     for environment in ENVIRONMENTS:
-        *before, last = (yaml.safe_load(file.read_text()) or {} for file in files(environment, (feature,)))
-        assert lost(merged(*before), last) == [], "a list replaces the earlier file's: repeat what that one has"
+        before, its = files(environment), feature_files(environment, feature)
+        earlier, later = (merged(*(yaml.safe_load(file.read_text()) or {} for file in each)) for each in (before, its))
+        assert lost(earlier, later) == [], "a list replaces the earlier file's: repeat what that one has"
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

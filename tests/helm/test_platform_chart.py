@@ -23,6 +23,7 @@ OURS = ("gitServer", "localAws")
 EVERYTHING: dict[str, Any] = {
     "images": {"pullSecrets": ["registry"], "spark": {"repository": "registry.example.com/taxiway/spark"}},
     "localAws": {"engine": "spark", "maxSteps": 2, "stepMemory": "2500m"},
+    "metadataMysql": {"enabled": True},
     "quota": {"enabled": True},
     "limitRange": {"enabled": True},
     "externalSecrets": {"enabled": True},
@@ -34,7 +35,6 @@ EVERYTHING: dict[str, Any] = {
         "gitSsh": True,
         "gitSshPorts": [22, 7999],
         "outside": [{"name": "smtp", "from": ["worker", "task"], "cidrs": ["0.0.0.0/0"], "ports": [587]}],
-        "metadataOnMysql": True,
         "kedaNamespace": "keda",
         "webFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}],
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
@@ -115,6 +115,16 @@ def test_kind_has_the_four_services_and_nothing_else() -> None:
     assert {each["kind"] for each in platform("kind")} == {"NetworkPolicy", "Service", "StatefulSet"}
 
 
+@pytest.mark.parametrize("file", sorted((CHART / "features").glob("*/*.yaml")), ids=lambda file: file.stem)
+def test_what_features_need_is_rendered(file: Path) -> None:
+    environment, feature = file.parent.name, file.stem
+    assert (ROOT / f"helm/airflow/features/{feature}.yaml").is_file()
+    tags = [word for image in OURS for word in ("--set-string", f"images.{image}.tag={TAG}")]
+    made = template(CHART, "platform", "--values", str(CHART / f"{environment}.yaml"), "--values", str(file), *tags)
+    if feature == "mysql-metadata":
+        assert set(of_kind(made, "StatefulSet")) == {"mysql", "metadata-mysql", "git-server", "local-aws"}
+
+
 def test_everything_can_be_turned_on() -> None:
     kinds = {each["kind"] for each in platform("everything")}
     assert kinds >= {"ResourceQuota", "LimitRange", "ExternalSecret", "Role", "RoleBinding"}
@@ -129,7 +139,7 @@ def test_no_two_objects_have_the_same_name(case: str) -> None:
 @pytest.mark.parametrize("case", ["kind", "everything"])
 def test_every_pod_passes_the_restricted_standard(case: str) -> None:
     found = list(pods(platform(case)))
-    assert len(found) == 4
+    assert len(found) == (5 if case == "everything" else 4)
     for name, _, spec in found:
         context = spec["securityContext"]
         assert context["runAsNonRoot"] is True, name
@@ -168,6 +178,7 @@ def test_what_is_written_to_is_a_volume(case: str) -> None:
     written = {
         "postgres": "/var/lib/postgresql/data",
         "mysql": "/var/lib/mysql",
+        "metadata-mysql": "/var/lib/mysql",
         "git-server": "/srv/git",
         "local-aws": "/data",
     }
@@ -305,6 +316,14 @@ def test_what_the_platform_needs_is_allowed(source: dict[str, str], target: dict
     assert reaches("kind", source, target, port)
 
 
+@pytest.mark.parametrize(
+    "component", ["scheduler", "api-server", "worker", "run-airflow-migrations", "database-cleanup"]
+)
+def test_airflow_reaches_its_tables_in_mysql_and_tasks_do_not(component: str) -> None:
+    assert reaches("everything", airflow_pod(component), our_pod("metadata-mysql"), 3306)
+    assert not reaches("everything", airflow_pod("task"), our_pod("metadata-mysql"), 3306)
+
+
 @pytest.mark.parametrize("component", ["scheduler", "api-server", "dag-processor", "triggerer", "worker", "task"])
 def test_metrics_reach_statsd(component: str) -> None:
     assert reaches("kind", airflow_pod(component), airflow_pod("statsd"), 9125, "UDP")
@@ -390,7 +409,7 @@ def test_every_pod_may_ask_for_names(case: str) -> None:
 def test_keda_reaches_the_database_that_it_queries() -> None:
     """PgBouncer before PostgreSQL; MySQL itself where that holds Airflow's tables."""
     mysql = of_kind(platform("everything"), "NetworkPolicy")["keda"]["spec"]
-    assert selects(mysql["podSelector"], our_pod("mysql"))
+    assert selects(mysql["podSelector"], our_pod("metadata-mysql"))
     assert mysql["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 3306}]
     given = ("--set", "networkPolicies.kedaNamespace=keda")
     bouncer = of_kind(template(CHART, "platform", *given), "NetworkPolicy")["keda"]["spec"]
