@@ -157,8 +157,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     context = Context(data, database, spark, runner, arguments.state_seconds)
     services = {name: open_service(context) for name, open_service in SERVICES.items()}
     health = {"status": "ok", "endpoint": endpoint, "engine": spark.name, "services": ["moto", *services]}
-    s3, moto = open_moto(data, database)
-    server = Server(listener, Router({"s3": s3, "": s3, **services}, moto, health))
+    server = Server(listener, Router(services, open_moto(data, database), health))
     server.start()
     threading.Thread(target=spark.warm, name="warm", daemon=True).start()
     name = {"sail": "Sail", "spark": "Apache Spark"}[spark.name]

@@ -31,8 +31,8 @@ class Router:
         """Route requests.
 
         Args:
-            services: applications by the service name in a request's signature; "" answers unsigned requests.
-            default: answers the requests for all other services.
+            services: applications by the service name in a request's signature.
+            default: answers the requests for all other services, and those that are not signed.
             health: the document that the health URL returns.
         """
         self._services = services
