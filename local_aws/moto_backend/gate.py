@@ -89,7 +89,7 @@ def _refusal(environ: Environ, service: str, body: bytes) -> Response | None:
         members = partial(members_of, environ, body)
         reason = OFFERED[service].refusal(operation_of(environ, service, body), members)
     else:
-        reason = "this service is not executed by the local endpoint"
+        reason = f"the local endpoint does not execute {service}"
     if reason is None:
         return None
     message = f"{operation_of(environ, service, body)} of {service} is refused: {reason}. {_README}"

@@ -31,7 +31,7 @@ class Offer:
     def refusal(self, operation: str, request: Callable[[], Request]) -> str | None:
         """Return why a request is refused, None if it is not."""
         if not re.fullmatch(self.operations, operation):
-            return f"of this service {self.kept} are kept here; {self.refused} are not executed"
+            return f"it is not executed by the local endpoint, which keeps {self.kept}"
         condition = self.conditions.get(operation)
         return condition(request()) if condition else None
 
@@ -48,12 +48,10 @@ def _text_message(request: Request) -> str | None:
 
 
 def _log_pattern(request: Request) -> str | None:
-    from moto.logs.utils import EventMessageFilter, UnsupportedFilterPattern
-
     pattern = request.get("filterPattern") or ""
-    if isinstance(EventMessageFilter(pattern), UnsupportedFilterPattern):
-        return f"the pattern {pattern!r} cannot be evaluated here, only one term, quoted or not"
-    return None
+    if re.fullmatch(r'|[A-Za-z]\w*( \w+)*|"[^"]*"', pattern):  # moto takes others for patterns that match everything
+        return None
+    return f"the pattern {pattern!r} cannot be evaluated here, only words and one quoted term"
 
 
 def _metric_mathematics(request: Request) -> str | None:
@@ -74,10 +72,12 @@ _EC2 = (
 # By the name in the credential scope of a request's signature.
 OFFERED = {
     "dynamodb": Offer(
-        "tables, items, backups, exports and imports, streams", "restores to a point in time", "(?!RestoreTableToPoint).*"
+        "tables, items, backups, exports and imports, streams",
+        "restores to a point in time",
+        "(?!RestoreTableToPoint).*",
     ),
     "ec2": Offer(
-        "networks, security groups and key pairs, as EMR needs them",
+        "networks, security groups and key pairs",
         "instances, volumes, images, fleets and spot prices",
         "(Allocate|Associate|Attach|Authorize|Create|Delete|Detach|Disassociate|Import|Modify|Release|Replace|Revoke|"
         f"Update)(?!Instance)({_EC2})|Describe({_EC2})",
@@ -94,7 +94,7 @@ OFFERED = {
     "kinesis": Offer("streams and their records"),
     "kms": Offer("keys, which encrypt, decrypt and sign; key policies are not checked"),
     "logs": Offer(
-        "groups, streams, events with the filter of one term, retention settings",
+        "groups, streams and their events, which are filtered by words or one quoted term",
         "queries, live tails, exports, metric filters, subscriptions and deliveries",
         "(Create|Delete|Describe)Log(Group|Stream)s?|PutLogEvents|GetLogEvents|FilterLogEvents|"
         "(Put|Delete)RetentionPolicy|(Put|Delete|Describe)ResourcePolic(y|ies)|ListTags.*|Tag.*|Untag.*",
@@ -108,13 +108,13 @@ OFFERED = {
         {"GetMetricData": _metric_mathematics},
     ),
     "s3": Offer(
-        "buckets with settings, objects with versions, metadata and tags; events go to SQS and SNS",
-        "batch operations and access points (S3 Control), Object Lambda, events for Lambda and EventBridge; settings that "
-        "moto lacks: analytics, metrics, metadata tables, annotations, …",
+        "buckets with their settings, objects with versions, metadata and tags; events are sent to SQS and SNS",
+        "batch operations and access points (S3 Control), Object Lambda, events for Lambda and EventBridge; "
+        "settings that moto lacks: analytics, metrics, metadata tables, annotations, …",
     ),
     "secretsmanager": Offer("secrets and their versions", "rotations", "(?!Rotate|CancelRotate).*"),
     "sns": Offer(
-        "topics and subscriptions; messages are delivered to SQS, HTTP and HTTPS",
+        "topics and subscriptions, whose messages it delivers to SQS, HTTP and HTTPS",
         "text messages, mobile applications, and subscriptions by other protocols",
         "(?!.*(Platform|Endpoint|SMS|PhoneNumber)).*",
         {"Subscribe": _undelivered, "Publish": _text_message},

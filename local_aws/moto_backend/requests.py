@@ -27,15 +27,15 @@ def operation_of(environ: Environ, service: str, body: bytes) -> str:
     """Return the name of the operation that a request asks for; its method and path if that is not known."""
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return str(target).rpartition(".")[2]
-    path = environ["PATH_INFO"]
+    path = str(environ["PATH_INFO"])
     if "HTTP_SMITHY_PROTOCOL" in environ:
-        return str(path).rpartition("/")[2]
+        return path.rpartition("/")[2]
     if action := parse_qs(environ.get("QUERY_STRING", "")).get("Action"):
-        return action[0]
+        return str(action[0])
     if "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", "") and service != "s3":
         return parse_qs(body.decode("latin-1")).get("Action", [""])[0]
     try:
-        return get_service_router(_MODELS.get(service, service)).match(Request(dict(environ)))[0].name
+        return str(get_service_router(_MODELS.get(service, service)).match(Request(dict(environ)))[0].name)
     except (NotFound, NotImplementedError, UnknownServiceError):
         return f"{environ['REQUEST_METHOD']} {path}"
 

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 from local_aws.protocols.errors import AwsError
 from local_aws.protocols.wsgi import Environ, Response, response
 
-_REST_XML = ("s3", "cloudfront", "route53")  # by the name that signs
+_REST_XML = ("s3", "s3express", "cloudfront", "route53")  # by the name that signs
 _UNKNOWN_OPERATION = {"ec2": "InvalidAction", "query": "InvalidAction", "rest-xml": "NotImplemented"}
 
 
@@ -54,12 +54,10 @@ def error_response(environ: Environ, service: str, error: AwsError) -> Response:
 def _xml(kind: str, service: str, request: str, error: AwsError) -> str:
     inner = f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
     header = '<?xml version="1.0" encoding="UTF-8"?>\n'
-    if service == "s3":
+    if service in ("s3", "s3express"):
         return f"{header}<Error>{inner}<RequestId>{request}</RequestId></Error>"
     if kind == "ec2":
-        return (
-            f"{header}<Response><Errors><Error>{inner}</Error></Errors><RequestID>{request}</RequestID></Response>"
-        )
+        return f"{header}<Response><Errors><Error>{inner}</Error></Errors><RequestID>{request}</RequestID></Response>"
     fault = "Sender" if error.status < 500 else "Receiver"
     return (
         f"{header}<ErrorResponse><Error><Type>{fault}</Type>{inner}</Error>"
