@@ -18,7 +18,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 _ADDRESS = re.compile(r"(?:(?P<scheme>s3[an]?)://(?P<bucket>[^/]+)/?|(?:file:/{1,3})?/)(?P<path>.*)")
 # How the copy is made on a cluster, which has no meaning here.
-_IGNORED = ("--s3Endpoint", "--s3ServerSideEncryption", "--disableMultipartUpload", "--multipartUploadChunkSize")
+_IGNORED = ("--s3Endpoint", "--multipartUploadChunkSize")
+_IGNORED_SWITCHES = ("--s3ServerSideEncryption", "--disableMultipartUpload")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -91,7 +92,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--srcPattern", default=".*")
     parser.add_argument("--deleteOnSuccess", action="store_true")
     for option in _IGNORED:
-        parser.add_argument(option, **({"action": "store_true"} if option.startswith("--disable") else {}))
+        parser.add_argument(option)
+    for option in _IGNORED_SWITCHES:
+        parser.add_argument(option, action="store_true")
     options, rest = parser.parse_known_args(arguments)
     if rest:
         _fail(f"{rest[0].partition('=')[0]} cannot be used here: files are copied as they are")
