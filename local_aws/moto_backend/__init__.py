@@ -10,8 +10,13 @@ from local_aws.protocols.wsgi import Application
 def open_moto(data: Path, database: Database) -> Application:
     """Return the application for all services that others do not answer for, with the data of the last process."""
     # moto reads these when it is imported. A web page must not read what is stored here; and the first part of the
-    # host's name is no bucket, it may be this service's name in a cluster.
-    os.environ.update(MOTO_DISABLE_GLOBAL_CORS="true", S3_IGNORE_SUBDOMAIN_BUCKETNAME="true")
+    # host's name is no bucket, it may be this service's name in a cluster. The policies of AWS are there, as in every
+    # account.
+    os.environ.update(
+        MOTO_DISABLE_GLOBAL_CORS="true",
+        S3_IGNORE_SUBDOMAIN_BUCKETNAME="true",
+        MOTO_IAM_LOAD_MANAGED_POLICIES="true",
+    )
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
     from local_aws.moto_backend.gate import Gate

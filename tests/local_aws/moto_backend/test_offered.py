@@ -164,6 +164,10 @@ def test_what_is_kept_works(endpoint: Endpoint) -> None:
     assert sts.get_caller_identity()["Account"] == "123456789012"
     iam.create_role(RoleName="r", AssumeRolePolicyDocument="{}")
     assert iam.get_role(RoleName="r")["Role"]["RoleName"] == "r"
+    managed = "arn:aws:iam::aws:policy/service-role/AmazonElasticMapReduceRole"  # one of AWS's own, as EMR's roles have
+    iam.attach_role_policy(RoleName="r", PolicyArn=managed)
+    attached = iam.list_attached_role_policies(RoleName="r")["AttachedPolicies"]
+    assert [each["PolicyArn"] for each in attached] == [managed]
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     group = ec2.create_security_group(GroupName="g", Description="d", VpcId=vpc)["GroupId"]
     ec2.authorize_security_group_ingress(GroupId=group, IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="10.0.0.0/8")
