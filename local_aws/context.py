@@ -20,6 +20,7 @@ class Context:
         engine: prepares Spark programs.
         runner: runs programs.
         state_s: seconds that a transitional state (STARTING, …) takes.
+        running_s: seconds that an EMR cluster is RUNNING or WAITING at least before it ends by itself.
     """
 
     data: Path
@@ -27,3 +28,4 @@ class Context:
     engine: Engine
     runner: Runner
     state_s: float
+    running_s: float = 0

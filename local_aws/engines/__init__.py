@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from local_aws.engines.examples import submit_arguments
 from local_aws.engines.interface import Engine
 from local_aws.execution import Launch
 
-__all__ = ["Engine", "Launch", "engine"]
+__all__ = ["Engine", "Launch", "engine", "submit_arguments"]
 
 
 def engine(name: str, *, spark_python: Path | None = None) -> Engine:
