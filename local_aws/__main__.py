@@ -17,7 +17,7 @@ from typing import IO
 
 from local_aws.context import REGION, Context
 from local_aws.database import Database
-from local_aws.engines import engine
+from local_aws.engines import Engines, engine
 from local_aws.execution import Limits, Runner
 from local_aws.moto_backend import open_moto
 from local_aws.server import Router, Server, listen
@@ -154,7 +154,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     database = Database(data / "state.db")
     limits = Limits(programs=arguments.max_steps, memory=arguments.step_memory, grace_s=arguments.grace_seconds)
     runner = Runner(endpoint, REGION, limits)
-    context = Context(data, database, spark, runner, arguments.state_seconds)
+    engines = Engines(spark, spark_python=arguments.spark_python)
+    context = Context(data, database, spark, runner, arguments.state_seconds, engines)
     services = {name: open_service(context) for name, open_service in SERVICES.items()}
     health = {"status": "ok", "endpoint": endpoint, "engine": spark.name, "services": ["moto", *services]}
     s3, moto = open_moto(data, database)
@@ -171,7 +172,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     for service in services.values():
         service.close()
     server.close()
-    spark.close()
+    engines.close()
     database.close()
     lock.close()
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from local_aws import emr
+from local_aws import emr, emr_serverless
 from local_aws.context import Context
 from local_aws.protocols.wsgi import Environ, StartResponse
 
@@ -24,4 +24,5 @@ class Service(Protocol):
 # A further service is a package with such a function, and a line here.
 SERVICES: dict[str, Callable[[Context], Service]] = {
     "elasticmapreduce": emr.open_service,
+    "emr-serverless": emr_serverless.open_service,
 }

@@ -11,6 +11,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+import pyspark  # noqa: F401 (before the program's own path: an environment that it brings may have another version)
 from pysail.spark import SparkConnectServer
 
 
