@@ -141,7 +141,8 @@ class JobRuns:
             self._changed.notify_all()
             return run.id
 
-        return self.all[self._applications.once(application.id, request, make)]
+        with self._applications.lock:
+            return self.all[self._applications.once(application.id, request, make)]
 
     def _checked(self, application: Application, request: Document) -> JobRun:
         if application.state == "TERMINATED":
@@ -193,8 +194,9 @@ class JobRuns:
             raise invalid(f"JobRun {run.id} is not in a cancellable state. Current status: {run.state}")
         if grace_s is not None and grace_s != 0 and not 15 <= grace_s <= 1800:
             raise invalid(f"shutdownGracePeriodInSeconds must be 0 or between 15 and 1800, not {grace_s}.")
-        self._cancel(run, "Job run was cancelled by a request of its user.", grace_s)
-        self._changed.notify_all()
+        with self._applications.lock:
+            self._cancel(run, "Job run was cancelled by a request of its user.", grace_s)
+            self._changed.notify_all()
 
     def _cancel(self, run: JobRun, details: str, grace_s: float | None = None) -> None:
         if grace_s is None:
@@ -270,11 +272,9 @@ class JobRuns:
         scheduler = application.settings.get("schedulerConfiguration")
         if scheduler is None:
             return True
-        others = [other for other in self.active(application) if other is not run]
-        ahead = sum(
-            other.state in _WITH_SLOT or (other.state in ("SUBMITTED", "QUEUED") and other.created <= run.created)
-            for other in others
-        )
+        runs = self.active(application)
+        before = runs[: runs.index(run)]
+        ahead = len(before) + sum(other.state in _WITH_SLOT for other in runs[len(before) + 1 :])
         return ahead < int(scheduler["maxConcurrentRuns"])
 
     def _leave_queue(self, run: JobRun) -> None:

@@ -1,8 +1,8 @@
 """The operations of the EMR Serverless API, as the SDKs call them."""
 
 import base64
-import binascii
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import TypeVar
 from urllib.parse import parse_qs
 
@@ -82,11 +82,11 @@ class EmrServerless(RestJsonService):
         states = request.get("states")
         with self._applications.lock:
             found = [
-                application
-                for application in reversed(self._applications.all.values())
+                ([-place], application)
+                for place, application in enumerate(self._applications.all.values())
                 if not states or application.state in states
             ]
-            page, token = _page(found, request, lambda application: application.id)
+            page, token = _page(found, request)
             return {"applications": [application.summary() for application in page], "nextToken": token}
 
     def update_application(self, request: Document) -> Document:
@@ -148,20 +148,18 @@ class EmrServerless(RestJsonService):
         after, before = request.get("createdAtAfter", 0), request.get("createdAtBefore", float("inf"))
         with self._applications.lock:
             found = [
-                run
-                for run in reversed(self._runs.of(self._applications.get(request["applicationId"])))
+                ([states.index(run.state) if states else 0, -place], run)
+                for place, run in enumerate(self._runs.of(self._applications.get(request["applicationId"])))
                 if (not states or run.state in states) and mode in (None, run.mode) and after <= run.created <= before
             ]
-            if states:
-                found.sort(key=lambda run: states.index(run.state))
-            page, token = _page(found, request, lambda run: run.id)
+            page, token = _page(found, request)
             return {"jobRuns": [run.summary() for run in page], "nextToken": token}
 
     def list_job_run_attempts(self, request: Document) -> Document:
         """List the attempts of a job run, newest first."""
         with self._applications.lock:
             _, run = self._run(request)
-            page, token = _page(run.attempts[::-1], request, lambda attempt: str(attempt.number))
+            page, token = _page([([-attempt.number], attempt) for attempt in run.attempts], request)
             return {"jobRunAttempts": [run.attempt_summary(attempt) for attempt in page], "nextToken": token}
 
     def cancel_job_run(self, request: Document) -> Document:
@@ -232,17 +230,20 @@ def _attempt(run: JobRun, number: int | None) -> Attempt:
     return run.attempts[number - 1]
 
 
-def _page(
-    records: Sequence[Record], request: Document, name: Callable[[Record], str]
-) -> tuple[list[Record], str | None]:
-    """Return the page that a request asks for by maxResults and nextToken, and the token of the next page."""
-    size, start = request.get("maxResults", _PAGE), 0
+def _page(records: Iterable[tuple[Sequence[int], Record]], request: Document) -> tuple[list[Record], str | None]:
+    """Return the page that a request asks for by maxResults and nextToken, and the token of the next page.
+
+    Args:
+        records: with the key by which each is sorted; a token is a key, so that it is good for a list that changes.
+        request: of a list.
+    """
+    size, after = request.get("maxResults", _PAGE), None
     if token := request.get("nextToken"):
         try:
-            last = base64.urlsafe_b64decode(token).decode()
-            start = next(place for place, record in enumerate(records) if name(record) == last) + 1
-        except (binascii.Error, UnicodeDecodeError, StopIteration):
+            after = [int(part) for part in base64.urlsafe_b64decode(token).decode("ascii").split()]
+        except ValueError:  # binascii's and Unicode's errors are such
             raise invalid("Invalid nextToken.") from None
-    page = list(records[start : start + size])
-    more = len(records) > start + size
-    return page, base64.urlsafe_b64encode(name(page[-1]).encode()).decode() if more else None
+    rest = sorted(((list(key), record) for key, record in records), key=itemgetter(0))
+    page = [(key, record) for key, record in rest if after is None or key > after][: size + 1]
+    last = " ".join(map(str, page[size - 1][0])) if len(page) > size else None
+    return [record for _, record in page[:size]], last and base64.urlsafe_b64encode(last.encode()).decode()

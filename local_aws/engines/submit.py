@@ -216,10 +216,10 @@ def _unpack(archive: str, storage: Storage) -> None:
     try:
         if zipfile.is_zipfile(packed):
             with zipfile.ZipFile(packed) as file:
-                file.extractall(target)
+                file.extractall(target)  # noqa: S202 (it keeps inside the folder)
         else:
             with tarfile.open(packed) as tar:
-                tar.extractall(target, filter="tar")  # environments have links to the Python that they were made with
+                tar.extractall(target, filter="tar")  # not "data": environments have links to their Python
     except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
         raise LaunchError(f"{address}, given as --archives, cannot be unpacked: {error}.") from None
     packed.unlink()
@@ -237,8 +237,8 @@ def _packages(submission: Submission, folder: Path, python: tuple[int, int]) -> 
     found = sorted(environment.glob("lib*/python3*/site-packages"))
     if not found:
         raise LaunchError(
-            f"{submission.python}, given as the Python of the program, is in no environment of --archives: pack one with"
-            " venv-pack and add --archives s3://…/environment.tar.gz#environment."
+            f"{submission.python}, given as the Python of the program, is in no environment of --archives: pack one"
+            " with venv-pack and add --archives s3://…/environment.tar.gz#environment."
         )
     version = f"python{python[0]}.{python[1]}"
     fitting = [packages for packages in found if packages.parent.name == version]

@@ -72,8 +72,8 @@ class RestJsonService:
                 501,
             )
         result = method(_parsed(operation, http, path)) or {}
-        serialized = RestJSONSerializer(operation).serialize(result)
-        return response("200 OK", "application/json", serialized["body"].encode())
+        body = RestJSONSerializer(operation).serialize(result)["body"]
+        return response("200 OK", "application/json", str(body).encode())
 
 
 def _error(error: AwsError) -> Response:
@@ -93,7 +93,7 @@ def _parsed(operation: Any, http: Any, path: dict[str, Any]) -> dict[str, Any]:
         document = None
     if not isinstance(document, dict):
         raise AwsError("SerializationException", "The body of the request is not a JSON object.")
-    parts = {
+    parts: Any = {
         "body": body,
         "headers": http.headers,
         "method": http.method,
