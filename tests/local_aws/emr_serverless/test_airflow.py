@@ -12,7 +12,6 @@ import pytest
 
 pytest.importorskip("airflow.providers.amazon")
 
-from airflow.exceptions import AirflowException as CoreAirflowException
 from airflow.providers.amazon.aws.operators.emr import (
     EmrServerlessCreateApplicationOperator,
     EmrServerlessDeleteApplicationOperator,
@@ -144,7 +143,8 @@ def job(here: Here, application: str, name: str, *, deferrable: bool = False, **
 
 def resume(operator: Any, context: Any) -> Any:
     """Run a deferrable operator with its triggers to its end, as the scheduler and the triggerer do."""
-    call, event = operator.execute, {}
+    call = operator.execute
+    event: dict[str, Any] = {}
     for _ in range(5):
         try:
             return call(context, **event)
@@ -199,7 +199,7 @@ def test_a_job_starts_an_application_that_is_stopped(here: Here, context: Any, d
 
 def test_a_failed_job_fails_the_task(here: Here, context: Any) -> None:
     application = here.started()
-    with pytest.raises(CoreAirflowException, match="Serverless Job failed"):
+    with pytest.raises(AirflowException, match="Serverless Job failed"):
         job(here, application, "failing").execute(context)
     (run,) = here.runs(application)
     assert run["stateDetails"].endswith("ValueError: no trips in 2023-13")
@@ -230,7 +230,7 @@ def test_a_job_that_takes_too_long_is_ended_by_the_service(here: Here, context: 
 
     thread = threading.Thread(target=let_time_pass)
     thread.start()
-    with pytest.raises(KeyError if deferrable else CoreAirflowException):
+    with pytest.raises(KeyError if deferrable else AirflowException):
         run_operator(job(here, application, "waiting", deferrable=deferrable, config=config), context)
     thread.join()
     (run,) = here.runs(application)
@@ -240,7 +240,7 @@ def test_a_job_that_takes_too_long_is_ended_by_the_service(here: Here, context: 
 
 def test_waiting_for_too_long_cancels_the_job(here: Here, context: Any) -> None:
     application = here.started()
-    with pytest.raises(CoreAirflowException, match="max attempts"):
+    with pytest.raises(AirflowException, match="max attempts"):
         job(here, application, "waiting", waiter_max_attempts=2).execute(context)
     here.wait_for(application, "CANCELLED")
 
@@ -259,7 +259,7 @@ def test_a_killed_deferred_task_cancels_its_job(here: Here, context: Any) -> Non
     with pytest.raises(TaskDeferred) as deferred:
         job(here, application, "waiting", deferrable=True).execute(context)
     here.wait_for(application, "RUNNING")
-    asyncio.run(deferred.value.trigger.on_kill())  # type: ignore[attr-defined]
+    asyncio.run(deferred.value.trigger.on_kill())
     here.wait_for(application, "CANCELLED")
 
 
@@ -283,7 +283,6 @@ def test_a_queued_job(here: Here, context: Any) -> None:
     application = here.started(schedulerConfiguration={"maxConcurrentRuns": 1})
     here.submit(application, "short")
     here.wait_for(application, "RUNNING")
-    threading.Thread(target=here.wait_for, args=(application, "QUEUED")).start()
     assert job(here, application, "succeeding").execute(context)
     here.wait_for(application, "SUCCESS", 2)
     (last, _) = here.runs(application)

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 import uuid
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -572,6 +573,31 @@ def test_tags(emr: Any) -> None:
     assert error_of(emr.tag_resource, resourceArn=arn, tags={"local-aws:engine": "x"})["Error"]["Code"] == (
         "ValidationException"
     )
+
+
+def test_what_ran_when_the_endpoint_was_killed_has_failed(new_endpoint: Callable[..., Endpoint]) -> None:
+    endpoint = new_endpoint().start()
+    endpoint.client("s3").create_bucket(Bucket="serverless")
+    endpoint.client("s3").put_object(Bucket="serverless", Key="waiting.py", Body=WAITING.encode())
+    emr = endpoint.client("emr-serverless")
+    application = create(emr)
+    run = submit(emr, application, "waiting.py")
+    folder = endpoint.data / "emr-serverless" / f"{run}-1"
+    eventually(lambda: (folder / "stdout").exists() and (folder / "stdout").read_text() == "ready\n")
+    processes = endpoint.children()
+    endpoint.kill()
+    eventually(lambda: not any(process.is_running() for process in processes))
+    endpoint.start()
+    emr = endpoint.client("emr-serverless")
+    described = run_of(emr, application, run)
+    assert (described["state"], described["stateDetails"]) == (
+        "FAILED",
+        "The local endpoint ended before the job run did.",
+    )
+    assert emr.get_application(applicationId=application)["application"]["state"] == "STOPPED"
+    assert not (folder / "work").exists()
+    assert run_of(emr, application, submit(emr, application, "waiting.py"))["state"] == "SUBMITTED"
+    endpoint.stop()
 
 
 def test_moto_is_never_reached(endpoint: Endpoint, emr: Any, application: str) -> None:
