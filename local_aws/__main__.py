@@ -17,7 +17,7 @@ from typing import IO
 
 from local_aws.context import REGION, Context
 from local_aws.database import Database
-from local_aws.engines import engine
+from local_aws.engines import Engines, engine
 from local_aws.execution import Limits, Runner
 from local_aws.moto_backend import open_moto
 from local_aws.server import Router, Server, listen
@@ -160,7 +160,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     database = Database(data / "state.db")
     limits = Limits(programs=arguments.max_steps, memory=arguments.step_memory, grace_s=arguments.grace_seconds)
     runner = Runner(endpoint, REGION, limits)
-    context = Context(data, database, spark, runner, arguments.state_seconds, arguments.running_seconds)
+    engines = Engines(spark, spark_python=arguments.spark_python)
+    context = Context(data, database, spark, runner, arguments.state_seconds, engines, arguments.running_seconds)
     services = {name: open_service(context) for name, open_service in SERVICES.items()}
     health = {"status": "ok", "endpoint": endpoint, "engine": spark.name, "services": ["moto", *services]}
     server = Server(listener, Router(services, open_moto(data, database), health))
@@ -176,7 +177,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     for service in services.values():
         service.close()
     server.close()
-    spark.close()
+    engines.close()
     database.close()
     lock.close()
 

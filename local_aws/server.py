@@ -48,6 +48,8 @@ class Router:
             return response("404 Not Found", "text/plain", b"not offered").send(start_response)
         environ["RAW_URI"] = environ["REQUEST_URI"]  # where moto looks for the path as it was sent
         service, _ = signing_scope(environ)
+        if path.startswith("/_local_aws/"):  # a service's own pages, which a browser asks for without a signature
+            service = path.split("/")[2]
         return self._services.get(service, self._default)(environ, start_response)
 
 

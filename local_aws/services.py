@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
-from local_aws import emr
+from local_aws import emr, emr_serverless
 from local_aws.context import Context
 from local_aws.moto_backend.offered import OFFERED
 from local_aws.protocols.wsgi import Environ, StartResponse
@@ -31,6 +31,7 @@ class Service(Protocol):
 # A further service is a package with such a function, and a line here.
 SERVICES: dict[str, Callable[[Context], Service]] = {
     "elasticmapreduce": emr.open_service,
+    "emr-serverless": emr_serverless.open_service,
 }
 
 README = Path(__file__).with_name("README.md")

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pyspark  # noqa: F401 (before the program's own path: an environment that it brings may have another version)
 from pysail.spark import SparkConnectServer
 
 
