@@ -19,7 +19,7 @@ from spark_jobs.hvfhv.contracts import folder
 from spark_jobs.hvfhv.schema import read_trips
 from taxiway.core.month import Month
 
-_MARTS = ("service_quality", "market_share", "popular_zones", "trend", "eta_training")
+_MARTS = ("trend", "market_share", "popular_zones", "service_quality", "eta_training")
 
 
 def main() -> None:

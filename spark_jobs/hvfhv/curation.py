@@ -16,7 +16,7 @@ COMPANIES = contract("trips").columns["hvfhs_license_num"].valid_values  # licen
 DST_TOLERANCE_S = 60
 DUPLICATE = "duplicate"
 
-_MOST_NAMED = 10_000  # values in one condition
+MOST_NAMED = 10_000  # suspects; beyond, the condition would be larger than the engines' plans should be
 
 # Rows with the same hash of these columns may be duplicates; only such rows are compared in all columns.
 _TIMES = ("request_datetime", "pickup_datetime", "dropoff_datetime")
@@ -51,8 +51,8 @@ def suspects(trips: DataFrame) -> Column | DataFrame:
     they are too many to name in a condition, as in a month whose file is given twice.
     """
     repeated = trips.groupBy(_times().alias("times")).agg(F.count("*").alias("count")).where("count > 1")
-    found = [row.times for row in repeated.select("times").limit(_MOST_NAMED + 1).collect()]
-    return _times().isin(found) if len(found) <= _MOST_NAMED else repeated.select("times")
+    found = [row.times for row in repeated.select("times").limit(MOST_NAMED + 1).collect()]
+    return _times().isin(found) if len(found) <= MOST_NAMED else repeated.select("times")
 
 
 def quarantined(checked: DataFrame, suspects: Column | DataFrame) -> DataFrame:
