@@ -149,7 +149,9 @@ def test_trips_that_differ_in_one_column_are_both_kept(curate: Curate, name: str
 
 
 @by_name_and_by_join
-def test_copies_beside_a_trip_that_agrees_in_its_key(curate: Curate, most_named: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_beside_a_trip_that_agrees_in_its_key(
+    curate: Curate, most_named: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows that share zones and times with a duplicate, but are not equal to it, stay."""
     monkeypatch.setattr(curation, "MOST_NAMED", most_named)
     accepted, reasons = curate({}, {}, {"tips": 3.0}, {"tips": None})
