@@ -78,7 +78,9 @@ def _read_with_arrow(spark: SparkSession, path: str, names: Collection[str]) -> 
             column = F.col(f"`{field.name}`")
             known = type_ != str(field.type) and type_ != "void"
             # Sail has types that Spark has not, such as unsigned integers, nanoseconds and dictionaries.
-            columns[field.name.lower()] = RawColumn(column.cast(type_) if known else column, type_, instants.get(field.name))
+            columns[field.name.lower()] = RawColumn(
+                column.cast(type_) if known else column, type_, instants.get(field.name)
+            )
     with _faults(path, ENGINE_ERRORS):
         return spark.read.options(**tables.READING).parquet(path), columns
 

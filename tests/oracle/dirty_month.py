@@ -151,7 +151,8 @@ def _write_parts(connection: duckdb.DuckDBPyConnection, folder: Path) -> list[Pa
     versions = {
         "2022": f"* EXCLUDE (id, part, cbd_congestion_fee) REPLACE ({nanoseconds})",
         "2019": """* EXCLUDE (id, part, cbd_congestion_fee, on_scene_datetime) REPLACE (
-            coalesce(PULocationID::DOUBLE, 'NaN') AS PULocationID, coalesce(DOLocationID::DOUBLE, 'NaN') AS DOLocationID,
+            coalesce(PULocationID::DOUBLE, 'NaN') AS PULocationID,
+            coalesce(DOLocationID::DOUBLE, 'NaN') AS DOLocationID,
             coalesce(trip_time::FLOAT, 'NaN') AS trip_time, NULL::INTEGER AS airport_fee)""",
         "2025": """* EXCLUDE (id, part) REPLACE (
             PULocationID::INTEGER AS PULocationID, DOLocationID::INTEGER AS DOLocationID)""",

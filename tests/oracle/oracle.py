@@ -48,7 +48,9 @@ def compute(files: Mapping[str, Sequence[Path]], zone_lookup: Path) -> duckdb.Du
     for month, paths in files.items():
         for path in paths:
             file = f"read_parquet('{path}', hive_partitioning := false)"
-            numbers = [name for name, type_, *_ in connection.execute(f"DESCRIBE FROM {file}").fetchall() if type_ in REAL]
+            numbers = [
+                name for name, type_, *_ in connection.execute(f"DESCRIBE FROM {file}").fetchall() if type_ in REAL
+            ]
             # What is no number is missing; infinite miles are judged first.
             finite = ", ".join(
                 f"CASE WHEN {'NOT isnan' if name == 'trip_miles' else 'isfinite'}({name}) THEN {name} END AS {name}"
