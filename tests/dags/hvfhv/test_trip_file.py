@@ -145,8 +145,8 @@ def test_a_damaged_page_of_any_column_is_found(name: str) -> None:
 @pytest.mark.parametrize("name", ["originating_base_num", "driver_pay", "on_scene_datetime"])
 def test_a_damaged_page_without_a_checksum_is_found_where_it_cannot_be_decoded(name: str) -> None:
     content = bytearray(parquet(TRIPS, compression="zstd"))
-    end = chunk(content, name).stop
-    content[end - 40 : end] = bytes(40)
+    pages = chunk(content, name)
+    content[pages] = bytes(pages.stop - pages.start)
     with pytest.raises(TripFileError, match=f"its column {name} is damaged"):
         check(bytes(content))
 
