@@ -262,6 +262,11 @@ ACCEPTED: dict[str, Variant] = {
     },
     "DuckDB's V2 without dictionaries": _duckdb("*", ", PARQUET_VERSION V2, DICTIONARY_SIZE_LIMIT 1"),
 }
+# Only a file that Apache Spark's fast reader cannot decode is read by the slow one.
+NOT_VECTORISED = {
+    *("BYTE_STREAM_SPLIT in pages of version 1.0", "BYTE_STREAM_SPLIT in pages of version 2.0"),
+    "DuckDB's V2 without dictionaries",
+}
 REFUSED: dict[str, tuple[Variant, str]] = {
     **{
         f"the zone {zone}": (
@@ -340,7 +345,9 @@ def test_the_engine_reads_what_the_collection_accepts(
     found = json.loads((tmp_path / "out.json").read_text())
     wrong = {}
     for name, path in files.items():
-        rows = found[str(path)]
+        rows, vectorised = found[str(path)]
+        if vectorised != (engine == "on_sail" or name not in NOT_VECTORISED):
+            wrong[f"{name}, reader"] = f"vectorised: {vectorised}"
         if isinstance(rows, str):
             wrong[name] = rows
         elif sorted(rows, key=_order) != EXPECTED:
@@ -371,7 +378,7 @@ def test_a_program_refuses_another_zone(request: pytest.FixtureRequest, tmp_path
     for name, path in zip(names, paths, strict=True):
         REFUSED[name][0](path)
     programs(str(PROGRAM), tmp_path / "out.json", *paths)
-    for path, sentence in json.loads((tmp_path / "out.json").read_text()).items():
+    for path, (sentence, _) in json.loads((tmp_path / "out.json").read_text()).items():
         assert sentence.startswith(f"{path}: column ")
         assert "_datetime is in the time zone '" in sentence
         assert sentence.endswith("convert it.")

@@ -96,7 +96,7 @@ def check_trip_file(file: BinaryIO, month: str) -> int:
         TripFileError: it is not such a file.
     """
     _check_ends(file)
-    with _damage("it is a damaged Parquet file"):
+    with _damage("it is a damaged Parquet file, or has a column of an unknown type"):
         parquet = pq.ParquetFile(
             file, buffer_size=BUFFER, page_checksum_verification=True, coerce_int96_timestamp_unit="us"
         )

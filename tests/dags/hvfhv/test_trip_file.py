@@ -125,7 +125,7 @@ def test_a_wrong_file_is_told_in_a_sentence(content: bytes, sentence: str) -> No
     assert "\n" not in str(caught.value)
 
 
-def chunk(content: bytes, name: str) -> slice:
+def chunk(content: bytes | bytearray, name: str) -> slice:
     """Return the place of a column's pages in a file of one row group."""
     group = pq.read_metadata(io.BytesIO(content)).row_group(0)
     [found] = [column for column in map(group.column, range(group.num_columns)) if column.path_in_schema == name]
