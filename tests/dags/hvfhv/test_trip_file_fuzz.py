@@ -98,8 +98,8 @@ GOOD = {
 }
 
 
-@pytest.mark.timeout(30)
-@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+@pytest.mark.timeout(60)
+@settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
 @given(files())
 def test_any_file_is_accepted_or_refused_in_a_sentence(content: bytes) -> None:
     sentence = "it is accepted"
