@@ -68,6 +68,9 @@ def _read_with_arrow(spark: SparkSession, path: str, names: Collection[str]) -> 
         files, place = fs.FileSystem.from_uri(path if "://" in path else Path(path).absolute().as_uri())
         with files.open_input_file(place) as stream, parquet.ParquetFile(stream) as file:
             instants, schema = zones.of_instants(file), file.schema_arrow
+            if any(_may_hide_nan(file.metadata, column) for column in range(file.metadata.num_columns)):
+                # Sail replaces a column by its minimum where that is also its maximum, though neither counts NaN.
+                spark.sql("SET datafusion.execution.collect_statistics = false")
     columns = {}
     for field in schema:
         if field.name.lower() in names:
@@ -75,9 +78,25 @@ def _read_with_arrow(spark: SparkSession, path: str, names: Collection[str]) -> 
             column = F.col(f"`{field.name}`")
             known = type_ != str(field.type) and type_ != "void"
             # Sail has types that Spark has not, such as unsigned integers, nanoseconds and dictionaries.
-            columns[field.name.lower()] = RawColumn(column.cast(type_) if known else column, type_, instants.get(field.name))
+            columns[field.name.lower()] = RawColumn(
+                column.cast(type_) if known else column, type_, instants.get(field.name)
+            )
     with _faults(path, ENGINE_ERRORS):
         return spark.read.options(**tables.READING).parquet(path), columns
+
+
+def _may_hide_nan(metadata: Any, column: int) -> bool:
+    """Return whether a column has no null, and all its floating-point numbers but NaN are equal, by its statistics."""
+    if metadata.schema.column(column).physical_type not in ("FLOAT", "DOUBLE"):
+        return False
+    extremes = set()
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(column).statistics
+        if statistics and statistics.has_null_count and statistics.null_count:
+            return False
+        if statistics and statistics.has_min_max:
+            extremes |= {statistics.min, statistics.max}
+    return len(extremes) == 1
 
 
 def _spark_type(type_: Any) -> str:

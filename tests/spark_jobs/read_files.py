@@ -1,5 +1,7 @@
 """A program for tests: reads files as the programs do, and writes their rows, or what was said, as JSON to OUT.
 
+Beside it, whether Apache Spark's vectorised reader was used.
+
 python read_files.py OUT FILE…
 """
 
@@ -16,15 +18,16 @@ def main() -> None:
     """Read each file by itself."""
     out, *files = sys.argv[1:]
     spark = session()
-    found: dict[str, object] = {}
+    found: dict[str, tuple[object, bool]] = {}
     for file in files:
         spark.conf.set("spark.sql.parquet.enableVectorizedReader", "true")  # as at the start of a program
         try:
-            found[file] = [row.asDict() for row in read_trips(spark, [file]).collect()]
+            said: object = [row.asDict() for row in read_trips(spark, [file]).collect()]
         except ProgramError as error:
-            found[file] = str(error)
+            said = str(error)
         except ENGINE_ERRORS as error:
-            found[file] = f"the engine failed: {first_line(error)}"
+            said = f"the engine failed: {first_line(error)}"
+        found[file] = said, spark.conf.get("spark.sql.parquet.enableVectorizedReader") == "true"
     Path(out).write_text(json.dumps(found, default=str))
 
 

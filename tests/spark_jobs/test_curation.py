@@ -11,7 +11,7 @@ from spark_jobs.hvfhv import curation
 from spark_jobs.hvfhv.curation import curated, quarantined, suspects, with_reject_reason
 from spark_jobs.hvfhv.schema import read_trips
 from taxiway.core.month import Month
-from tests.spark_jobs.trips import MONTH, TRIP, at, table, write
+from tests.spark_jobs.trips import MONTH, SCHEMA, TRIP, at, table, write
 
 NOVEMBER = Month(2022, 11)
 FAULTS: dict[str, dict[str, Any]] = {
@@ -54,6 +54,33 @@ def test_missing_key(curate: Curate, name: str, extra: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["PULocationID", "DOLocationID"])
 def test_missing_zone_is_a_missing_key(curate: Curate, name: str) -> None:
     assert curate({name: None}) == ([], ["missing_key"])
+
+
+NO_NUMBERS = [float("nan"), float("inf"), float("-inf")]
+MONEY = [field.name for field in SCHEMA if str(field.type) == "double" and field.name != "trip_miles"]
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_what_is_no_number_is_missing(curate: Curate, value: float) -> None:
+    [row], reasons = curate(dict.fromkeys(MONEY, value))
+    assert reasons == []
+    assert {name: row[name] for name in MONEY} == dict.fromkeys(MONEY)
+
+
+def test_trips_that_differ_in_what_is_no_number_are_duplicates(curate: Curate) -> None:
+    rows, reasons = curate({"tips": None}, *({"tips": value} for value in NO_NUMBERS))
+    assert ([row.tips for row in rows], reasons) == ([None], ["duplicate"] * 3)
+
+
+def test_infinite_miles_are_impossible_and_unknown_ones_are_not(spark: SparkSession, tmp_path: Path) -> None:
+    raw = write(table(*({"trip_miles": value} for value in NO_NUMBERS), {"trip_miles": None}), tmp_path / "raw.parquet")
+    rows = with_reject_reason(read_trips(spark, [raw]), MONTH).collect()
+    assert [(row.trip_miles, row.reject_reason) for row in rows] == [
+        (None, None),
+        (None, "impossible_distance"),
+        (None, "impossible_distance"),
+        (None, None),
+    ]
 
 
 @pytest.mark.parametrize("first", FAULTS)

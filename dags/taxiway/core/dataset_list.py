@@ -18,7 +18,7 @@ _REST = r"(?:[^\s'\"]|['\"](?=[\w%&=+/]))*"
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without the user names, passwords and query strings of URLs, which may hold a signature or token."""
+    """Return a text without the user names, passwords and query strings of URLs, which may hold secrets."""
     text = re.sub(r"(?<=://)[^\s/?#'\"]*@", "", text)
     text = re.sub(rf"(://[^\s?#'\"]*)[?#]{_REST}", r"\1", text)
     return re.sub(rf"\?{_REST}={_REST}", "", text)  # of a path alone
@@ -174,7 +174,9 @@ def _absolute_url(url: str, folder: Path) -> str:
             f"the URL {shown!r} begins with {parts.scheme}://, but only https, http and file can be collected"
         )
     if host and host != "localhost":
-        raise ValueError(f"the URL {shown!r} names the host {host!r}; a file URL has three slashes, file:///folder/file")
+        raise ValueError(
+            f"the URL {shown!r} names the host {host!r}; a file URL has three slashes, file:///folder/file"
+        )
     # A plain path is used literally: it may contain % or #.
     path = unquote(parts.path) if parts.scheme else url
     if not PurePosixPath(path).name:

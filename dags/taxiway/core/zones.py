@@ -59,7 +59,9 @@ def of_instants(file: "parquet.ParquetFile") -> dict[str, str]:
         named = {name: type_.tz for name, type_ in types.items() if isinstance(type_, pa.TimestampType) and type_.tz}
     else:
         named = of_pandas(metadata)
-    int96 = {column.path for column in map(file.schema.column, range(len(file.schema))) if column.physical_type == "INT96"}
+    int96 = {
+        column.path for column in map(file.schema.column, range(len(file.schema))) if column.physical_type == "INT96"
+    }
     types = {field.name: getattr(field.type, "value_type", field.type) for field in file.schema_arrow}
     return {
         name: named.get(name, "UTC")

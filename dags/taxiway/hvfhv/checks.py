@@ -165,7 +165,7 @@ def _repeated_keys(database: duckdb.DuckDBPyConnection, table: Table) -> list[st
 
 
 def _wrong_values(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
-    """Return the required columns that have nulls, and those with values that are no numbers or outside their bounds."""
+    """Return the columns with values that they may not have: nulls, no numbers, numbers outside their bounds."""
     found = []
     for column in table.contract.columns.values():
         faults = {}

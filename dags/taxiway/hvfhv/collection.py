@@ -256,7 +256,9 @@ def _open_http(url: str, timeout_s: float) -> Iterator[_Source]:
 @contextmanager
 def _open_file(url: str) -> Iterator[_Source]:
     def faults(error: OSError) -> CollectionError:
-        return CollectionError(f"{public_url(url)} cannot be read ({error.strerror}); correct the URL or the file's permissions.")
+        return CollectionError(
+            f"{public_url(url)} cannot be read ({error.strerror}); correct the URL or the file's permissions."
+        )
 
     def chunks() -> Iterator[bytes]:
         try:

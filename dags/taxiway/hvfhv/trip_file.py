@@ -33,7 +33,9 @@ ENCODINGS = (
 )
 REWRITE = "write the file anew with zstd compression and default encodings"
 # Apache Spark 4.0 cannot read even the footer of a file that has a column of these types.
-UNKNOWN_TYPES = re.compile(r"^ +(?:required|optional|repeated) .*\((Variant|Geometry|Geography|Undefined)\b.*\)(?: \{|;)$")
+UNKNOWN_TYPES = re.compile(
+    r"^ +(?:required|optional|repeated) .*\((Variant|Geometry|Geography|Undefined)\b.*\)(?: \{|;)$"
+)
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - wall clock
 # Microseconds since 1970 of the years 1 to 9999, which are Spark's, and of those that INT96 has in all readers.
 YEARS = (-62_135_596_800_000_000, 253_402_300_800_000_000)
@@ -94,7 +96,7 @@ def check_trip_file(file: BinaryIO, month: str) -> int:
         TripFileError: it is not such a file.
     """
     _check_ends(file)
-    with _damage("it is a damaged Parquet file"):
+    with _damage("it is a damaged Parquet file, or has a column of an unknown type"):
         parquet = pq.ParquetFile(
             file, buffer_size=BUFFER, page_checksum_verification=True, coerce_int96_timestamp_unit="us"
         )
