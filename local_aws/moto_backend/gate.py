@@ -97,12 +97,12 @@ def _refusal(environ: Environ, service: str, body: bytes) -> Response | None:
 
 
 # moto takes the requests for these settings for requests for the bucket or the object itself: it would list, replace or
-# delete that.
+# delete that. S3 Select, which AWS no longer offers to new customers, it answers by another SQL.
 _BUCKETS_LACK = {
     *("abac", "analytics", "intelligent-tiering", "metadataConfiguration", "metadataTable", "metrics"),
     *("metadataAnnotationTable", "metadataInventoryTable", "metadataJournalTable", "requestPayment", "session"),
 }
-_OBJECTS_LACK = {"annotation", "encryption", "renameObject", "torrent"}
+_OBJECTS_LACK = {"annotation", "encryption", "renameObject", "select", "torrent"}
 
 
 def _s3_refusal(environ: Environ) -> str | None:
