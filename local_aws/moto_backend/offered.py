@@ -61,6 +61,18 @@ def _metric_mathematics(request: Request) -> str | None:
     return None
 
 
+def _other_time(request: Request) -> str | None:
+    if "ExportTime" in request or request.get("ExportType") == "INCREMENTAL_EXPORT":
+        return "a table can be exported as it is now only"
+    return None
+
+
+def _open_format(request: Request) -> str | None:
+    if "OpenTableFormatInput" in request:
+        return "the metadata of an Iceberg table is not written here: create the table by a program that writes it"
+    return None
+
+
 _EC2 = (
     "AccountAttributes|Address(es)?|AvailabilityZones|DefaultSubnet|DefaultVpc|DhcpOptions|InstanceStatus"
     "|InstanceTypeOfferings|InstanceTypes|Instances|InternetGateways?|KeyPairs?|ManagedPrefixLists?|NatGateways?"
@@ -73,8 +85,9 @@ _EC2 = (
 OFFERED = {
     "dynamodb": Offer(
         "tables, items, backups, exports and imports, streams",
-        "restores to a point in time",
+        "restores to a point in time and exports of one",
         "(?!RestoreTableToPoint).*",
+        {"ExportTableToPointInTime": _other_time},
     ),
     "ec2": Offer(
         "networks, security groups and key pairs",
@@ -84,11 +97,12 @@ OFFERED = {
     ),
     "glue": Offer(
         "the Data Catalog: databases, tables with versions, partitions, connections, policies, tags",
-        "jobs, crawlers, triggers, workflows, sessions, endpoints, data quality, schema registries",
+        "jobs, crawlers, triggers, workflows, sessions, endpoints, data quality, schema registries, new Iceberg tables",
         "(BatchCreate|BatchDelete|BatchGet|BatchUpdate|Create|Delete|Get|Import|Put|Search|Update)"
         "(Catalog(s|ImportStatus)?|ColumnStatisticsFor(Partition|Table)|Connections?|DataCatalogEncryptionSettings|"
         "Databases?|Partition(s|Index|Indexes)?|ResourcePolic(y|ies)|SecurityConfigurations?|Table(s|Versions?)?|"
         "UserDefinedFunctions?|CatalogToGlue)|GetTags|TagResource|UntagResource",
+        {"CreateTable": _open_format},
     ),
     "iam": Offer("users, groups, roles, policies, instance profiles; permissions are not checked"),
     "kinesis": Offer("streams and their records"),
@@ -109,7 +123,7 @@ OFFERED = {
     ),
     "s3": Offer(
         "buckets with their settings, objects with versions, metadata and tags; events are sent to SQS and SNS",
-        "batch operations and access points (S3 Control), Object Lambda, events for Lambda and EventBridge; "
+        "S3 Select, batch operations and access points (S3 Control), Object Lambda, events for Lambda and EventBridge; "
         "settings that moto lacks: analytics, metrics, metadata tables, annotations, …",
     ),
     "secretsmanager": Offer("secrets and their versions", "rotations", "(?!Rotate|CancelRotate).*"),

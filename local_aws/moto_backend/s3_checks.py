@@ -28,6 +28,8 @@ def check_key(key: str) -> None:
 
 def check_expiry(environ: Environ, now: datetime) -> None:
     """Refuse a presigned URL that has expired."""
+    if "Expires=" not in environ["QUERY_STRING"]:
+        return
     query = dict(parse_qsl(environ["QUERY_STRING"]))
     try:
         if "X-Amz-Expires" in query:
@@ -153,6 +155,8 @@ def take_part(environ: Environ, bucket: str, key: str, find: Find) -> Part | Non
     Raises:
         AwsError: there is no such part.
     """
+    if "partNumber=" not in environ["QUERY_STRING"]:
+        return None
     query = parse_qs(environ["QUERY_STRING"], keep_blank_values=True)
     if "partNumber" not in query or "uploadId" in query:
         return None

@@ -49,3 +49,17 @@ def test_continue_is_said_whatever_the_length_of_the_body(put: Send, endpoint: E
     assert put("/nowhere/empty", b"") == [100, 404]
     s3 = endpoint.client("s3")
     assert [s3.get_object(Bucket="http", Key=key)["Body"].read() for key in ("empty", "full")] == [b"", b"text"]
+
+
+def test_an_answer_to_head_has_no_body(endpoint: Endpoint) -> None:
+    address = urlsplit(endpoint.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=5) as connection:
+        lines = (
+            f"HEAD /http/{'k' * 1025} HTTP/1.1\r\nHost: x\r\nAuthorization: {AUTHORIZATION}\r\nConnection: close\r\n"
+        )
+        connection.sendall(f"{lines}\r\n".encode())
+        answer = b""
+        while piece := connection.recv(1000):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(b"\r\n\r\n")

@@ -12,13 +12,20 @@ from botocore.exceptions import ClientError
 
 from local_aws.moto_backend.offered import OFFERED
 from local_aws.services import README, SERVICES, with_list
-from tests.local_aws.endpoint import Endpoint, error_of
+from tests.local_aws.endpoint import Endpoint, error_of, eventually
 
 ROLE = "arn:aws:iam::123456789012:role/some-role"
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:m"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 ALARM = {"AlarmName": "a", "EvaluationPeriods": 1, "ComparisonOperator": "LessThanThreshold"}
 TO_EVENTBRIDGE = {"Bucket": "kept", "NotificationConfiguration": {"EventBridgeConfiguration": {}}}
+ICEBERG = {"IcebergInput": {"MetadataOperation": "CREATE"}}
+SELECT = {
+    "Expression": "SELECT * FROM s3object",
+    "ExpressionType": "SQL",
+    "InputSerialization": {"CSV": {}},
+    "OutputSerialization": {"CSV": {}},
+}
 METRICS = {"StartTime": NOW - timedelta(days=1), "EndTime": NOW}
 
 # Each protocol of AWS: JSON 1.1 and 1.0, REST-JSON, REST-XML, query, EC2, CBOR.
@@ -64,6 +71,9 @@ REFUSED: list[tuple[str, str, dict[str, Any]]] = [
     ("cloudwatch", "put_metric_alarm", ALARM),
     ("cloudwatch", "get_metric_data", {"MetricDataQueries": [{"Id": "a", "Expression": "b * 2"}], **METRICS}),
     ("dynamodb", "restore_table_to_point_in_time", {"TargetTableName": "table"}),
+    ("dynamodb", "export_table_to_point_in_time", {"TableArn": "a", "S3Bucket": "kept", "ExportTime": NOW}),
+    ("glue", "create_table", {"DatabaseName": "d", "TableInput": {"Name": "t"}, "OpenTableFormatInput": ICEBERG}),
+    ("s3", "select_object_content", {"Bucket": "kept", "Key": "k", **SELECT}),
     ("sns", "subscribe", {"TopicArn": "arn:aws:sns:us-east-1:123456789012:t", "Protocol": "lambda", "Endpoint": "arn"}),
     ("sns", "publish", {"PhoneNumber": "+4912345", "Message": "m"}),
     ("sns", "create_platform_application", {"Name": "n", "Platform": "GCM", "Attributes": {}}),
@@ -191,6 +201,13 @@ def test_what_is_kept_works(endpoint: Endpoint) -> None:
     )
     dynamodb.put_item(TableName="table", Item={"k": {"S": "1"}})
     assert dynamodb.scan(TableName="table")["Count"] == 1
+    arn = dynamodb.describe_table(TableName="table")["Table"]["TableArn"]
+    dynamodb.update_continuous_backups(
+        TableName="table", PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+    )
+    dynamodb.export_table_to_point_in_time(TableArn=arn, S3Bucket="kept", S3Prefix="export")
+    s3 = endpoint.client("s3")
+    eventually(lambda: s3.list_objects_v2(Bucket="kept", Prefix="export").get("Contents"))
     kinesis.create_stream(StreamName="s", ShardCount=1)
     assert kinesis.put_record(StreamName="s", Data=b"d", PartitionKey="p")["ShardId"]
 
