@@ -17,7 +17,7 @@ from typing import IO
 
 from local_aws.context import REGION, Context
 from local_aws.database import Database
-from local_aws.engines import engine
+from local_aws.engines import Engines, engine
 from local_aws.execution import Limits, Runner
 from local_aws.moto_backend import open_moto
 from local_aws.server import Router, Server, listen
@@ -79,6 +79,12 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--step-memory", type=_size, default="6g", help="memory that one step may use")
     parser.add_argument(
         "--state-seconds", type=_seconds, default=0.5, help="how long STARTING, BOOTSTRAPPING, TERMINATING take each"
+    )
+    parser.add_argument(
+        "--running-seconds",
+        type=_seconds,
+        default=0.0,
+        help="how long a cluster is at least RUNNING or WAITING before it ends by itself",
     )
     parser.add_argument(
         "--grace-seconds", type=_seconds, default=10.0, help="from SIGTERM to SIGKILL for a step that is cancelled"
@@ -154,11 +160,11 @@ def _serve(arguments: argparse.Namespace) -> None:
     database = Database(data / "state.db")
     limits = Limits(programs=arguments.max_steps, memory=arguments.step_memory, grace_s=arguments.grace_seconds)
     runner = Runner(endpoint, REGION, limits)
-    context = Context(data, database, spark, runner, arguments.state_seconds)
+    engines = Engines(spark, spark_python=arguments.spark_python)
+    context = Context(data, database, spark, runner, arguments.state_seconds, engines, arguments.running_seconds)
     services = {name: open_service(context) for name, open_service in SERVICES.items()}
     health = {"status": "ok", "endpoint": endpoint, "engine": spark.name, "services": ["moto", *services]}
-    s3, moto = open_moto(data, database)
-    server = Server(listener, Router({"s3": s3, "": s3, **services}, moto, health))
+    server = Server(listener, Router(services, open_moto(data, database), health))
     server.start()
     threading.Thread(target=spark.warm, name="warm", daemon=True).start()
     name = {"sail": "Sail", "spark": "Apache Spark"}[spark.name]
@@ -171,7 +177,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     for service in services.values():
         service.close()
     server.close()
-    spark.close()
+    engines.close()
     database.close()
     lock.close()
 

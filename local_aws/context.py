@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_aws.database import Database
-from local_aws.engines import Engine
+from local_aws.engines import Engine, Engines
 from local_aws.execution import Runner
 
 REGION = "us-east-1"
@@ -20,6 +20,8 @@ class Context:
         engine: prepares Spark programs.
         runner: runs programs.
         state_s: seconds that a transitional state (STARTING, …) takes.
+        engines: gives that engine and the other.
+        running_s: seconds that an EMR cluster is RUNNING or WAITING at least before it ends by itself.
     """
 
     data: Path
@@ -27,3 +29,5 @@ class Context:
     engine: Engine
     runner: Runner
     state_s: float
+    engines: Engines
+    running_s: float = 0

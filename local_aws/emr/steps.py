@@ -1,16 +1,13 @@
-"""A step as a program: what its jar and arguments mean on this machine."""
+"""A step as a program of this machine."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from local_aws.emr import commands
 from local_aws.emr.model import Cluster, Step
 from local_aws.engines import Engine
-from local_aws.execution import Launch, LaunchError, Program, Result, Run, Runner
-from local_aws.execution.storage import Storage
-
-_SPARK_SUBMIT = ("spark-submit", "/usr/bin/spark-submit", "/usr/lib/spark/bin/spark-submit")
+from local_aws.execution import Launch, Program, Result, Run, Runner
 
 
 class StepRunner:
@@ -42,22 +39,4 @@ class StepRunner:
         return self._runner.start(program, on_end)
 
     def _prepare(self, step: Step, work: Path, environment: Mapping[str, str]) -> Launch:
-        jar = step.jar.rpartition("/")[2]
-        if jar == "script-runner.jar":
-            if not step.args or not step.args[0].startswith("s3"):
-                raise LaunchError(f"{jar} needs the s3:// address of a script as its first argument.")
-            script = Storage(environment, work).fetch(step.args[0], "the script")
-            return Launch(["bash", str(script), *step.args[1:]], dict(environment), work)
-        if jar != "command-runner.jar":
-            raise LaunchError(
-                f"{step.jar} needs Hadoop, which is not available here; use command-runner.jar with spark-submit or"
-                " bash."
-            )
-        if not step.args:
-            raise LaunchError("command-runner.jar needs a command, for example spark-submit, in its arguments.")
-        if step.args[0] in _SPARK_SUBMIT:
-            return self._engine.command(step.args[1:], work, environment)
-        program = shutil.which(step.args[0], path=environment.get("PATH"))
-        if program is None:
-            raise LaunchError(f"command-runner.jar: there is no program {step.args[0]!r} on this machine.")
-        return Launch([program, *step.args[1:]], dict(environment), work)
+        return commands.launch(step.jar, step.args, self._engine, work, environment)

@@ -1,11 +1,14 @@
 """The two engines that run Spark programs on one machine: Sail, and Apache Spark itself."""
 
+import threading
 from pathlib import Path
 
+from local_aws.engines.examples import submit_arguments
 from local_aws.engines.interface import Engine
-from local_aws.execution import Launch
+from local_aws.engines.submit import spark_properties
+from local_aws.execution import Launch, LaunchError
 
-__all__ = ["Engine", "Launch", "engine"]
+__all__ = ["Engine", "Engines", "Launch", "engine", "spark_properties", "submit_arguments"]
 
 
 def engine(name: str, *, spark_python: Path | None = None) -> Engine:
@@ -27,3 +30,38 @@ def engine(name: str, *, spark_python: Path | None = None) -> Engine:
 
         return SparkEngine(spark_python)
     raise ValueError(f"Engine {name!r} is unknown: choose sail or spark.")
+
+
+class Engines:
+    """The engines of one endpoint: its default one, and the other, prepared when a program first asks for it."""
+
+    def __init__(self, default: Engine, *, spark_python: Path | None = None) -> None:
+        """Prepare to give engines.
+
+        Args:
+            default: runs what asks for no other.
+            spark_python: as for :func:`engine`.
+        """
+        self.default = default
+        self._spark_python = spark_python
+        self._ready = {default.name: default}
+        self._lock = threading.Lock()
+
+    def named(self, name: str) -> Engine:
+        """Return the engine called `name`; the first call for Apache Spark takes a second.
+
+        Raises:
+            LaunchError: what the engine needs is not installed; the text is one clear sentence.
+        """
+        with self._lock:
+            if name not in self._ready:
+                try:
+                    self._ready[name] = engine(name, spark_python=self._spark_python)
+                except ValueError as error:
+                    raise LaunchError(str(error)) from None
+            return self._ready[name]
+
+    def close(self) -> None:
+        """End what the engines have started."""
+        for each in self._ready.values():
+            each.close()

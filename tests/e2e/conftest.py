@@ -24,6 +24,7 @@ from cluster.chart import chart_path
 from cluster.config import Config
 from cluster.git import image_tag
 from cluster.kubectl import Kubectl
+from cluster.target import remove_namespace
 from console.airflow import Airflow, TaskInstance
 from console.errors import UserError
 from console.options import ROOT
@@ -116,7 +117,19 @@ def skip_unless_possible() -> Config:
         chart_path()
     except UserError as error:
         absent("chart", str(error))
-    return Config.from_environment(os.environ | {"NAMESPACE": NAMESPACE})
+    return Config.from_environment(os.environ | {"NAMESPACE": NAMESPACE, "FEATURES": ""})
+
+
+def check_out(folder: Path, context: str, namespace: str, **variables: str) -> Platform:
+    """Return a platform that is yet to be brought up, with a checkout of its own."""
+    checkout = folder / "taxiway"
+    subprocess.run(["git", "clone", "--quiet", "--no-local", str(ROOT), str(checkout)], check=True)
+    for name, value in (("user.name", "e2e"), ("user.email", "e2e@localhost")):
+        subprocess.run(["git", "config", name, value], cwd=checkout, check=True)
+    path = f"{checkout}{os.pathsep}{checkout / 'dags'}"
+    environment = os.environ | {"NAMESPACE": namespace, "PYTHONPATH": path, "COLUMNS": "200"} | variables
+    tag = environment.get("IMAGE_TAG") or image_tag(checkout)
+    return Platform(checkout, environment, Kubectl(context, namespace), tag, time.time())
 
 
 @pytest.fixture(scope="session")
@@ -124,32 +137,19 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     """Bring the platform up from nothing."""
     config = skip_unless_possible()
     assert config.context
-    checkout = tmp_path_factory.mktemp("checkout") / "taxiway"
-    subprocess.run(["git", "clone", "--quiet", "--no-local", str(ROOT), str(checkout)], check=True)
-    for name, value in (("user.name", "e2e"), ("user.email", "e2e@localhost")):
-        subprocess.run(["git", "config", name, value], cwd=checkout, check=True)
-    values = checkout.with_name("monitoring.yaml")
+    values = tmp_path_factory.mktemp("values") / "monitoring.yaml"
     values.write_text(yaml.safe_dump(MONITORING))
-    environment = os.environ | {
-        "NAMESPACE": NAMESPACE,
-        "PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'dags'}",
-        "COLUMNS": "200",
-        "FEATURES": "opentelemetry",
-        "MONITORING_VALUES": str(values),
-    }
-    platform = Platform(checkout, environment, Kubectl(config.context, NAMESPACE), image_tag(checkout), time.time())
+    folder = tmp_path_factory.mktemp("checkout")
+    variables = {"FEATURES": "opentelemetry", "MONITORING_VALUES": str(values)}
+    platform = check_out(folder, config.context, NAMESPACE, **variables)
     if os.environ.get("TAXIWAY_E2E_REUSE") == "1":
         deployment = platform.kubectl.get("deployment", "airflow-api-server")
         platform.began = datetime.fromisoformat(deployment["metadata"]["creationTimestamp"]).timestamp()
         image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
-        platform.tag = environment["IMAGE_TAG"] = image.rpartition(":")[2]
+        platform.tag = platform.environment["IMAGE_TAG"] = image.rpartition(":")[2]
         commands = ["dags-push", "monitoring"]
     else:
-        subprocess.run(
-            platform.kubectl.command("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=240s"),
-            check=True,
-            timeout=300,
-        )
+        remove_namespace(platform.kubectl)
         commands = ["kind-up", "monitoring"]
     for command in commands:
         result = platform.type(command)
@@ -202,6 +202,11 @@ def start_receiver(platform: Platform) -> None:
 @pytest.fixture(scope="session")
 def one_month(platform: Platform) -> Path:
     """Write a list with the data sets of one month of the sample."""
+    return list_one_month(platform)
+
+
+def list_one_month(platform: Platform) -> Path:
+    """Write a list with the data sets of one month of the sample to the platform's checkout."""
     sample = platform.checkout / "demos/hvfhv/sample"
     rows = list(csv.DictReader((sample / "catalogue.csv").open()))
     one = sample / "one-month.csv"
@@ -213,9 +218,14 @@ def one_month(platform: Platform) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo(platform: Platform, one_month: Path) -> str:
+def demo(platform: Platform) -> str:
     """Run the demo of HVFHV for one month, and return its output."""
-    result = platform.type("kind-demo", CATALOG=str(one_month))
+    return run_demo(platform)
+
+
+def run_demo(platform: Platform, **variables: str) -> str:
+    """Run the demo of HVFHV for one month, and return its output."""
+    result = platform.type("kind-demo", CATALOG=str(list_one_month(platform)), **variables)
     assert result.returncode == 0, result.stdout
     return result.stdout
 

@@ -127,6 +127,14 @@ class Lake:
 
         return pa.concat_tables(file.read(columns=columns) for file in self._parquet(location))
 
+    def batches(self, location: str, columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+        """Return some columns of a folder, or of one Parquet file, a part at a time; for large tables.
+
+        Raises:
+            LakeError: there is no Parquet file.
+        """
+        return (batch for file in self._parquet(location) for batch in file.iter_batches(columns=columns))
+
     def count(self, location: str) -> int:
         """Return the number of rows of a folder, or of one Parquet file, from the files' footers.
 

@@ -321,7 +321,7 @@ def test_rows_are_counted_and_read_over_all_files_of_a_folder(lake: Lake) -> Non
 
 
 def put_markers(lake: Lake, location: str) -> None:
-    """Leave beside a version what writers leave: markers of folders, files of a commit, a checksum, a copy under way."""
+    """Leave beside a version what writers leave: markers of folders, a commit's files, a checksum, a copy under way."""
     _, _, key = location.removeprefix("s3://").partition("/")
     file = io.BytesIO()
     pq.write_table(pa.table({"other": ["x"]}), file)
