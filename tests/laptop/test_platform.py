@@ -296,3 +296,14 @@ def test_an_interrupted_demo_ends_everything(person: Person, demo: tuple[int, st
     assert process.returncode == 130
     assert "Traceback" not in output
     assert not person.left_after(5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_demo_interrupted_while_it_starts_leaves_nothing(person: Person, number: signal.Signals) -> None:
+    for seconds in (1, 3, 8):
+        process = person.start("demo")
+        time.sleep(seconds)
+        person.processes()
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert not person.left_after(20), seconds
