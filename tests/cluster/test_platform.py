@@ -125,7 +125,7 @@ def test_a_forward_is_opened_when_it_is_needed_and_again_when_it_has_ended(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: only Linux can end a child with its parent")
 def test_a_forward_ends_with_a_command_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kubectl_that(tmp_path, "echo 'Forwarding from 127.0.0.1:5 -> 8080'; exec sleep 60", monkeypatch)
+    kubectl_that(tmp_path, "printf 'W1125 old\\nForwarding from 127.0.0.1:5 -> 8\\n'; exec sleep 60", monkeypatch)
     code = (
         "import time; from cluster.kubectl import Forward, Kubectl\n"
         "forward = Forward(Kubectl('c', 'n'), 'service/x', 1); forward.ensure()\n"
