@@ -92,10 +92,11 @@ def kind_demo(config: Config, console: Console) -> int:
     report, since = Reporter(console), datetime.now(UTC)
     _require_environment(config, "kind", "kind-demo")
     [demo] = demos.choose(config.given)
+    given = demos.given_input(demo, config.given)
+    demo.read_input(given, checkout_path)  # what cannot be used is refused before the cluster is asked anything
     kubectl = open_target(config)
     _require_airflow(config, kubectl)
-    seen_as = partial(checkout_path, checkout=find_checkout(kubectl))
-    data = demo.read_input(demos.given_input(demo, config.given), seen_as)
+    data = demo.read_input(given, partial(checkout_path, checkout=find_checkout(kubectl)))
     report("upgrades the tables of the dataset catalogue")
     run_module(kubectl, "taxiway.catalogue", "migrate")
     with open_platform(kubectl, report) as platform:

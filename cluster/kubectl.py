@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import selectors
 import subprocess
@@ -130,12 +131,12 @@ class Forward:
             while time.monotonic() < deadline:
                 if not selector.select(timeout=0.5):
                     continue
-                line = process.stdout.readline()
-                output += line
-                if match := re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", line):
+                text = os.read(process.stdout.fileno(), 65536).decode(errors="replace")  # several lines, maybe
+                output += text
+                if match := re.search(r"Forwarding from 127\.0\.0\.1:(\d+) ", output):
                     self._url = f"http://127.0.0.1:{match[1]}"
                     return
-                if not line:
+                if not text:
                     break
         self.close()
         if "address already in use" in output:

@@ -27,7 +27,6 @@ from taxiway.core.pipelines import check_settings, settings_classes
 from taxiway.core.settings import Settings, SettingsError
 
 START_TIMEOUT_S = PATIENCE_S  # on a busy machine; what has ended is not waited for
-RUN_TIMEOUT_S = 300
 
 
 class Platform:
@@ -160,17 +159,20 @@ class Platform:
                 path = Path(folder) / file[0]
                 path.write_text(file[1])
                 command.append(str(path))
-            result = subprocess.run(
-                command,
-                env=environment,
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=RUN_TIMEOUT_S,
-                check=False,
-                preexec_fn=end_with_parent,
-            )
+            try:
+                result = subprocess.run(
+                    command,
+                    env=environment,
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    timeout=PATIENCE_S,
+                    check=False,
+                    preexec_fn=end_with_parent,
+                )
+            except subprocess.TimeoutExpired:
+                raise UserError(f"{module} {' '.join(arguments)} did not end within {PATIENCE_S} s.") from None
         if result.returncode:
             lines = (result.stderr or result.stdout).strip().splitlines()
             raise UserError(f"{module} {' '.join(arguments)} failed: {lines[-1] if lines else 'it gave no reason'}")

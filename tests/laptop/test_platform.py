@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -233,16 +234,42 @@ def test_up_keeps_it_running_until_down(person: Person, demo: tuple[int, str], t
     assert person.type("status")[0] == 3
 
 
-def test_a_killed_scheduler_takes_all_down_and_status_says_so(person: Person, demo: tuple[int, str]) -> None:
+def part(person: Person, name: str) -> psutil.Process:
+    """Return the process of a part of the platform; that of a component is known by the log that it writes."""
+    guardian = psutil.Process(json.loads((person.state / "supervisor.json").read_text())["pid"])
+    [supervisor] = guardian.children()
+    if name in ("guardian", "supervisor"):
+        return {"guardian": guardian, "supervisor": supervisor}[name]
+    [found] = [
+        child
+        for child in supervisor.children()
+        if Path(f"/proc/{child.pid}/fd/1").resolve() == person.state / f"logs/{name}.log"
+    ]
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="system: only Linux has /proc and subreapers")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "scheduler",
+        *(
+            pytest.param(each, marks=pytest.mark.full)
+            for each in ("local-aws", "api-server", "dag-processor", "triggerer", "supervisor", "guardian")
+        ),
+    ],
+)
+def test_a_killed_part_takes_all_down_and_status_says_so(person: Person, demo: tuple[int, str], name: str) -> None:
     status, output = person.type("up")
     assert status == 0, output
-    workers = [process for process in person.processes() if "LocalExecutor" in " ".join(process.cmdline())]
-    [scheduler] = {parent for worker in workers if (parent := worker.parent()) and parent not in workers}
-    scheduler.kill()
+    assert len(person.processes()) > 8
+    part(person, name).kill()
     assert not person.left_after(30)
     status, output = person.type("status")
     assert status == 3
-    assert "Not running: scheduler was killed by SIGKILL" in output
+    called = f"its {name}" if name in ("guardian", "supervisor") else name
+    assert f"Not running: {called} was killed" in output
+    assert re.search(r"this was at 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", output)
 
 
 def test_a_taken_port_is_one_sentence(person: Person, demo: tuple[int, str]) -> None:
@@ -269,3 +296,14 @@ def test_an_interrupted_demo_ends_everything(person: Person, demo: tuple[int, st
     assert process.returncode == 130
     assert "Traceback" not in output
     assert not person.left_after(5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_demo_interrupted_while_it_starts_leaves_nothing(person: Person, number: signal.Signals) -> None:
+    for seconds in (1, 3, 8):
+        process = person.start("demo")
+        time.sleep(seconds)
+        person.processes()
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert not person.left_after(20), seconds

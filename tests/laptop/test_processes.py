@@ -162,6 +162,9 @@ class Stubs:
                     found.append(process)
         return found
 
+    def in_session(self, leader: int) -> list[psutil.Process]:
+        return [process for process in self.processes() if os.getsid(process.pid) == leader]
+
     def close(self) -> None:
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -267,13 +270,15 @@ def test_what_is_left_where_both_outermost_processes_were_killed_ends_with_the_n
 ) -> None:
     stubs = start()
     pids = stubs.pids()
+    # All but the workers that have sessions of their own.
+    wait(lambda: len(stubs.processes()) - len(stubs.in_session(pids["guardian"])) == len(COMPONENTS))
     for name in ("guardian", "supervisor"):
         os.kill(pids[name], signal.SIGSTOP)
     for name in ("guardian", "supervisor"):
         os.kill(pids[name], signal.SIGKILL)
     wait(lambda: Supervisor(config).process() is None)
     assert "Not running: all its processes were killed, or the machine was switched off" in status_of(config, capsys)
-    left = [process for process in stubs.processes() if os.getsid(process.pid) == pids["guardian"]]
+    left = stubs.in_session(pids["guardian"])
     assert left
     assert Supervisor(config).stop() is False
     wait(lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in left))

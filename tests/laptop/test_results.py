@@ -142,3 +142,12 @@ def test_every_pipelines_settings_reach_the_laptop_unless_a_person_has_set_them(
     changed = Platform(config).environment
     assert changed["TAXIWAY_JOIN_MINUTES"] == "7"
     assert "TAXIWAY_HVFHV_JOIN_MINUTES" not in changed
+
+
+def test_a_module_that_does_not_end_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config.from_environment({"STATE": str(tmp_path / "state")})
+    if not config.python("airflow").exists():
+        pytest.skip("the environment of Airflow is not installed: make setup")
+    monkeypatch.setattr("laptop.platform.PATIENCE_S", 1)
+    with pytest.raises(UserError, match=r"^http\.server 0 did not end within 1 s\.$"):
+        Platform(config).run("http.server", "0")

@@ -59,6 +59,9 @@ class Lake:
             secret_key=credentials.secret_key,
             session_token=credentials.token,
             region=self._s3.meta.region_name,
+            # Those of the AWS SDK for C++ are of one and three seconds, in which a busy machine may not answer.
+            connect_timeout=10,
+            request_timeout=60,
             # For AWS's own endpoints Arrow's default is right: it uses virtual-hosted-style requests.
             endpoint_override=None if endpoint.endswith(".amazonaws.com") else endpoint,
         )
