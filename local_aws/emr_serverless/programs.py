@@ -49,7 +49,8 @@ class JobStarter:
             arguments = arguments_of(application, run.request)
         except ValueError as error:
             raise LaunchError(str(error)) from None
-        arguments += [driver["entryPoint"], *driver.get("entryPointArguments", [])]
+        # local:// is a file of the image, which is this machine
+        arguments += [driver["entryPoint"].removeprefix("local://"), *driver.get("entryPointArguments", [])]
         return self._engines.named(run.engine).command(arguments, work, environment)
 
     def _attempt_folder(self, run: JobRun, attempt: Attempt) -> Path:

@@ -47,18 +47,30 @@ class Engines:
         self._lock = threading.Lock()
 
     def named(self, name: str) -> Engine:
-        """Return the engine called `name`; the first call for Apache Spark takes a second.
+        """Return the engine called `name`; the first call for Apache Spark may have to fetch it.
 
         Raises:
-            LaunchError: what the engine needs is not installed; the text is one clear sentence.
+            LaunchError: what the engine needs is not installed, and cannot be; the text is one clear sentence.
         """
+        if name in self._ready:  # while another is being fetched
+            return self._ready[name]
         with self._lock:
             if name not in self._ready:
-                try:
-                    self._ready[name] = engine(name, spark_python=self._spark_python)
-                except ValueError as error:
-                    raise LaunchError(str(error)) from None
+                self._ready[name] = self._prepared(name)
             return self._ready[name]
+
+    def _prepared(self, name: str) -> Engine:
+        try:
+            return engine(name, spark_python=self._spark_python)
+        except ValueError as error:
+            if name != "spark" or self._spark_python is not None:
+                raise LaunchError(str(error)) from None
+        from local_aws.engines.spark_environment import spark_python
+
+        try:
+            return engine(name, spark_python=spark_python())
+        except ValueError as error:
+            raise LaunchError(str(error)) from None
 
     def close(self) -> None:
         """End what the engines have started."""
