@@ -1,13 +1,17 @@
 """The two engines that run Spark programs on one machine: Sail, and Apache Spark itself."""
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from local_aws.engines.interface import Engine
 from local_aws.engines.submit import spark_properties
 from local_aws.execution import Launch, LaunchError
 
-__all__ = ["Engine", "Engines", "Launch", "engine", "spark_properties"]
+__all__ = ["ENGINES", "ENGINE_TAG", "Engine", "Engines", "Launch", "engine", "spark_properties"]
+
+ENGINES = ("sail", "spark")
+ENGINE_TAG = "local-aws:engine"  # a tag, which AWS ignores, of what runs programs: the name of an engine
 
 
 def engine(name: str, *, spark_python: Path | None = None) -> Engine:
@@ -45,6 +49,10 @@ class Engines:
         self._spark_python = spark_python
         self._ready = {default.name: default}
         self._lock = threading.Lock()
+
+    def of(self, tags: Mapping[str, str]) -> Engine:
+        """Return the engine that tags ask for, or the default one; errors as for :meth:`named`."""
+        return self.named(tags.get(ENGINE_TAG, self.default.name))
 
     def named(self, name: str) -> Engine:
         """Return the engine called `name`; the first call for Apache Spark may have to fetch it.
