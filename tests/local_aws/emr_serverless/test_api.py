@@ -11,6 +11,7 @@ import urllib.request
 import uuid
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -545,6 +546,13 @@ def test_a_client_token_makes_one_job_run(emr: Any, application: str) -> None:
         "ConflictException"
     )
     assert submit(emr, create(emr), "failing.py", clientToken=token) != first  # tokens are those of an application
+
+
+def test_a_client_token_that_is_used_at_once_by_many(emr: Any, application: str) -> None:
+    token = uuid.uuid4().hex
+    with ThreadPoolExecutor(8) as pool:
+        runs = [pool.submit(submit, emr, application, "missing.py", clientToken=token) for _ in range(8)]
+    assert len({run.result() for run in runs}) == 1
 
 
 def test_lists(emr: Any) -> None:
