@@ -277,6 +277,31 @@ def test_a_terminated_program_leaves_no_process(any_engine: Engine, s3: dict[str
     assert [member for member in members if member.is_running() and member.status() != psutil.STATUS_ZOMBIE] == []
 
 
+CLEANING = """
+import atexit, sys, time
+atexit.register(print, "at exit", flush=True)
+try:
+    print("ready", flush=True)
+    time.sleep(float(sys.argv[1]))
+finally:
+    print("finally", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "status"), [("0", 0), ("600", 143)])
+def test_a_program_on_sail_cleans_up_when_it_ends_and_when_it_is_terminated(
+    sail: Engine, s3: dict[str, str], tmp_path: Path, seconds: str, status: int
+) -> None:
+    s3_client(s3).put_object(Bucket="jobs", Key="cleaning.py", Body=CLEANING)
+    process = start(sail.command(["s3://jobs/cleaning.py", seconds], tmp_path, s3))
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    if status:
+        process.terminate()
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout, stderr) == (status, "finally\nat exit\n", "")
+
+
 def test_warming_ends_with_the_engine(sail: Engine) -> None:
     before = set(psutil.Process().children())  # servers of other tests
     thread = threading.Thread(target=sail.warm)
