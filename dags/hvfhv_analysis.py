@@ -20,6 +20,7 @@ from taxiway.hvfhv.plan import Job, curate_steps, mart_steps, plan_run, rising_z
 from taxiway.hvfhv.settings import hvfhv_settings
 from taxiway.lake import Publication
 from taxiway.operations.deadlines import done_within
+from taxiway.operations.retries import StepRetries
 
 STEPS: dict[str, Any] = {
     "job_flow_id": run.CLUSTER,
@@ -28,7 +29,7 @@ STEPS: dict[str, Any] = {
     "waiter_max_attempts": math.ceil(settings().emr_step_hours * 3600 / settings().poll_s),
     "execution_timeout": timedelta(hours=settings().emr_step_hours, minutes=10),
     "pool": "emr_steps",
-    "on_failure_callback": run.log_failure_of_cluster,
+    "retry_policy": StepRetries(),
 }
 
 
@@ -75,7 +76,8 @@ on one EMR cluster for all months of a run.
   partitions point to it. `python -m taxiway.lake roll-back YYYY-MM` reverts to the previous version.
 * **If a month fails**, the others continue and are published; the failed month keeps its published version, and the run
   ends as failed. The task's last line gives the reason; for a Spark step, EMR's message and the location of the log.
-  Clear the failed task, or do nothing: the next run analyses the month again.
+  Clear the failed task, or do nothing: the next run analyses the month again. Steps are not tried again on a cluster
+  that has ended, nor when somebody cancelled them.
 * **Requires** a pool `emr_steps` (deferred tasks included) as large as the number of steps that may run concurrently.
 """,
 )

@@ -81,6 +81,12 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--state-seconds", type=_seconds, default=0.5, help="how long STARTING, BOOTSTRAPPING, TERMINATING take each"
     )
     parser.add_argument(
+        "--running-seconds",
+        type=_seconds,
+        default=0.0,
+        help="how long a cluster is at least RUNNING or WAITING before it ends by itself",
+    )
+    parser.add_argument(
         "--grace-seconds", type=_seconds, default=10.0, help="from SIGTERM to SIGKILL for a step that is cancelled"
     )
     return parser.parse_args(arguments)
@@ -155,11 +161,10 @@ def _serve(arguments: argparse.Namespace) -> None:
     limits = Limits(programs=arguments.max_steps, memory=arguments.step_memory, grace_s=arguments.grace_seconds)
     runner = Runner(endpoint, REGION, limits)
     engines = Engines(spark, spark_python=arguments.spark_python)
-    context = Context(data, database, spark, runner, arguments.state_seconds, engines)
+    context = Context(data, database, engines, runner, arguments.state_seconds, arguments.running_seconds)
     services = {name: open_service(context) for name, open_service in SERVICES.items()}
     health = {"status": "ok", "endpoint": endpoint, "engine": spark.name, "services": ["moto", *services]}
-    s3, moto = open_moto(data, database)
-    server = Server(listener, Router({"s3": s3, "": s3, **services}, moto, health))
+    server = Server(listener, Router(services, open_moto(data, database), health))
     server.start()
     threading.Thread(target=spark.warm, name="warm", daemon=True).start()
     name = {"sail": "Sail", "spark": "Apache Spark"}[spark.name]

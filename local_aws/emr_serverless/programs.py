@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local_aws.emr_serverless.applications import log_uri
 from local_aws.emr_serverless.job_runs import arguments_of
 from local_aws.emr_serverless.model import Application, Attempt, JobRun
-from local_aws.engines import Engines
+from local_aws.engines import Engines, submit_arguments
 from local_aws.execution import Launch, LaunchError, Program, Result, Run, Runner
 
 _TAIL_BYTES = 16 * 1024
@@ -51,7 +51,10 @@ class JobStarter:
             raise LaunchError(str(error)) from None
         # local:// is a file of the image, which is this machine
         arguments += [driver["entryPoint"].removeprefix("local://"), *driver.get("entryPointArguments", [])]
-        return self._engines.named(run.engine).command(arguments, work, environment)
+        engine = self._engines.named(run.engine)
+        submit = submit_arguments(["spark-submit", *arguments], engine)
+        assert submit is not None
+        return engine.command(submit, work, environment)
 
     def _attempt_folder(self, run: JobRun, attempt: Attempt) -> Path:
         return self._folder / f"{run.id}-{attempt.number}"

@@ -4,11 +4,12 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from local_aws.engines.examples import submit_arguments
 from local_aws.engines.interface import Engine
 from local_aws.engines.submit import spark_properties
 from local_aws.execution import Launch, LaunchError
 
-__all__ = ["ENGINES", "ENGINE_TAG", "Engine", "Engines", "Launch", "engine", "spark_properties"]
+__all__ = ["ENGINES", "ENGINE_TAG", "Engine", "Engines", "Launch", "engine", "spark_properties", "submit_arguments"]
 
 ENGINES = ("sail", "spark")
 ENGINE_TAG = "local-aws:engine"  # a tag, which AWS ignores, of what runs programs: the name of an engine

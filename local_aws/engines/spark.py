@@ -202,6 +202,11 @@ class SparkEngine:
     def close(self) -> None:
         """Nothing runs between programs."""
 
+    @property
+    def examples(self) -> Path:
+        """The folder of Spark's examples in Python."""
+        return self._spark / "examples" / "src" / "main" / "python"
+
     @cached_property
     def _class_path(self) -> list[Path]:
         own = sorted(self._spark.glob("jars/*.jar"))  # sorted: an archive is valid for one order only

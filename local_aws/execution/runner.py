@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from local_aws.execution import process
 from local_aws.execution.launch import Launch, LaunchError
@@ -234,7 +235,13 @@ def _failed(reason: str, message: str, exit_status: int | None = None) -> Result
 def _environment(endpoint: str, region: str, memory: int) -> dict[str, str]:
     """Return the environment of all programs: this process's, with AWS's variables replaced by the endpoint's."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SPARK_", "PYTHON"))}
+    # No proxy of the user's leads to the endpoint.
+    named = ",".join(own.get(name, "") for name in ("no_proxy", "NO_PROXY"))
+    hosts = [*(host.strip() for host in named.split(",")), urlsplit(endpoint).hostname or ""]
+    direct = "*" if "*" in hosts else ",".join(dict.fromkeys(host for host in hosts if host))
     return own | {
+        "NO_PROXY": direct,
+        "no_proxy": direct,
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",

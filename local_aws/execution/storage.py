@@ -83,5 +83,8 @@ def s3_client(environment: Mapping[str, str]) -> Any:
 @lru_cache(maxsize=8)
 def _s3_client(endpoint: str | None, key: str | None, secret: str | None, region: str | None) -> Any:
     return boto3.session.Session(key, secret, region_name=region).client(
-        "s3", endpoint_url=endpoint, config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2})
+        "s3",
+        endpoint_url=endpoint,
+        # The endpoint is this very process: no proxy of the user's leads to it.
+        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}, proxies={} if endpoint else None),
     )

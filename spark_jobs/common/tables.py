@@ -9,7 +9,7 @@ from pyspark.sql.types import TimestampNTZType
 from spark_jobs.common.program import ENGINE_ERRORS, ProgramError, first_line
 
 # Sail: decode a column's values only for rows that pass the filter. Apache Spark ignores the option.
-_READING = {"pushdown_filters": "true"}
+READING = {"pushdown_filters": "true"}
 
 
 def read(spark: SparkSession, path: str) -> DataFrame:
@@ -19,7 +19,7 @@ def read(spark: SparkSession, path: str) -> DataFrame:
         ProgramError: there is no file, or it is not Parquet.
     """
     try:
-        rows = spark.read.options(**_READING).parquet(path)
+        rows = spark.read.options(**READING).parquet(path)
         if not _exists(rows):
             raise ProgramError(f"There is no Parquet file at {path}; run the step that writes it, or upload the file.")
     except ENGINE_ERRORS as error:

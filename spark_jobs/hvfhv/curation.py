@@ -9,7 +9,7 @@ from pyspark.sql.window import Window
 
 from spark_jobs.hvfhv import zones
 from spark_jobs.hvfhv.contracts import contract
-from spark_jobs.hvfhv.schema import FIELDS, NAMES
+from spark_jobs.hvfhv.schema import FIELDS, NAMES, finite
 from taxiway.core.month import Month
 
 COMPANIES = contract("trips").columns["hvfhs_license_num"].valid_values  # licence → company
@@ -39,7 +39,7 @@ def with_reject_reason(trips: DataFrame, month: Month) -> DataFrame:
     reasons = contract("trips_quarantine").columns["reject_reason"].valid_values
     first, *others = (reason for reason in reasons if reason != DUPLICATE)
     chain = reduce(lambda before, reason: before.when(rules[reason], reason), others, F.when(rules[first], first))
-    return trips.withColumn("reject_reason", chain)
+    return trips.withColumn("reject_reason", chain).withColumn("trip_miles", finite(miles))
 
 
 def quarantined(checked: DataFrame) -> DataFrame:

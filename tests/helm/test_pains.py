@@ -122,6 +122,15 @@ CASES = [
         ("keda",),
     ),
     Case(13, "PostgreSQL's words to MySQL", "scaling", {"workers.celery.keda.query": None}, ("keda", "mysql-metadata")),
+    Case(
+        13, "all sets by one number of tasks", "scaling", {"workers.celery.keda.query": None}, ("keda", "big-workers")
+    ),
+    Case(
+        13,
+        "two budgets for a pod",
+        "disruptions",
+        {"workers.celery.sets": [{"name": "big", "queue": "big"}]},
+    ),
     Case(14, "no probe of the worker", "worker_is_asked", {"workers.celery.livenessProbe.enabled": False}),
     Case(
         14,
@@ -172,6 +181,14 @@ CASES = [
         "eks",
     ),
     Case(21, "no PgBouncer", "database", {"pgbouncer.enabled": False}),
+    Case(
+        20,
+        "workers under an account of their own",
+        "logs_are_read",
+        {"workers.celery.sets": [{"name": "big", "queue": "big"}]},
+        (),
+        "eks",
+    ),
     Case(22, "workers with volumes", "no_worker_volume", {"workers.celery.persistence.enabled": True}),
     Case(23, "no seccomp profile", "restricted", {"securityContexts.pod": {"seccompProfile": None}}),
     Case(23, "perhaps root", "restricted", {"securityContexts.pod": {"runAsNonRoot": None}}),

@@ -55,6 +55,7 @@ def test_time_money_and_steps() -> None:
     )
 
     assert used.seconds == 3600
+    assert used.instances == "1 × m7g.xlarge, 2 × r7g.2xlarge", "what scaling made of it, not what it began with"
     assert used.idle_seconds == (55 - 12 - 5) * 60, "ready for 55 minutes, busy from 10 to 22 and from 25 to 30"
     assert used.vcpu_hours == pytest.approx(4 + 8 / 2 + 8 / 2)
     assert used.memory_gb_hours == pytest.approx(16 + 64 / 2 + 64 / 2)

@@ -86,7 +86,7 @@ WRONG = {
     "only the magic": (b"PAR1", "truncated"),
     "the first half": (WHOLE[: len(WHOLE) // 2], "truncated Parquet file: its end is missing after [0-9,]+ bytes"),
     "all but a byte": (WHOLE[:-1], "truncated"),
-    "a piece missing in the middle": (WHOLE[:2000] + WHOLE[-12000:], "truncated Parquet file: its footer"),
+    "a piece missing in the middle": (WHOLE[:2000] + WHOLE[-12000:], "its column request_datetime is damaged"),
     "a broken footer": (WHOLE[:-200] + b"\xff" * 192 + WHOLE[-8:], "damaged Parquet file"),
     "an absurd length of the footer": (WHOLE[:-8] + b"\xff\xff\xff\x7fPAR1", "damaged Parquet file"),
     "yellow taxis": (

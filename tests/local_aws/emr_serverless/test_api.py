@@ -272,6 +272,25 @@ def test_a_run_of_another_engine(emr: Any, application: str) -> None:
     assert error["Error"]["Message"] == "The tag local-aws:engine 'hive' is unknown: choose sail or spark."
 
 
+@pytest.mark.parametrize(
+    "spark_submit",
+    [
+        {"entryPoint": "local:///usr/lib/spark/examples/src/main/python/pi.py"},
+        {
+            "entryPoint": "local:///usr/lib/spark/examples/jars/spark-examples.jar",
+            "sparkSubmitParameters": "--class org.apache.spark.examples.SparkPi",
+        },
+    ],
+)
+def test_sparks_examples_need_apache_spark(emr: Any, application: str, spark_submit: dict[str, str]) -> None:
+    run = emr.start_job_run(applicationId=application, executionRoleArn=ROLE, jobDriver={"sparkSubmit": spark_submit})[
+        "jobRunId"
+    ]
+    described = ended(emr, application, run)
+    assert described["state"] == "FAILED"
+    assert "needs RDDs, which Sail does not have" in described["stateDetails"]
+
+
 @pytest.mark.spark
 def test_the_tag_of_the_application_chooses_apache_spark(emr: Any, s3: Any) -> None:
     program = "from pyspark import SparkContext\nprint(SparkContext.getOrCreate().parallelize([1, 2]).sum())\n"
