@@ -698,6 +698,12 @@ def metrics(rendered: Rendered) -> Iterator[str]:
         yield "run ids become labels: a series for each run"
     if config.get("statsd_influxdb_enabled") != "True" or config.get("legacy_names_on") != "False":
         yield "Airflow sends labels as parts of names, or everything twice"
+    if config.get("stat_name_handler") != "airflow_local_settings.stat_name":
+        yield "a DAG whose name is not ASCII has no metrics"
+    for _, container, name in each_container(rendered):
+        mounts = [mount["mountPath"].rpartition("/")[2] for mount in container.spec.get("volumeMounts") or []]
+        if ("airflow.cfg" in mounts) != ("airflow_local_settings.py" in mounts):
+            yield f"{name} lacks what names its metrics"
     # tests/monitoring sends every name through the exporter; here a few, for each combination of features.
     for name, wanted in (
         ("airflow.dagrun.duration.success", ("airflow_dagrun_duration", {})),

@@ -79,6 +79,7 @@ CASES = [
         {"statsd.extraMappings": [{"match": "a.b", "name": "c"}]},
     ),
     Case(6, "series for ever", "metrics", {"statsd.cache.ttl": "0s"}),
+    Case(5, "names that StatsD refuses", "metrics", {"config.metrics.stat_name_handler": None}),
     Case(6, "run ids as labels", "metrics", {"config.metrics.statsd_disabled_tags": "job_id"}),
     Case(7, "an API secret of the chart's", "no_secret_value", {"apiSecretKeySecretName": None}),
     Case(7, "host names of pods", "logs_are_read", {"config.core.hostname_callable": "airflow.utils.net.getfqdn"}),

@@ -112,12 +112,12 @@ def killed(person: Person) -> list[str]:
     assert demo.stdout
     for line in demo.stdout:
         output += line
-        if re.search(r"step curate .* runs", line):
+        if re.search(r"step build_month .* runs", line):
             break
     assert len(person.processes()) > 8
     demo.send_signal(signal.SIGKILL)
     demo.wait()
-    assert "step curate" in output, output
+    assert "step build_month" in output, output
     return person.left_after(40)
 
 

@@ -27,7 +27,7 @@ class Usage:
         usd: an estimate in US dollars at list prices of us-east-1: EC2 and EMR, without disks, S3 and data transfer,
             with spot instances at the on-demand price, and at least a minute for each instance. None if a type's price
             is unknown.
-        steps: (program, seconds) of each completed step, such as ``("curate", 95.0)``.
+        steps: (program, seconds) of each completed step, such as ``("build_month", 95.0)``.
     """
 
     seconds: float

@@ -236,7 +236,7 @@ def check_month(lake: Lake, job: Job, finished: Sequence[Job]) -> list[Publicati
     month = job["month"]
     months = [other["month"] for other in finished]
     if month not in months:
-        raise CheckError(f"{month} was not analysed because its Spark steps failed: see its tasks curate and marts.")
+        raise CheckError(f"{month} was not analysed because its Spark step failed: see its task build_month.")
     outputs, whole = _read_outputs(lake, job)
     found = failures(outputs)
     publications = [whole]
