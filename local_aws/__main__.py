@@ -161,7 +161,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     limits = Limits(programs=arguments.max_steps, memory=arguments.step_memory, grace_s=arguments.grace_seconds)
     runner = Runner(endpoint, REGION, limits)
     engines = Engines(spark, spark_python=arguments.spark_python)
-    context = Context(data, database, spark, runner, arguments.state_seconds, engines, arguments.running_seconds)
+    context = Context(data, database, engines, runner, arguments.state_seconds, arguments.running_seconds)
     services = {name: open_service(context) for name, open_service in SERVICES.items()}
     health = {"status": "ok", "endpoint": endpoint, "engine": spark.name, "services": ["moto", *services]}
     server = Server(listener, Router(services, open_moto(data, database), health))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_aws.database import Database
-from local_aws.engines import Engine, Engines
+from local_aws.engines import Engines
 from local_aws.execution import Runner
 
 REGION = "us-east-1"
@@ -17,17 +17,15 @@ class Context:
     Attributes:
         data: folder of everything that is stored.
         database: what must survive the process.
-        engine: prepares Spark programs.
+        engines: prepare Spark programs.
         runner: runs programs.
         state_s: seconds that a transitional state (STARTING, …) takes.
-        engines: gives that engine and the other.
         running_s: seconds that an EMR cluster is RUNNING or WAITING at least before it ends by itself.
     """
 
     data: Path
     database: Database
-    engine: Engine
+    engines: Engines
     runner: Runner
     state_s: float
-    engines: Engines
     running_s: float = 0

@@ -12,7 +12,7 @@ def open_service(context: Context) -> Emr:
     """Start EMR with the clusters and steps that it has on record."""
     folder = context.data / "emr"
     remove_leftovers(folder)
-    steps = StepRunner(context.runner, context.engine, folder)
+    steps = StepRunner(context.runner, context.engines, folder)
     clusters = Clusters(History(context.database), steps, state_s=context.state_s, running_s=context.running_s)
     clusters.start()
     return Emr(clusters, SecurityConfigurations(context.database), REGION)

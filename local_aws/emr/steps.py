@@ -6,23 +6,23 @@ from pathlib import Path
 
 from local_aws.emr import commands
 from local_aws.emr.model import Cluster, Step
-from local_aws.engines import Engine
+from local_aws.engines import Engines
 from local_aws.execution import Launch, Program, Result, Run, Runner
 
 
 class StepRunner:
     """Starts steps."""
 
-    def __init__(self, runner: Runner, engine: Engine, folder: Path) -> None:
+    def __init__(self, runner: Runner, engines: Engines, folder: Path) -> None:
         """Prepare to start steps.
 
         Args:
             runner: runs their programs.
-            engine: runs what spark-submit is given.
+            engines: run what spark-submit is given.
             folder: where each step gets a folder.
         """
         self._runner = runner
-        self._engine = engine
+        self._engines = engines
         self._folder = folder
 
     def start(self, cluster: Cluster, step: Step, on_end: Callable[[Result], None]) -> Run | None:
@@ -31,12 +31,12 @@ class StepRunner:
             id=step.id,
             kind="step",
             folder=self._folder / step.id,
-            prepare=partial(self._prepare, step),
+            prepare=partial(self._prepare, cluster, step),
             environment={"EMR_CLUSTER_ID": cluster.id, "EMR_STEP_ID": step.id},
             log_uri=cluster.log_uri and f"{cluster.log_uri}/{cluster.id}/steps/{step.id}",
             log_names=("controller", "stdout", "stderr"),
         )
         return self._runner.start(program, on_end)
 
-    def _prepare(self, step: Step, work: Path, environment: Mapping[str, str]) -> Launch:
-        return commands.launch(step.jar, step.args, self._engine, work, environment)
+    def _prepare(self, cluster: Cluster, step: Step, work: Path, environment: Mapping[str, str]) -> Launch:
+        return commands.launch(step.jar, step.args, self._engines.of(cluster.tags), work, environment)

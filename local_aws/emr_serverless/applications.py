@@ -12,11 +12,11 @@ from local_aws.emr.model import is_release_label
 from local_aws.emr_serverless.model import SETTINGS, Application, Document, JobRun, new_id
 from local_aws.emr_serverless.store import History
 from local_aws.emr_serverless.usage import Size, configured
+from local_aws.engines import ENGINE_TAG, ENGINES
 from local_aws.protocols.errors import AwsError
 
 log = logging.getLogger(__name__)
 
-ENGINE_TAG = "local-aws:engine"  # of an application: sail or spark
 _OLDEST_RELEASE = (6, 6)
 _ROLES = ("DRIVER", "EXECUTOR")
 
@@ -33,7 +33,7 @@ def release(label: str) -> tuple[int, int]:
 
 
 class Applications:
-    """All applications of the endpoint. Its methods may be called from any thread; they hold `lock`."""
+    """All applications of the endpoint. Whoever calls a method that changes one holds `lock`."""
 
     def __init__(
         self,
@@ -235,8 +235,8 @@ def initial_workers(settings: Document) -> list[tuple[str, int, Size]]:
 
 def check_engine(tags: dict[str, str]) -> None:
     """Refuse a tag that asks for an engine that does not exist."""
-    if (engine := tags.get(ENGINE_TAG, "sail")) not in ("sail", "spark"):
-        raise invalid(f"The tag {ENGINE_TAG} {engine!r} is unknown: choose sail or spark.")
+    if (engine := tags.get(ENGINE_TAG)) not in (None, *ENGINES):
+        raise invalid(f"The tag {ENGINE_TAG} {engine!r} is unknown: choose {' or '.join(ENGINES)}.")
 
 
 def _checked_settings(settings: Document) -> Document:

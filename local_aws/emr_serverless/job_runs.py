@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from local_aws.emr_serverless.applications import (
-    ENGINE_TAG,
     Applications,
     check_log_uri,
     invalid,
@@ -16,7 +15,7 @@ from local_aws.emr_serverless.applications import (
 from local_aws.emr_serverless.model import Application, Attempt, Document, JobRun, new_id
 from local_aws.emr_serverless.store import History
 from local_aws.emr_serverless.usage import Size, Workers, asked
-from local_aws.engines import spark_properties
+from local_aws.engines import ENGINE_TAG, spark_properties
 from local_aws.execution import LaunchError, Result, Run, State
 from local_aws.protocols.errors import AwsError
 
@@ -44,7 +43,7 @@ class JobStarter(Protocol):
 
 
 class JobRuns:
-    """All job runs of the endpoint. Its methods may be called from any thread; they hold the applications' lock."""
+    """All job runs of the endpoint. Whoever calls a method that changes one holds the applications' lock."""
 
     def __init__(
         self,
@@ -141,8 +140,7 @@ class JobRuns:
             self._changed.notify_all()
             return run.id
 
-        with self._applications.lock:
-            return self.all[self._applications.once(application.id, request, make)]
+        return self.all[self._applications.once(application.id, request, make)]
 
     def _checked(self, application: Application, request: Document) -> JobRun:
         if application.state == "TERMINATED":
@@ -164,10 +162,9 @@ class JobRuns:
             raise invalid(f"Mode STREAMING is not supported for release label '{label}': it needs emr-7.1.0.")
         check_log_uri(request.get("configurationOverrides", {}))
         try:
-            workers = workers_of(application, request)
+            workers_of(application, request)
         except (ValueError, LaunchError) as error:  # an unclosed quote, an unknown option, no such worker
             raise invalid(str(error)) from None
-        del workers
         engine = application.tags.get(ENGINE_TAG, self._default_engine)
         return JobRun(
             id=new_id(),
@@ -194,9 +191,8 @@ class JobRuns:
             raise invalid(f"JobRun {run.id} is not in a cancellable state. Current status: {run.state}")
         if grace_s is not None and grace_s != 0 and not 15 <= grace_s <= 1800:
             raise invalid(f"shutdownGracePeriodInSeconds must be 0 or between 15 and 1800, not {grace_s}.")
-        with self._applications.lock:
-            self._cancel(run, "Job run was cancelled by a request of its user.", grace_s)
-            self._changed.notify_all()
+        self._cancel(run, "Job run was cancelled by a request of its user.", grace_s)
+        self._changed.notify_all()
 
     def _cancel(self, run: JobRun, details: str, grace_s: float | None = None) -> None:
         if grace_s is None:

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local_aws.emr_serverless.applications import log_uri
 from local_aws.emr_serverless.job_runs import arguments_of
 from local_aws.emr_serverless.model import Application, Attempt, JobRun
-from local_aws.engines import Engines
+from local_aws.engines import Engines, submit_arguments
 from local_aws.execution import Launch, LaunchError, Program, Result, Run, Runner
 
 _TAIL_BYTES = 16 * 1024
@@ -49,8 +49,12 @@ class JobStarter:
             arguments = arguments_of(application, run.request)
         except ValueError as error:
             raise LaunchError(str(error)) from None
-        arguments += [driver["entryPoint"], *driver.get("entryPointArguments", [])]
-        return self._engines.named(run.engine).command(arguments, work, environment)
+        # local:// is a file of the image, which is this machine
+        arguments += [driver["entryPoint"].removeprefix("local://"), *driver.get("entryPointArguments", [])]
+        engine = self._engines.named(run.engine)
+        submit = submit_arguments(["spark-submit", *arguments], engine)
+        assert submit is not None
+        return engine.command(submit, work, environment)
 
     def _attempt_folder(self, run: JobRun, attempt: Attempt) -> Path:
         return self._folder / f"{run.id}-{attempt.number}"

@@ -3,10 +3,12 @@
 It is started by its path, so that the program can import nothing of this repository but what it brings itself.
 """
 
+import atexit
 import importlib.util
 import json
 import os
 import runpy
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -38,6 +40,8 @@ def run(file: Path) -> int:
     tables.install(specification["conf"], catalogue=bool(endpoint))
     sys.argv = [specification["program"], *specification["arguments"]]
     sys.path[:0] = specification["path"]
+    # What cancels a program gives it time to clean up: `finally` and `atexit` are to run, as AWS documents it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         runpy.run_path(specification["program"], run_name="__main__")
     except SystemExit as end:
@@ -78,6 +82,7 @@ def _of_program(trace: TracebackType | None, program: str) -> TracebackType | No
 
 if __name__ == "__main__":
     status = run(Path(sys.argv[1]))
+    atexit._run_exitfuncs()
     # The server's threads and gRPC take 0.2 s to end in order, and no data depends on them.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -100,6 +100,8 @@ def parse(arguments: Sequence[str], storage: Storage) -> Submission:
         LaunchError: an option is unknown or has no value, or the program is missing or not a Python program.
     """
     read = _read_options(arguments)
+    if "--class" in read.options:
+        raise LaunchError(_unknown("--class"))
     rest = read.rest
     properties: dict[str, str] = {}
     for file in read.property_files:
@@ -157,7 +159,7 @@ def _read_options(arguments: Sequence[str]) -> _Options:
         option, joined, value = rest.pop(0).partition("=")
         if option in _SWITCHES and not joined:
             continue
-        if option not in (*_OPTIONS, "--conf", "-c", "--properties-file"):
+        if option not in (*_OPTIONS, "--conf", "-c", "--properties-file", "--class"):
             raise LaunchError(_unknown(option))
         if not joined:
             if not rest:
@@ -171,7 +173,7 @@ def _read_options(arguments: Sequence[str]) -> _Options:
         elif option == "--properties-file":
             read.property_files.append(value)
         else:
-            read.options[_OPTIONS[option]] = value
+            read.options[_OPTIONS.get(option, option)] = value
     return read
 
 

@@ -812,3 +812,16 @@ def test_instance_groups_and_releases(emr: Any, cluster: StartCluster) -> None:
     labels = emr.list_release_labels(Filters={"Prefix": "emr-7"})["ReleaseLabels"]
     assert labels[-1] == "emr-7.0.0"
     assert emr.describe_release_label(ReleaseLabel="emr-spark-8.0.0")["Applications"][0]["Version"] == "4.0.2"
+
+
+def test_the_tag_of_a_cluster_names_the_engine(emr: Any, cluster: StartCluster) -> None:
+    cluster_id = cluster(Tags=[{"Key": "local-aws:engine", "Value": "hive"}])
+    _, ended = run_step(emr, cluster_id, step("spark-submit", "s3://logs/none.py"))
+    assert ended["FailureDetails"]["Message"] == "Engine 'hive' is unknown: choose sail or spark."
+
+
+@pytest.mark.spark
+def test_a_cluster_with_a_tag_runs_apache_spark(emr: Any, cluster: StartCluster) -> None:
+    cluster_id = cluster(Tags=[{"Key": "local-aws:engine", "Value": "spark"}])
+    _, ended = run_step(emr, cluster_id, step("run-example", "SparkPi", "2"))
+    assert ended["State"] == "COMPLETED", ended

@@ -1,10 +1,13 @@
 """Airflow's own EMR Serverless operators, sensors and triggers, unmodified, against a service with a clock to move."""
 
 import asyncio
+import logging
+import re
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -12,6 +15,7 @@ import pytest
 
 pytest.importorskip("airflow.providers.amazon")
 
+from airflow.providers.amazon.aws.hooks.emr import EmrServerlessHook
 from airflow.providers.amazon.aws.operators.emr import (
     EmrServerlessCreateApplicationOperator,
     EmrServerlessDeleteApplicationOperator,
@@ -22,7 +26,7 @@ from airflow.providers.amazon.aws.sensors.emr import EmrServerlessApplicationSen
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
 from botocore.exceptions import ClientError, WaiterError
 
-from local_aws.context import Context
+import local_aws
 from local_aws.database import Database
 from local_aws.emr_serverless import open_service
 from local_aws.engines import Engines, engine
@@ -108,7 +112,8 @@ def module_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
     database = Database(data / "state.db")
     sail = engine("sail")
     runner = Runner(here.url, "us-east-1", Limits(programs=4, memory=2 * 1024**3, grace_s=2))
-    service = open_service(Context(data, database, sail, runner, 0.1, Engines(sail)), clock=here.clock)
+    context: Any = SimpleNamespace(data=data, database=database, runner=runner, state_s=0.1, engines=Engines(sail))
+    service = open_service(context, clock=here.clock)
     server = Server(listener, Router({"emr-serverless": service}, service, {}))
     server.start()
     yield here
@@ -130,12 +135,12 @@ def context() -> Any:
     return {"ti": TaskInstance()}
 
 
-def job(here: Here, application: str, name: str, *, deferrable: bool = False, **options: Any) -> Any:
+def job(here: Here, application: str, program: str, *, deferrable: bool = False, **options: Any) -> Any:
     return EmrServerlessStartJobOperator(
         task_id="job",
         application_id=application,
         execution_role_arn=ROLE,
-        job_driver=here.driver(name),
+        job_driver=here.driver(program),
         deferrable=deferrable,
         **FAST | options,
     )
@@ -277,6 +282,48 @@ def test_a_retry_finds_the_job_that_still_runs(here: Here, context: Any) -> None
     with pytest.raises(ClientError, match="ConflictException"):
         job(here, application, "short", config={"clientToken": "run-1"}).execute(context)  # with a name of chance
     assert len(here.runs(application)) == 2
+
+
+@pytest.fixture
+def pattern() -> Any:
+    """The functions that README shows."""
+    readme = Path(local_aws.__path__[0], "README.md").read_text(encoding="utf-8")
+    (code,) = [block for block in re.findall(r"(?s)```python\n(.*?)```", readme) if "def attempt_token" in block]
+    functions: dict[str, Any] = {}
+    exec(code, functions)
+    return functions
+
+
+def test_the_token_that_readme_shows(here: Here, context: Any, pattern: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setitem(pattern, "EmrServerlessHook", lambda: EmrServerlessHook(**AWS))  # without a metadata database
+    application = here.started()
+
+    def attempt(**options: Any) -> Any:
+        config = {"clientToken": pattern["attempt_token"](application, "trips"), "executionTimeoutMinutes": 60}
+        return job(here, application, "short", name="trips", config=config, **options).execute(context)
+
+    first = attempt(wait_for_completion=False)
+    assert attempt() == first
+    assert attempt(wait_for_completion=False) != first  # one has ended: the task was cleared
+
+
+def test_the_callback_that_readme_shows(
+    here: Here, context: Any, pattern: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    application = here.started()
+    lost = job(here, application, "failing", deferrable=True, name="trips")
+    with pytest.raises(KeyError):
+        resume(lost, context)
+    task = SimpleNamespace(hook=lost.hook, application_id=application, name="trips", log=logging.getLogger("task"))
+    pattern["explain_and_cancel"]({"task": task})
+    (run,) = here.runs(application)
+    assert caplog.messages[-1] == f"EMR Serverless job run {run['id']} is FAILED: {run['stateDetails']}"
+    assert "ValueError: no trips in 2023-13" in caplog.messages[-1]
+    waiting = job(here, application, "waiting", name="other", wait_for_completion=False)
+    waiting.execute(context)
+    pattern["explain_and_cancel"]({"task": waiting})
+    here.wait_for(application, "CANCELLED")
 
 
 def test_a_queued_job(here: Here, context: Any) -> None:

@@ -11,6 +11,8 @@ import urllib.request
 import uuid
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +44,23 @@ attempts = s3.list_objects_v2(Bucket="serverless", Prefix=sys.argv[1]).get("KeyC
 s3.put_object(Bucket="serverless", Key=f"{sys.argv[1]}/{attempts}", Body=b"")
 if attempts < int(sys.argv[2]):
     raise RuntimeError(f"attempt {attempts}")
+"""
+STREAMING = """
+import sys
+from pathlib import Path
+from pyspark.sql import SparkSession
+marker = Path(sys.argv[1])
+spark = SparkSession.builder.getOrCreate()
+def write(rows, number):
+    if number == 1 and not marker.exists():
+        marker.touch()
+        raise RuntimeError("the stream broke")
+    print("batch", number, rows.count(), flush=True)
+rows = spark.readStream.format("rate-micro-batch").option("rowsPerBatch", 5).load()
+query = rows.writeStream.foreachBatch(write).option("checkpointLocation", "s3://serverless/checkpoint").start()
+while not (query.lastProgress and query.lastProgress["batchId"] >= 3):
+    query.awaitTermination(0.2)
+query.stop()
 """
 
 
@@ -79,6 +98,7 @@ def s3(endpoint: Endpoint) -> Any:
         "graceful.py": GRACEFUL.encode(),
         "importing.py": IMPORTING.encode(),
         "flaky.py": FLAKY.encode(),
+        "streaming.py": STREAMING.encode(),
         "environment.tar.gz": packed({f"{packages}/greeting.py": "TEXT = 'from the environment'\n"}),
         "old.tar.gz": packed({"lib/python3.7/site-packages/greeting.py": ""}),
         "outside.tar.gz": packed({"../../outside.txt": "x"}),
@@ -252,6 +272,25 @@ def test_a_run_of_another_engine(emr: Any, application: str) -> None:
     assert error["Error"]["Message"] == "The tag local-aws:engine 'hive' is unknown: choose sail or spark."
 
 
+@pytest.mark.parametrize(
+    "spark_submit",
+    [
+        {"entryPoint": "local:///usr/lib/spark/examples/src/main/python/pi.py"},
+        {
+            "entryPoint": "local:///usr/lib/spark/examples/jars/spark-examples.jar",
+            "sparkSubmitParameters": "--class org.apache.spark.examples.SparkPi",
+        },
+    ],
+)
+def test_sparks_examples_need_apache_spark(emr: Any, application: str, spark_submit: dict[str, str]) -> None:
+    run = emr.start_job_run(applicationId=application, executionRoleArn=ROLE, jobDriver={"sparkSubmit": spark_submit})[
+        "jobRunId"
+    ]
+    described = ended(emr, application, run)
+    assert described["state"] == "FAILED"
+    assert "needs RDDs, which Sail does not have" in described["stateDetails"]
+
+
 @pytest.mark.spark
 def test_the_tag_of_the_application_chooses_apache_spark(emr: Any, s3: Any) -> None:
     program = "from pyspark import SparkContext\nprint(SparkContext.getOrCreate().parallelize([1, 2]).sum())\n"
@@ -261,6 +300,19 @@ def test_the_tag_of_the_application_chooses_apache_spark(emr: Any, s3: Any) -> N
     described = ended(emr, application, run)
     assert described["state"] == "SUCCESS", described["stateDetails"]
     assert log(s3, application, run, "stdout") == "3\n"
+
+
+@pytest.mark.spark
+def test_a_streaming_run_is_restarted_from_its_checkpoint(emr: Any, s3: Any, application: str, tmp_path: Path) -> None:
+    """On an endpoint and an application whose engine is Sail, which has no streams."""
+    run = submit(
+        emr, application, "streaming.py", str(tmp_path / "broke"), mode="STREAMING", configurationOverrides=LOGS
+    )
+    described = ended(emr, application, run)
+    assert (described["state"], described["attempt"]) == ("SUCCESS", 2), described["stateDetails"]
+    assert log(s3, application, run, "stdout").splitlines()[0] == "batch 0 5"
+    again = log(s3, application, run, "stdout", "/attempts/2").splitlines()
+    assert again[:3] == ["batch 1 5", "batch 2 5", "batch 3 5"]
 
 
 def test_the_dashboard(emr: Any, endpoint: Endpoint, application: str) -> None:
@@ -513,6 +565,13 @@ def test_a_client_token_makes_one_job_run(emr: Any, application: str) -> None:
         "ConflictException"
     )
     assert submit(emr, create(emr), "failing.py", clientToken=token) != first  # tokens are those of an application
+
+
+def test_a_client_token_that_is_used_at_once_by_many(emr: Any, application: str) -> None:
+    token = uuid.uuid4().hex
+    with ThreadPoolExecutor(8) as pool:
+        runs = [pool.submit(submit, emr, application, "missing.py", clientToken=token) for _ in range(8)]
+    assert len({run.result() for run in runs}) == 1
 
 
 def test_lists(emr: Any) -> None:

@@ -109,7 +109,12 @@ class Service:
             "clientToken": str(len(self.runs.all)),
             "jobDriver": {"sparkSubmit": {"entryPoint": "s3://jobs/a.py", "sparkSubmitParameters": parameters}},
         }
-        return self.runs.submit(application, given | request)
+        with self.applications.lock:
+            return self.runs.submit(application, given | request)
+
+    def cancel(self, run: JobRun, grace_s: int | None) -> None:
+        with self.applications.lock:
+            self.runs.cancel(run, grace_s)
 
     def running(self, application: Application, **request: Any) -> JobRun:
         run = self.submit(application, **request)
@@ -318,7 +323,7 @@ def test_queued_runs_start_in_order(service: Service) -> None:
     service.pass_time(0, ticks=3)
     assert [run.state for run in (second, third)] == ["RUNNING", "QUEUED"]
     assert second.queued_s == 7
-    service.runs.cancel(third, None)
+    service.cancel(third, None)
     service.pass_time(0)
     assert third.state == "CANCELLED"
     assert service.starter.started == [first.id, second.id]
@@ -375,17 +380,17 @@ def test_cancelling_gives_the_grace_that_is_asked_for(
     service: Service, mode: str, asked: int | None, grace: float
 ) -> None:
     run = service.running(service.started(), mode=mode)
-    service.runs.cancel(run, asked)
+    service.cancel(run, asked)
     eventually(lambda: run.state == "CANCELLED")
     assert service.starter.graces == [grace]
-    assert refusal(service.runs.cancel, run, None) == (
+    assert refusal(service.cancel, run, None) == (
         f"JobRun {run.id} is not in a cancellable state. Current status: CANCELLED"
     )
 
 
 def test_a_cancelled_run_is_not_retried(service: Service) -> None:
     run = service.running(service.started(), mode="STREAMING")
-    service.runs.cancel(run, 0)
+    service.cancel(run, 0)
     eventually(lambda: run.state == "CANCELLED")
     service.pass_time(1, ticks=3)
     assert len(run.attempts) == 1
