@@ -16,7 +16,7 @@ from taxiway.aws.emr import job_flow
 from taxiway.core.month import PATTERN
 from taxiway.core.settings import settings
 from taxiway.hvfhv import run
-from taxiway.hvfhv.plan import Job, curate_steps, mart_steps, plan_run, rising_zones_steps
+from taxiway.hvfhv.plan import Job, month_steps, plan_run, rising_zones_steps
 from taxiway.hvfhv.settings import hvfhv_settings
 from taxiway.lake import Publication
 from taxiway.operations.deadlines import done_within
@@ -66,7 +66,7 @@ on one EMR cluster for all months of a run.
   published version was not built from the files in the ingestion log. If there are none, the run is skipped and no
   cluster is created. `plan` waits until the requested months are complete, and up to `TAXIWAY_HVFHV_JOIN_MINUTES` for
   other downloads in progress, so that a backfill shares a cluster.
-* **Tasks:** `curate`, then `marts` for each month; `rising_zones` once, also for up to three later months that have a
+* **Tasks:** `build_month` for each month; `rising_zones` once, also for up to three later months that have a
   month of the run in their baseline; `check`, `publish` for each month; `report` when all are published. The cluster
   is terminated after the last step, even after a failure: repeating a check or a report needs no cluster.
 * **Spark programs** are those of the commit of the DAG's code (`{commit}` in `TAXIWAY_SPARK_JOBS`). CI publishes them
@@ -99,15 +99,11 @@ def hvfhv_analysis() -> None:
         return PokeReturnValue(is_done=jobs is not None, xcom_value=jobs)
 
     @task_group(default_args={**STEPS, "map_index_template": run.MONTH})
-    def analyse(job: Job) -> None:  # noqa: ARG001 - the tasks look it up by their index
-        curate = EmrAddStepsOperator(
-            task_id="curate",
-            steps=run.steps_when_run(lambda lake, ti: curate_steps(lake, run.job_of(ti), ti.try_number)),
+    def analyse(job: Job) -> None:  # noqa: ARG001 - the task looks it up by its index
+        EmrAddStepsOperator(
+            task_id="build_month",
+            steps=run.steps_when_run(lambda lake, ti: month_steps(lake, run.job_of(ti), ti.try_number)),
         )
-        marts = EmrAddStepsOperator(
-            task_id="marts", steps=run.steps_when_run(lambda lake, ti: mart_steps(lake, run.job_of(ti)))
-        )
-        curate >> marts
 
     @task_group(default_args={"map_index_template": run.MONTH})
     def release(job: Job) -> None:

@@ -11,6 +11,16 @@ from spark_jobs.common.program import ENGINE_ERRORS, ProgramError, first_line
 # Sail: decode a column's values only for rows that pass the filter. Apache Spark ignores the option.
 _READING = {"pushdown_filters": "true"}
 
+_WRITING = {
+    "compression": "zstd",
+    # A quarter of the default: columns with many different values give up their dictionary sooner, and those with few
+    # keep theirs. Each engine ignores the other's name of the option.
+    "dictionary_page_size_limit": "262144",
+    "parquet.dictionary.page.size": "262144",
+    # Sail's level, so that both write alike; Apache Spark's default is 3.
+    "parquet.compression.codec.zstd.level": "1",
+}
+
 
 def read(spark: SparkSession, path: str) -> DataFrame:
     """Read a Parquet file or folder.
@@ -37,7 +47,7 @@ def write(rows: DataFrame, path: str) -> None:
 
     Without rows, one file is written with the schema only.
     """
-    writer = rows.write.mode("overwrite").option("compression", "zstd")
+    writer = rows.write.mode("overwrite").options(**_WRITING)
     for field in rows.schema:
         if isinstance(field.dataType, TimestampNTZType):
             # Times hardly repeat: Apache Spark would build a dictionary and then discard it.
@@ -52,6 +62,11 @@ def write_one_file(rows: DataFrame, path: str) -> None:
     """Write a small partition as one file."""
     # repartition, not coalesce: the computation before it stays parallel.
     write(rows.repartition(1), path)
+
+
+def in_memory(rows: DataFrame) -> DataFrame:
+    """Return a small frame computed once, for several others to be made from it; Sail does not persist frames."""
+    return rows.sparkSession.createDataFrame(rows.collect(), rows.schema)
 
 
 def _exists(rows: DataFrame) -> bool:

@@ -101,11 +101,11 @@ def killed(person: Person) -> list[str]:
     assert demo.stdout
     for line in demo.stdout:
         output += line
-        if re.search(r"step curate .* runs", line):
+        if re.search(r"step build_month .* runs", line):
             break
     demo.send_signal(signal.SIGKILL)
     demo.wait()
-    assert "step curate" in output, output
+    assert "step build_month" in output, output
     return person.left_after(40)
 
 

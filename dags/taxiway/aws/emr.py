@@ -109,7 +109,7 @@ def spark_step(settings: Settings, name: str, program: str, arguments: Sequence[
     Args:
         settings: location of the programs, see :mod:`taxiway.aws.programs`.
         name: the step's name.
-        program: path below ``settings.spark_jobs``, such as ``hvfhv/curate.py``.
+        program: path below ``settings.spark_jobs``, such as ``hvfhv/build_month.py``.
         arguments: of the program.
     """
     return {

@@ -24,7 +24,7 @@ class Usage:
         memory_gb_hours: the same for memory, in GB.
         usd: US dollars at on-demand list prices, EC2 and EMR, at least a minute per instance: an upper bound if there
             are spot instances. None if a type's price is unknown.
-        steps: (program, seconds) of each completed step, such as ``("curate", 95.0)``.
+        steps: (program, seconds) of each completed step, such as ``("build_month", 95.0)``.
     """
 
     seconds: float

@@ -218,13 +218,13 @@ def check_month(lake: Lake, job: Job, finished: Sequence[Job]) -> list[Publicati
         the versions to publish: all tables of the month first, then the later months' rising zones.
 
     Raises:
-        CheckError: checks or the month's steps failed.
+        CheckError: checks or the step of the month failed.
         LakeError: outputs are missing.
     """
     month = job["month"]
     months = [other["month"] for other in finished]
     if month not in months:
-        raise CheckError(f"{month} was not analysed because its Spark steps failed: see its tasks curate and marts.")
+        raise CheckError(f"{month} was not analysed because its Spark step failed: see its task build_month.")
     outputs, whole = _read_outputs(lake, job)
     found = failures(outputs)
     publications = [whole]

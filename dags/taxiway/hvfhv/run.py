@@ -23,7 +23,7 @@ from taxiway.operations import metrics
 log = logging.getLogger(__name__)
 
 # Tasks whose results other tasks read.
-PLAN, CREATE_CLUSTER, MARTS, PUBLISH = "plan", "create_cluster", "analyse.marts", "release.publish"
+PLAN, CREATE_CLUSTER, BUILD_MONTH, PUBLISH = "plan", "create_cluster", "analyse.build_month", "release.publish"
 CLUSTER = f"{{{{ ti.xcom_pull(task_ids='{CREATE_CLUSTER}') }}}}"
 MONTH = f"{{{{ ti.xcom_pull(task_ids='{PLAN}')[ti.map_index]['month'] }}}}"
 
@@ -45,9 +45,9 @@ def job_of(ti: Any) -> Job:
 
 
 def finished_jobs(ti: Any) -> list[Job]:
-    """Return the jobs whose marts are built: their task has returned the ids of its steps."""
+    """Return the jobs whose tables are built: their task has returned the ids of its steps."""
     jobs = ti.xcom_pull(task_ids=PLAN)
-    steps = ti.xcom_pull(task_ids=MARTS, map_indexes=range(len(jobs)))
+    steps = ti.xcom_pull(task_ids=BUILD_MONTH, map_indexes=range(len(jobs)))
     return [job for job, made in zip(jobs, steps, strict=True) if made]
 
 

@@ -17,7 +17,7 @@ prefix), and consists of letters, digits, ``_`` and ``-``; ``helm/airflow/mappin
     airflow.taxiway.emr.memory_gb_hours.<dag_id>:57.1|c           taxiway_emr_memory_gb_hours_total
     airflow.taxiway.emr.cost_usd.<dag_id>:0.51|c                  taxiway_emr_cost_usd_total
     airflow.taxiway.emr.clusters.<state>:1|g                      taxiway_emr_clusters; state in lower case, LIVE ones
-    airflow.taxiway.spark_step.<dag_id>.<program>:95000.000000|ms taxiway_spark_step_seconds; program such as curate
+    airflow.taxiway.spark_step.<dag_id>.<program>:95000.000000|ms taxiway_spark_step_seconds; program: build_month
     airflow.taxiway.delivery.lag:3|g                              taxiway_delivery_lag_seconds
     airflow.taxiway.delivery.commit:1795249000|g                  taxiway_delivery_commit_timestamp_seconds, Unix time
     airflow.taxiway.cost_guard.found.<kind>:1|g                   taxiway_cost_guard_found; kind one of KINDS

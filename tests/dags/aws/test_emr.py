@@ -96,12 +96,12 @@ def test_a_size_that_does_not_tell_its_units_is_refused() -> None:
 
 
 def test_a_step_submits_a_published_program() -> None:
-    step = spark_step(Settings(spark_jobs="s3://jobs/abc"), "curate", "hvfhv/curate.py", ["--month", "2023-01"])
+    step = spark_step(Settings(spark_jobs="s3://jobs/abc"), "curate", "hvfhv/build_month.py", ["--month", "2023-01"])
 
     assert faults("AddJobFlowSteps", {"JobFlowId": "j-1", "Steps": [step]}) == ""
     assert step["ActionOnFailure"] == "CONTINUE"
     assert " ".join(step["HadoopJarStep"]["Args"]) == (
-        "spark-submit --deploy-mode cluster --py-files s3://jobs/abc/spark_jobs.zip s3://jobs/abc/hvfhv/curate.py "
+        "spark-submit --deploy-mode cluster --py-files s3://jobs/abc/spark_jobs.zip s3://jobs/abc/hvfhv/build_month.py "
         "--month 2023-01"
     )
 

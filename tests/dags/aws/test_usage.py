@@ -43,9 +43,9 @@ def usage(cluster: dict[str, datetime], steps: list[dict[str, Any]], instances: 
 
 def test_time_money_and_steps() -> None:
     steps = [
-        step("build_marts.py", "COMPLETED", 25, 30),
-        step("curate.py", "COMPLETED", 10, 20),
-        step("curate.py", "FAILED", 15, 22),
+        step("rank_rising_zones.py", "COMPLETED", 25, 30),
+        step("build_month.py", "COMPLETED", 10, 20),
+        step("build_month.py", "FAILED", 15, 22),
         step("rank_rising_zones.py", "CANCELLED", None, None),
     ]
     used = usage(
@@ -59,7 +59,7 @@ def test_time_money_and_steps() -> None:
     assert used.vcpu_hours == pytest.approx(4 + 8 / 2 + 8 / 2)
     assert used.memory_gb_hours == pytest.approx(16 + 64 / 2 + 64 / 2)
     assert used.usd == pytest.approx(0.1632 + 0.0408 + 0.4284 + 0.1071)
-    assert used.steps == (("build_marts", 300.0), ("curate", 600.0))
+    assert used.steps == (("build_month", 600.0), ("rank_rising_zones", 300.0))
 
 
 def test_a_cluster_that_ends_now_counts_up_to_now() -> None:
@@ -72,7 +72,7 @@ def test_a_cluster_that_ends_now_counts_up_to_now() -> None:
 
 
 def test_a_cluster_that_never_was_ready_was_never_idle() -> None:
-    used = usage(timeline("CreationDateTime", 0, 3), [step("curate.py", "CANCELLED", None, None)], [])
+    used = usage(timeline("CreationDateTime", 0, 3), [step("build_month.py", "CANCELLED", None, None)], [])
 
     assert (used.seconds, used.idle_seconds, used.usd) == (180, 0, 0)
 

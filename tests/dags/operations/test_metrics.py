@@ -21,7 +21,7 @@ from taxiway.lake import Lake, Publication
 from taxiway.operations import metrics
 from taxiway.operations.delivery import Delivery
 
-USAGE = Usage(1834.25, 120.5, 8.25, 57.0, 0.5, (("curate", 95.0),))
+USAGE = Usage(1834.25, 120.5, 8.25, 57.0, 0.5, (("build_month", 95.0),))
 
 
 class Wire:
@@ -81,7 +81,7 @@ def test_each_line_is_as_the_docstring_says(wire: Wire) -> None:
         "airflow.taxiway.emr.vcpu_hours.hvfhv_analysis:8.25|c",
         "airflow.taxiway.emr.memory_gb_hours.hvfhv_analysis:57.0|c",
         "airflow.taxiway.emr.cost_usd.hvfhv_analysis:0.5|c",
-        "airflow.taxiway.spark_step.hvfhv_analysis.curate:95000.000000|ms",
+        "airflow.taxiway.spark_step.hvfhv_analysis.build_month:95000.000000|ms",
         "airflow.taxiway.emr.clusters.waiting:2|g",
         "airflow.taxiway.delivery.lag:3.0|g",
         "airflow.taxiway.delivery.commit:1795249000.0|g",
