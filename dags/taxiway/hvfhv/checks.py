@@ -230,7 +230,7 @@ def check_month(lake: Lake, job: Job, finished: Sequence[Job]) -> list[Publicati
         the versions to publish: all tables of the month first, then the later months' rising zones.
 
     Raises:
-        CheckError: checks or the month's steps failed.
+        CheckError: checks or the step of the month failed.
         LakeError: outputs are missing.
     """
     month = job["month"]
