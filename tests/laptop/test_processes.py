@@ -225,6 +225,7 @@ def test_a_component_that_fails_is_named_with_its_status_and_last_words(
     start: Callable[..., Stubs], config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stubs = start(FAULTY="triggerer")
+    wait(lambda: Supervisor(config).process() is None)
     wait(lambda: not stubs.processes())
     log = re.escape(str(config.logs / "triggerer.log"))
     assert re.match(
