@@ -194,6 +194,7 @@ def start(config: Config) -> Iterator[Callable[..., Stubs]]:
 
 
 def status_of(config: Config, capsys: pytest.CaptureFixture[str]) -> str:
+    wait(lambda: Supervisor(config).process() is None)  # a process that just ends has no environment any more
     capsys.readouterr()
     assert status(config, Console(width=500)) == 3
     return capsys.readouterr().out
