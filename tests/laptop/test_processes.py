@@ -194,6 +194,7 @@ def start(config: Config) -> Iterator[Callable[..., Stubs]]:
 
 
 def status_of(config: Config, capsys: pytest.CaptureFixture[str]) -> str:
+    wait(lambda: Supervisor(config).process() is None)  # a process that just ends has no environment any more
     capsys.readouterr()
     assert status(config, Console(width=500)) == 3
     return capsys.readouterr().out
@@ -225,6 +226,7 @@ def test_a_component_that_fails_is_named_with_its_status_and_last_words(
     start: Callable[..., Stubs], config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stubs = start(FAULTY="triggerer")
+    wait(lambda: Supervisor(config).process() is None)
     wait(lambda: not stubs.processes())
     log = re.escape(str(config.logs / "triggerer.log"))
     assert re.match(
