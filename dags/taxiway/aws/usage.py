@@ -28,7 +28,6 @@ class Usage:
             with spot instances at the on-demand price, and at least a minute for each instance. None if a type's price
             is unknown.
         steps: (program, seconds) of each completed step, such as ``("build_month", 95.0)``.
-        steps: (program, seconds) of each completed step, such as ``("build_month", 95.0)``.
     """
 
     seconds: float

@@ -60,7 +60,7 @@ def test_time_money_and_steps() -> None:
     assert used.vcpu_hours == pytest.approx(4 + 8 / 2 + 8 / 2)
     assert used.memory_gb_hours == pytest.approx(16 + 64 / 2 + 64 / 2)
     assert used.usd == pytest.approx(0.1632 + 0.0408 + 0.4284 + 0.1071)
-    assert used.steps == (("build_month", 600.0), ("rank_rising_zones", 300.0))
+    assert used.steps == (("rank_rising_zones", 300.0), ("build_month", 600.0))
 
 
 def test_a_cluster_that_ends_now_counts_up_to_now() -> None:
