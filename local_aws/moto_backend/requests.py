@@ -33,7 +33,7 @@ def operation_of(environ: Environ, service: str, body: bytes) -> str:
     if action := parse_qs(environ.get("QUERY_STRING", "")).get("Action"):
         return str(action[0])
     if "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", "") and service != "s3":
-        return parse_qs(body.decode("latin-1")).get("Action", [""])[0]
+        return parse_qs(body.decode("latin-1")).get("Action", [f"{environ['REQUEST_METHOD']} {path}"])[0]
     try:
         return str(get_service_router(_MODELS.get(service, service)).match(Request(dict(environ)))[0].name)
     except (NotFound, NotImplementedError, UnknownServiceError):

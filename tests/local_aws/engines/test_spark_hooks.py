@@ -52,8 +52,8 @@ def test_tables_of_glue_are_refused(endpoint: Endpoint, line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "writer.saveAsTable('own.t')",
-        "session.sql('CREATE TABLE own.t (a int)')",
+        "writer.saveAsTable('of_spark.t')",
+        "session.sql('CREATE TABLE of_spark.t (a int)')",
         "session.sql('SELECT * FROM of_glue.t')",
     ],
 )
