@@ -11,7 +11,7 @@ import pytest
 
 from cluster.access import ForwardAccess
 from cluster.kubectl import Forward, Kubectl
-from cluster.platform import checkout_path, module_command, run_module
+from cluster.platform import BUNDLE_CHECKOUT, checkout_path, module_command, run_module
 from console.airflow import Airflow
 from console.errors import UserError
 from tests.console.airflow_server import AirflowServer, serve
@@ -140,3 +140,23 @@ def test_a_forward_ends_with_a_command_that_is_killed(tmp_path: Path, monkeypatc
     while Path(f"/proc/{forward}/cmdline").exists() and Path(f"/proc/{forward}/cmdline").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_git_bundle_is_brought_up_to_date_before_a_module_of_it_runs(tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text(
+        '#!/bin/sh\n[ "$1" != -c ] || { cat; echo "fetched" >&2; exit "${FETCH:-0}"; }\necho "$PYTHONPATH $*"\ncat\n'
+    )
+    program.chmod(0o755)
+    command = module_command("taxiway.catalogue", "migrate", checkout=BUNDLE_CHECKOUT)
+    for status, output in (("0", f"{BUNDLE_CHECKOUT}/dags -m taxiway.catalogue migrate\nthe input\n"), ("7", "")):
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "FETCH": status}
+        result = subprocess.run(
+            command, input="the input\n", capture_output=True, text=True, env=environment, check=False
+        )
+        assert (result.returncode, result.stdout, result.stderr) == (int(status), output, "fetched\n")
+
+
+def test_files_are_where_the_git_bundle_puts_them(tmp_path: Path) -> None:
+    (tmp_path / "b.parquet").write_text("")
+    assert checkout_path(tmp_path / "b.parquet", tmp_path, BUNDLE_CHECKOUT) == f"{BUNDLE_CHECKOUT}/b.parquet"
