@@ -144,7 +144,7 @@ E2E = TAXIWAY_E2E=1 PATH="$$PATH:$(CURDIR)/.local/bin" $(DEV)/python -m pytest t
 .PHONY: e2e e2e-full
 e2e: $(call STAMP,dev) $(call STAMP,cluster) ## test the platform on a cluster, in the namespace taxiway-e2e (KUBE_CONTEXT=…, else kind's)
 	@$(E2E) -m "not full" $(PYTEST_ARGS)
-e2e-full: $(call STAMP,dev) $(call STAMP,cluster) ## the same with what takes too long for CI (marker full)
+e2e-full: $(call STAMP,dev) $(call STAMP,cluster) ## the same with what takes too long for CI (FEATURES="…": with these optional features too)
 	@$(E2E) $(PYTEST_ARGS)
 
 .PHONY: lint

@@ -4,11 +4,12 @@ List prices of us-east-1 in USD, on demand, without tax, free tier or discounts,
 Check them before you rely on them: https://aws.amazon.com/pricing. README.md has this table; a test keeps it so.
 """
 
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from taxiway.aws.prices import estimate_cost
+from taxiway.aws.prices import most_per_hour
 from taxiway.core.settings import Settings
 
 HOURS = 730  # a month, as AWS counts it
@@ -32,6 +33,7 @@ NODES = 3
 NODE_DISK_GB = 50
 RUNS = 4
 RUN_HOURS = 1.0
+DEFAULTS = Settings.model_construct()
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ def lines() -> Iterator[Line]:
     yield Line("Secrets Manager", SECRETS, "secrets", SECRET)
     yield Line("KMS key", 1, "key", KEY)
     yield Line("S3 standard, lake and logs", LAKE_GB, "GB", S3_GB)
-    run = estimate_cost(Settings.model_construct(), RUN_HOURS * 3600)
-    assert run.usd is not None
-    yield Line(f"EMR: {run.instances}, an hour a run", RUNS, "runs", run.usd)
+    yield Line(
+        "EMR at its largest (`TAXIWAY_EMR_MAX_UNITS`), an hour a run", RUNS * RUN_HOURS, "h", most_per_hour(DEFAULTS)
+    )
     yield Line("EKS control plane (not of the template)", HOURS, "h", EKS_HOUR)
     yield Line(f"EKS nodes, {NODES} × m7i.xlarge (not of the template)", NODES * HOURS, "h", NODE_HOUR)
     yield Line(
@@ -71,6 +73,18 @@ def lines() -> Iterator[Line]:
         DISK_GB,
     )
     yield Line("NAT gateway (not of the template)", HOURS, "h", NAT_HOUR, 2)
+
+
+def ceiling() -> str:
+    """Return a sentence on what one cluster costs at most, however long its run hangs."""
+    # cost_guard looks every hour: it finds the cluster up to an hour after it is too old, and ends it up to an hour
+    # after the grace period.
+    hours = DEFAULTS.cost_guard_hours + DEFAULTS.cost_guard_grace_minutes / 60 + 2
+    hour, all_hours = (math.ceil(100 * most_per_hour(DEFAULTS) * count) / 100 for count in (1, hours))
+    return (
+        f"With the defaults a cluster costs at most {hour:.2f} USD an hour, without disks, and at most {all_hours:.2f} "
+        f"USD in all where `cost_guard`\nends it, after {hours:.0f} hours at the latest."
+    )
 
 
 def table() -> str:
@@ -85,4 +99,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(table())
+    sys.stdout.write(f"{table()}\n{ceiling()}\n")

@@ -15,6 +15,7 @@ HEAD = (
 )
 _SECTION = re.compile(r"^(\w+):", re.MULTILINE)
 _ENTRY = re.compile(r"^  (\w+):", re.MULTILINE)
+_POLICY = re.compile(r"^ +PolicyName: *(\S+)$", re.MULTILINE)
 
 
 class TemplateError(ValueError):
@@ -25,7 +26,8 @@ def compose(folder: Path = FOLDER) -> str:
     """Return the text of ``platform.yaml``.
 
     Raises:
-        TemplateError: a pipeline's file has a section that the template lacks, or an entry that is there already.
+        TemplateError: a pipeline's file has a section that the template lacks, an entry that is there already, or a
+            policy of a name that is: of two with one name a role keeps the later one only.
     """
     sections = _sections((folder / "template.yaml").read_text(encoding="utf-8"))
     for path in sorted((folder / "pipelines").glob("*.yaml")):
@@ -34,6 +36,10 @@ def compose(folder: Path = FOLDER) -> str:
                 raise TemplateError(f"{path.name} adds to {name}, a section that template.yaml does not have.")
             if twice := set(_ENTRY.findall(lines)) & set(_ENTRY.findall(sections[name])):
                 raise TemplateError(f"{path.name} adds {min(twice)} to {name}, which is there already: rename it.")
+            if twice := set(_POLICY.findall(lines)) & set(_POLICY.findall("".join(sections.values()))):
+                raise TemplateError(
+                    f"{path.name} has a policy {min(twice)}, as another file does: rename its PolicyName."
+                )
             sections[name] = sections[name].rstrip("\n") + "\n\n" + lines.partition("\n")[2].rstrip("\n") + "\n\n"
     return HEAD + re.sub(r"\n{3,}", "\n\n", "".join(sections.values())).rstrip("\n") + "\n"
 

@@ -43,8 +43,10 @@ def our_jobs(engine_name: str) -> Callable[[Path, str, Path], Cost]:
     def make(file: Path, month: str, lake: Path) -> Cost:
         submitter = Submitter(engine_name, lake.with_name("steps"))
         package = programs.package(lake.parent)
-        steps = programs.of_month(package, month, [file], lake, VERSION)
-        steps.append(programs.of_rising_zones(package, [month], [month], lake, VERSION))
+        steps = (
+            programs.of_month(package, month, [file], lake, VERSION),
+            programs.of_rising_zones(package, [month], [month], lake, VERSION),
+        )
         return sum((submitter.run(step) for step in steps), Cost(0, 0))
 
     return make

@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import IO
 
 import psutil
 
@@ -37,16 +39,16 @@ def middle(costs: Sequence[Cost]) -> Cost:
 
 
 def run(launch: Launch) -> Cost:
-    """Run a process until it ends, and measure it with all its children.
+    """Run a process until it ends, and measure it with all its children; show on stderr what it wrote to stdout.
 
     Raises:
-        RuntimeError: it failed; the text has the end of its output.
+        RuntimeError: it failed; the text has the end of what it wrote to stderr.
     """
     os.sync()  # so that earlier writes are not measured here
-    with tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         started = time.perf_counter()
         process = subprocess.Popen(
-            launch.argv, env=launch.env, cwd=launch.cwd, stdout=output, stderr=output, process_group=0
+            launch.argv, env=launch.env, cwd=launch.cwd, stdout=output, stderr=errors, process_group=0
         )
         peak = 0
         try:
@@ -59,10 +61,15 @@ def run(launch: Launch) -> Cost:
             raise
         seconds = time.perf_counter() - started
         if process.returncode:
-            output.seek(0)
-            written = output.read().decode(errors="replace")[-2000:]
+            written = _written(errors)[-2000:]
             raise RuntimeError(f"{' '.join(launch.argv)} ended with status {process.returncode}:\n{written}")
+        sys.stderr.writelines(f"  {line}\n" for line in _written(output).splitlines())
     return Cost(seconds, peak)
+
+
+def _written(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _resident(group: int) -> int:

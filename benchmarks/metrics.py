@@ -21,7 +21,7 @@ import yaml
 
 from benchmarks.measure import keep, machine
 from cluster.chart import chart_path
-from monitoring.capture import CHART, settings
+from monitoring.capture import CHART, settings, write_local_settings
 from monitoring.exporter import exporter, program
 from monitoring.metrics import ROOT
 
@@ -98,6 +98,7 @@ def _run(metrics: Mapping[str, str], what: str) -> str:
     """Run the events in Airflow's environment with its section [metrics]."""
     python = ROOT / ".local/venvs/airflow/bin/python"
     with tempfile.TemporaryDirectory() as folder:
+        write_local_settings(Path(folder))
         environment = {f"AIRFLOW__METRICS__{key.upper()}": value for key, value in metrics.items()}
         result = subprocess.run(
             [str(python), str(EVENTS), what, json.dumps([DAGS, TASKS])],

@@ -2,12 +2,13 @@
 
 import base64
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from cluster.kubectl import Forward, Kubectl
 from console.airflow import Airflow
 from console.errors import UserError
+from console.patience import Say, say_on_stderr
 
 ADMIN_SECRET = "airflow-admin"  # noqa: S105 - the name of a secret
 API_SERVER = ("service/airflow-api-server", 8080)
@@ -38,19 +39,20 @@ class ForwardAccess:
 
 
 @contextmanager
-def open_airflow(kubectl: Kubectl, login: tuple[str, str] | None = None) -> Iterator[Airflow]:
+def open_airflow(kubectl: Kubectl, login: tuple[str, str] | None = None, say: Say = say_on_stderr) -> Iterator[Airflow]:
     """Reach Airflow's REST API for the length of a ``with`` block, logged in.
 
     Args:
         kubectl: of its namespace.
         login: user and password, by default those of the first administrator.
+        say: prints a line while Airflow does not answer.
 
     Raises:
         UserError: there is no such user, or Airflow does not answer.
     """
     username, password = login or admin(kubectl)
-    with kubectl.forward(*API_SERVER) as forward:
-        airflow = Airflow(ForwardAccess(forward, username, password))
+    with closing(Forward(kubectl, *API_SERVER)) as forward:
+        airflow = Airflow(ForwardAccess(forward, username, password), say)
         airflow.login()
         yield airflow
 

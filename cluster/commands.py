@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -12,15 +13,16 @@ from cluster.access import ADMIN_SECRET, admin, open_airflow, secret
 from cluster.chart import chart_path
 from cluster.config import Config
 from cluster.helm import choose_revision
-from cluster.kubectl import Kubectl
-from cluster.platform import PROCESSOR, checkout_path, open_platform, run_module
+from cluster.kubectl import Forward, Kubectl
+from cluster.platform import PROCESSOR, checkout_path, find_checkout, open_platform, run_module
 from cluster.shell import require
-from cluster.target import open_target, require_context
+from cluster.target import open_target, remove_namespace, require_context
 from console import demo as demos
 from console.airflow import import_sentence
 from console.errors import UserError
 from console.options import ROOT
 from console.output import Reporter
+from console.patience import NotNowError, patiently
 from console.ports import require_free
 
 VISIBLE_TIMEOUT_S = 120
@@ -42,7 +44,7 @@ def kind_up(config: Config, console: Console) -> int:
         images.export_context()
     if not config.own_kind_cluster and not config.loader:
         images.load(config, [], report)  # raises: there is no way to load what would be built
-    require_context(config)
+    releases.require_same_database(config, Kubectl(require_context(config), config.namespace))
     _note_uncommitted(report)
     built = images.build(config, tag, report)
     images.load(config, built, report)
@@ -81,7 +83,7 @@ def kind_down(config: Config, console: Console) -> int:
         return 0
     kubectl = open_target(config)
     report(f"removes the namespace {config.namespace} of {config.context} with everything that it stored")
-    kubectl.run("delete", "namespace", config.namespace, "--wait=true", "--timeout=240s", seconds=300)
+    remove_namespace(kubectl)
     return 0
 
 
@@ -90,15 +92,17 @@ def kind_demo(config: Config, console: Console) -> int:
     report, since = Reporter(console), datetime.now(UTC)
     _require_environment(config, "kind", "kind-demo")
     [demo] = demos.choose(config.given)
-    data = demo.read_input(demos.given_input(demo, config.given), checkout_path)
+    given = demos.given_input(demo, config.given)
+    demo.read_input(given, checkout_path)  # what cannot be used is refused before the cluster is asked anything
     kubectl = open_target(config)
     _require_airflow(config, kubectl)
+    data = demo.read_input(given, partial(checkout_path, checkout=find_checkout(kubectl)))
     report("upgrades the tables of the dataset catalogue")
     run_module(kubectl, "taxiway.catalogue", "migrate")
-    with open_platform(kubectl) as platform:
+    with open_platform(kubectl, report) as platform:
         demos.prepare(platform, [demo], report)
         plan = demos.run(platform, demo, data, report, since=since)
-        copied = demos.copy_reports(platform, demo, plan, REPORTS / demo.name)
+        copied = demos.copy_reports(platform, demo, plan, REPORTS / demo.name, report)
     report(f"the demo of {demo.name} is complete")
     demos.show_reports(copied, report)
     return 0
@@ -118,7 +122,9 @@ def make_images(config: Config, console: Console) -> int:
 
 def make_secrets(config: Config, console: Console) -> int:
     """Make the secrets that are missing, and the namespace where it is."""
-    _make_secrets(config, open_target(config, make_namespace=True), Reporter(console))
+    kubectl = open_target(config, make_namespace=True)
+    releases.require_same_database(config, kubectl)
+    _make_secrets(config, kubectl, Reporter(console))
     return 0
 
 
@@ -128,6 +134,7 @@ def deploy(config: Config, console: Console) -> int:
     require("helm", "kubectl")
     tag = releases.image_tag(config)
     kubectl = open_target(config)
+    releases.require_same_database(config, kubectl)
     helm = releases.helm_for(config, kubectl)
     wanted = [releases.platform(config, tag), releases.airflow(config, tag)]
     rendered = [helm.template(each.name, each.chart, each.arguments) for each in wanted]
@@ -278,17 +285,17 @@ def dags_push(config: Config, console: Console) -> int:
     _note_uncommitted(report)
     # Files of a commit that is there already are parsed by the clock alone, minutes later: their last time counts.
     pushed = datetime.now(UTC) if _deliver(kubectl, config, commit, report) else datetime.min.replace(tzinfo=UTC)
-    report("waits until git-sync has brought it to the DAG processor")
+    report("waits until it has come to the DAG processor")
     deadline = time.monotonic() + VISIBLE_TIMEOUT_S
     while status.synced_commit(kubectl) != commit:
         if time.monotonic() > deadline:
             raise UserError(
-                f"git-sync has not brought {commit[:12]} within {VISIBLE_TIMEOUT_S} s: "
-                f"kubectl --context {config.context} -n {config.namespace} logs {PROCESSOR} -c git-sync shows why."
+                f"{commit[:12]} has not come within {VISIBLE_TIMEOUT_S} s: kubectl --context {config.context} "
+                f"-n {config.namespace} logs {PROCESSOR} --all-containers shows why."
             )
         time.sleep(1)
     report("waits until Airflow has parsed its DAGs")
-    with open_airflow(kubectl) as airflow:
+    with open_airflow(kubectl, say=report) as airflow:
         while True:
             dags, errors = airflow.dags(), airflow.import_faults()
             files = {dag["relative_fileloc"] for dag in dags if _time(dag["last_parsed_time"]) >= pushed}
@@ -404,17 +411,14 @@ def _serve(kubectl: Kubectl, target: str, port: int, local: int, variable: str, 
         while True:
             if forward.wait(1):
                 report("the pod behind it is gone; opens it again")
-                _again(forward.ensure)
+                _again(forward, report)
 
 
-def _again(ensure: Callable[[], None]) -> None:
-    deadline = time.monotonic() + VISIBLE_TIMEOUT_S
-    while True:
+def _again(forward: Forward, report: Reporter) -> None:
+    def attempt() -> None:
         try:
-            ensure()
-        except UserError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(2)
-        else:
-            return
+            forward.ensure()
+        except UserError as error:
+            raise NotNowError(str(error)) from None
+
+    patiently(attempt, of="The page", hint="make status shows what runs.", say=report)

@@ -93,6 +93,11 @@ class Config:
         )
 
     @property
+    def metadata_kind(self) -> str:
+        """What Airflow's own tables are to be in: the scheme of its database's address."""
+        return "mysql" if "mysql-metadata" in self.features else "postgresql"
+
+    @property
     def own_kind_cluster(self) -> bool:
         """Whether the cluster is the one that ``make kind-up`` makes by kind."""
         return self.environment == "kind" and self.context == KIND_CONTEXT

@@ -8,8 +8,9 @@ import getpass
 import json
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from cluster.config import Config
@@ -40,13 +41,18 @@ class Address:
     query: str
 
     @classmethod
-    def parse(cls, name: str, url: str) -> "Address":
+    def parse(cls, name: str, url: str, kind: str | None = None) -> "Address":
         """Read the URL of METADATA_URL, CATALOG_URL or BROKER_URL.
+
+        Args:
+            name: of the variable.
+            url: its value.
+            kind: of database, if it is not the usual one.
 
         Raises:
             UserError: it cannot be used; the text does not show it, for it has a password.
         """
-        kind, default_port, what = URLS[name]
+        kind, default_port, what = _url(name, kind)
         user, path = ("", "0") if kind == "redis" else ("user", "name")
         example = f"{kind}://{user}:password@host:{default_port}/{path}"
         try:
@@ -79,10 +85,13 @@ def ensure_secrets(config: Config, kubectl: Kubectl) -> tuple[list[str], list[st
         }
         for each in kubectl.items("secrets", "--field-selector=type=Opaque")
     }
+    mysql = config.metadata_kind == "mysql"
     if config.environment == "kind":
-        wanted = kind_secrets(config.namespace, there)
+        wanted = kind_secrets(config.namespace, there, mysql_metadata=mysql)
     else:
-        wanted = eks_secrets(config.namespace, there, config.given, oidc="oidc" in config.features)
+        oidc = "oidc" in config.features
+        wanted = eks_secrets(config.namespace, there, config.given, oidc=oidc, mysql_metadata=mysql)
+    wanted |= git_secrets(config.features, config.given)
     made = {name: data for name, data in wanted.items() if name not in there}
     if made:
         # create, not apply: apply would keep a second copy of each value in an annotation.
@@ -90,39 +99,51 @@ def ensure_secrets(config: Config, kubectl: Kubectl) -> tuple[list[str], list[st
     return sorted(made), sorted(wanted.keys() & there.keys())
 
 
-def kind_secrets(namespace: str, there: Mapping[str, Data]) -> dict[str, Data]:
+def kind_secrets(namespace: str, there: Mapping[str, Data], *, mysql_metadata: bool = False) -> dict[str, Data]:
     """Return all secrets of the platform on kind; what depends on a password that is there already has that one.
 
     Args:
         namespace: of the platform.
         there: the secrets that the namespace has, name → key → value.
+        mysql_metadata: Airflow's own tables are in MySQL (the feature mysql-metadata).
     """
-    postgres = {"password": _random()}
+    database, scheme, port = ("metadata-mysql", "mysql", 3306) if mysql_metadata else ("postgres", "postgresql", 5432)
+    metadata_server = {"password": _random()} | ({"root-password": _random()} if mysql_metadata else {})
     mysql = {"password": _random(), "root-password": _random()}
     redis = {"password": _random()}
-    postgres, mysql, redis = (
+    metadata_server, mysql, redis = (
         dict(there.get(name, new))
-        for name, new in (("postgres", postgres), ("mysql", mysql), ("airflow-redis-password", redis))
+        for name, new in ((database, metadata_server), ("mysql", mysql), ("airflow-redis-password", redis))
     )
-    metadata = Address(
-        "postgresql", "airflow", _value(postgres, "postgres", "password"), f"postgres.{namespace}", 5432, "airflow", ""
-    )
+    password = _value(metadata_server, database, "password")
+    metadata = Address(scheme, "airflow", password, f"{database}.{namespace}", port, "airflow", "")
     catalog = Address("mysql", "tlc", _value(mysql, "mysql", "password"), "mysql", 3306, "tlc", "")
     broker = f"redis://:{quote(_value(redis, 'airflow-redis-password', 'password'), safe='')}@airflow-redis:6379/0"
     return {
-        "postgres": postgres,
+        database: metadata_server,
         "mysql": mysql,
         "airflow-redis-password": redis,
         **_random_secrets(),
         **_admin(),
         # Nothing between two pods of one node is encrypted on kind: PostgreSQL there has no certificate.
-        **metadata_secrets(namespace, metadata, sslmode="prefer", metadata_pool=10, result_pool=5, clients=200),
+        **(
+            mysql_metadata_secrets(metadata)
+            if mysql_metadata
+            else metadata_secrets(namespace, metadata, sslmode="prefer", metadata_pool=10, result_pool=5, clients=200)
+        ),
         "airflow-broker-url": {"connection": broker},
         "airflow-connections": {"tlc-catalog": catalog_uri(catalog)},
     }
 
 
-def eks_secrets(namespace: str, there: Mapping[str, Data], given: Mapping[str, str], *, oidc: bool) -> dict[str, Data]:
+def eks_secrets(
+    namespace: str,
+    there: Mapping[str, Data],
+    given: Mapping[str, str],
+    *,
+    oidc: bool,
+    mysql_metadata: bool = False,
+) -> dict[str, Data]:
     """Return the secrets of the platform on EKS, as far as they are missing or random.
 
     Args:
@@ -130,13 +151,20 @@ def eks_secrets(namespace: str, there: Mapping[str, Data], given: Mapping[str, s
         there: the secrets that the namespace has; the addresses that they are made of are not asked for again.
         given: variables METADATA_URL, CATALOG_URL, BROKER_URL; what is missing is asked for at the terminal.
         oidc: people log in by an identity provider, so that there is no first administrator.
+        mysql_metadata: Airflow's own tables are in MySQL (the feature mysql-metadata).
     """
     wanted = {**_random_secrets(), **({} if oidc else _admin())}
-    names = ("airflow-metadata", "airflow-result-backend", "airflow-pgbouncer-config", "airflow-pgbouncer-stats")
+    names = ["airflow-metadata", "airflow-result-backend"]
+    names += [] if mysql_metadata else ["airflow-pgbouncer-config", "airflow-pgbouncer-stats"]
     if any(name not in there for name in names):
-        metadata = Address.parse("METADATA_URL", _ask("METADATA_URL", given))
+        kind = "mysql" if mysql_metadata else None
+        metadata = Address.parse("METADATA_URL", _ask("METADATA_URL", given, kind), kind)
         pools = {"metadata_pool": 20, "result_pool": 10, "clients": 400}
-        wanted |= metadata_secrets(namespace, metadata, sslmode="require", **pools)
+        wanted |= (
+            mysql_metadata_secrets(metadata)
+            if mysql_metadata
+            else metadata_secrets(namespace, metadata, sslmode="require", **pools)
+        )
     if "airflow-connections" not in there:
         wanted["airflow-connections"] = {
             "tlc-catalog": catalog_uri(Address.parse("CATALOG_URL", _ask("CATALOG_URL", given)))
@@ -146,6 +174,30 @@ def eks_secrets(namespace: str, there: Mapping[str, Data], given: Mapping[str, s
         Address.parse("BROKER_URL", url)
         wanted["airflow-broker-url"] = {"connection": url}
     return wanted | {name: {} for name in there if name in {*names, "airflow-connections", "airflow-broker-url"}}
+
+
+def git_secrets(features: Collection[str], given: Mapping[str, str]) -> dict[str, Data]:
+    """Return what opens a private repository, as far as it was given.
+
+    Args:
+        features: ssh-git wants a key, https-git a user and a password (or token), maybe also a CA of the host's own.
+        given: variables GIT_SSH_KEY and GIT_CA (files), GIT_USERNAME and GIT_PASSWORD.
+
+    Raises:
+        UserError: a file cannot be read or is not what it should be.
+    """
+    wanted: dict[str, Data] = {}
+    if "ssh-git" in features and given.get("GIT_SSH_KEY"):
+        key = _file("GIT_SSH_KEY", given, "PRIVATE KEY-----", "a private key")
+        wanted["git-ssh-key"] = {"gitSshKey": key.rstrip("\n") + "\n"}  # ssh reads none whose last line has no end
+    if "https-git" in features and given.get("GIT_USERNAME") and given.get("GIT_PASSWORD"):
+        names = {"USERNAME": given["GIT_USERNAME"], "PASSWORD": given["GIT_PASSWORD"]}
+        wanted["git-credentials"] = {
+            f"{prefix}_{name}": value for prefix in ("GIT_SYNC", "GITSYNC") for name, value in names.items()
+        }
+    if given.get("GIT_CA"):
+        wanted["git-ca"] = {"ca.crt": _file("GIT_CA", given, "BEGIN CERTIFICATE-----", "a certificate in PEM")}
+    return wanted
 
 
 def metadata_secrets(
@@ -201,6 +253,21 @@ server_tls_sslmode = {sslmode}
     }
 
 
+def mysql_metadata_secrets(metadata: Address) -> dict[str, Data]:
+    """Return what leads Airflow to its database in MySQL, without a pooler; KEDA's driver has a form of its own."""
+    quoted = f"{quote(metadata.user, safe='')}:{quote(metadata.password, safe='')}"
+    where = f"{metadata.host}:{metadata.port}"
+    target = f"{quoted}@{where}/{metadata.path}"
+    return {
+        "airflow-metadata": {
+            "connection": f"mysql+mysqldb://{target}",
+            "async-connection": f"mysql+aiomysql://{target}",
+            "kedaConnection": f"{metadata.user}:{metadata.password}@tcp({where})/{metadata.path}",
+        },
+        "airflow-result-backend": {"connection": f"db+mysql+mysqldb://{target}"},
+    }
+
+
 def catalog_uri(address: Address) -> str:
     """Return the value of AIRFLOW_CONN_TLC_CATALOG; the type of Airflow's connection is plain ``mysql``."""
     who = f"{quote(address.user, safe='')}:{quote(address.password, safe='')}"
@@ -238,8 +305,24 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def _ask(name: str, given: Mapping[str, str]) -> str:
-    kind, port, what = URLS[name]
+def _file(name: str, given: Mapping[str, str], mark: str, what: str) -> str:
+    try:
+        text = Path(given[name]).expanduser().read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: {given[name]} cannot be read as {what} ({type(error).__name__}).") from None
+    if mark not in text:
+        raise UserError(f"{name}: {given[name]} is not {what}: name the file that has it.")
+    return text
+
+
+def _url(name: str, kind: str | None) -> tuple[str, int, str]:
+    """Return what the URL of a variable is like: kind of database, its usual port, what is there."""
+    usual, port, what = URLS[name]
+    return (usual, port, what) if kind in (None, usual) else (str(kind), 3306, what)
+
+
+def _ask(name: str, given: Mapping[str, str], kind: str | None = None) -> str:
+    kind, port, what = _url(name, kind)
     if value := given.get(name):
         return value
     if not sys.stdin.isatty():

@@ -20,7 +20,10 @@ GIT_FAULTS = (
         r"Permission denied \(publickey|Load key .*error in libcrypto|invalid format",
         "the Git host does not accept the SSH key: check the secret git-ssh-key (key gitSshKey, with its last newline)",
     ),
-    (r"Host key verification failed", "the Git host's key is not in knownHosts: fill dags.gitSync.knownHosts"),
+    (
+        r"Host key verification failed",
+        "the Git host's key is not in knownHosts: add what ssh-keyscan -p PORT HOST prints to dags.gitSync.knownHosts",
+    ),
     (
         r"Authentication failed|could not read Username|HTTP Basic: Access denied|invalid credentials",
         "the Git host does not accept the name and password: check the secret git-credentials",
@@ -35,7 +38,7 @@ GIT_FAULTS = (
     ),
     (
         r"[Cc]ould not (resolve|connect)|unable to (look up|connect)|not known|refused|timed out|No route to host",
-        "the Git host cannot be reached: check dags.gitSync.repo and the network (policies, DNS)",
+        "the Git host is out of reach: check dags.gitSync.repo, DNS, and the ports of networkPolicies (helm/platform)",
     ),
 )
 

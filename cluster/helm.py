@@ -70,6 +70,12 @@ class Helm:
             return ""
         return self.output("get", "manifest", release, *(["--revision", str(revision)] if revision else []))
 
+    def values(self, release: str) -> dict[str, Any] | None:
+        """Return the values that a release was deployed with, besides its chart's; None if it is not there."""
+        if not self.history(release):
+            return None
+        return json.loads(self.output("get", "values", release, "-o", "json")) or {}
+
     def template(self, release: str, chart: str, arguments: Sequence[str]) -> str:
         """Return what a deployment would make."""
         version = json.loads(self.kubectl.run("version", "-o", "json", "--request-timeout=20s", seconds=30))

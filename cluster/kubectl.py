@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import selectors
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 from cluster.shell import last_lines, require, run
 from console.errors import UserError
+from console.processes import end_with_parent
 
 UNREACHABLE = re.compile(
     r"refused|no such host|i/o timeout|Unable to connect|deadline exceeded|network is unreachable|no route to host"
@@ -92,9 +94,9 @@ class Kubectl:
 
 
 class Forward:
-    """A port of the cluster on loopback; its process is started again where the pod behind it was replaced."""
+    """A port of the cluster on loopback, opened at its first use, and again where the pod behind it was replaced."""
 
-    def __init__(self, kubectl: Kubectl, target: str, port: int, local: int) -> None:
+    def __init__(self, kubectl: Kubectl, target: str, port: int, local: int = 0) -> None:
         self._command = kubectl.command(
             "port-forward", "--address", "127.0.0.1", target, f"{local or ''}:{port}" if local else f":{port}"
         )
@@ -119,8 +121,9 @@ class Forward:
         self.close()
         require("kubectl")
         self._process = process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            preexec_fn=end_with_parent,
+        )  # fmt: skip
         output, deadline = "", time.monotonic() + seconds
         assert process.stdout
         with selectors.DefaultSelector() as selector:
@@ -128,12 +131,12 @@ class Forward:
             while time.monotonic() < deadline:
                 if not selector.select(timeout=0.5):
                     continue
-                line = process.stdout.readline()
-                output += line
-                if match := re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", line):
+                text = os.read(process.stdout.fileno(), 65536).decode(errors="replace")  # several lines, maybe
+                output += text
+                if match := re.search(r"Forwarding from 127\.0\.0\.1:(\d+) ", output):
                     self._url = f"http://127.0.0.1:{match[1]}"
                     return
-                if not line:
+                if not text:
                     break
         self.close()
         if "address already in use" in output:
@@ -142,10 +145,6 @@ class Forward:
             connection_problem(output, self._context)
             or f"{self._target} cannot be reached through kubectl port-forward: {last_lines(output)}"
         )
-
-    def restart(self) -> None:
-        """Give up a forward whose pod is gone, so that the next use starts another."""
-        self.close()
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end of the forward; return whether it ended."""

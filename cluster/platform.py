@@ -1,7 +1,9 @@
 """The platform on the cluster as demos see it: its Airflow, its AWS endpoint, its workers, its copy of the checkout."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,27 @@ from console.airflow import Airflow, TaskInstance
 from console.aws import local_client
 from console.errors import UserError
 from console.options import ROOT
+from console.patience import NotNowError, Say, patiently, say_on_stderr
 
 CHECKOUT = "/opt/airflow/dags/repo"
+# The same of Airflow's own git bundle (the feature git-dag-bundle), once something in the pod has asked for it.
+BUNDLE_CHECKOUT = "/tmp/dag-bundles/taxiway/tracking_repo"  # noqa: S108 - in a pod of its own
+FETCH_BUNDLE = (
+    "from airflow.dag_processing.bundles.manager import DagBundlesManager; "
+    'DagBundlesManager().get_bundle("taxiway").initialize()'
+)
 PROCESSOR = "deployment/airflow-dag-processor"
 PROCESSOR_CONTAINER = "dag-processor"
 # Only workers and triggerers have the catalogue's connection, and only workers are let through to its database.
 WORKER, WORKER_CONTAINER = "deployment/airflow-worker", "worker"
+AWS = ("service/local-aws", 4566)
 LAKE = "s3://taxiway-lake"
 RUN_TIMEOUT_S = 300
+# kubectl's words where a pod is being replaced, or ended while a command ran in it.
+POD_GONE = re.compile(
+    r"unable to upgrade connection|cannot exec (in|into) a|container not found|command terminated with exit code 137"
+    r"|pods? .* not found|does not have a host assigned|timed out waiting for the condition|container is not running"
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,7 @@ class ClusterPlatform:
     kubectl: Kubectl
     airflow: Airflow
     aws: Forward
+    say: Say
     poll_s: float = 2
     lake: str = LAKE
     parsing_hint: str = (
@@ -48,7 +64,7 @@ class ClusterPlatform:
 
     def run(self, module: str, *arguments: str, file: tuple[str, str] | None = None) -> str:
         """Run ``python -m module`` in a worker; see :meth:`console.platform.Platform.run`."""
-        return run_module(self.kubectl, module, *arguments, file=file)
+        return run_module(self.kubectl, module, *arguments, file=file, say=self.say)
 
     def log_path(self, task: TaskInstance) -> None:
         """Return None: no task's log is on this machine."""
@@ -58,18 +74,28 @@ class ClusterPlatform:
 
 
 @contextmanager
-def open_platform(kubectl: Kubectl) -> Iterator[ClusterPlatform]:
+def open_platform(kubectl: Kubectl, say: Say) -> Iterator[ClusterPlatform]:
     """Reach the platform for the length of a ``with`` block.
 
+    Args:
+        kubectl: of its namespace.
+        say: prints a line while something does not answer.
+
     Raises:
-        UserError: Airflow or the AWS endpoint does not answer.
+        UserError: Airflow does not answer.
     """
-    with open_airflow(kubectl) as airflow, kubectl.forward("service/local-aws", 4566) as aws:
-        yield ClusterPlatform(kubectl, airflow, aws)
+    with open_airflow(kubectl, say=say) as airflow, closing(Forward(kubectl, *AWS)) as aws:
+        yield ClusterPlatform(kubectl, airflow, aws, say)
 
 
-def checkout_path(file: Path, root: Path = ROOT) -> str:
-    """Return where the pods see a file: git-sync brings them the checkout.
+def find_checkout(kubectl: Kubectl, say: Say = say_on_stderr) -> str:
+    """Return where the workers have the checkout."""
+    look = ("sh", "-c", f"test -d {CHECKOUT} && echo {CHECKOUT} || echo {BUNDLE_CHECKOUT}")
+    return _in_worker(kubectl, look, say, seconds=30).stdout.strip() or CHECKOUT
+
+
+def checkout_path(file: Path, root: Path = ROOT, checkout: str = CHECKOUT) -> str:
+    """Return where the pods see a file of the checkout, which git-sync or a git bundle brings them.
 
     Raises:
         UserError: the file is not in the checkout.
@@ -80,40 +106,53 @@ def checkout_path(file: Path, root: Path = ROOT) -> str:
             f"{file} is no file of the checkout, and the cluster's pods see no other: give an https address, or a file "
             "that is committed."
         )
-    return f"{CHECKOUT}/{path.relative_to(root).as_posix()}"
+    return f"{checkout}/{path.relative_to(root).as_posix()}"
 
 
-def run_module(kubectl: Kubectl, module: str, *arguments: str, file: tuple[str, str] | None = None) -> str:
+def run_module(
+    kubectl: Kubectl, module: str, *arguments: str, file: tuple[str, str] | None = None, say: Say = say_on_stderr
+) -> str:
     """Run ``python -m module`` of the delivered DAGs in a worker; see :meth:`console.platform.Platform.run`.
 
     Raises:
         UserError: it failed; the text has its last lines.
     """
-    result = kubectl.execute(
-        WORKER,
-        *module_command(module, *arguments, file=file[0] if file else None),
-        container=WORKER_CONTAINER,
-        seconds=RUN_TIMEOUT_S,
-        text_in=file[1] if file else None,
-    )
+    command = module_command(module, *arguments, file=file[0] if file else None, checkout=find_checkout(kubectl, say))
+    result = _in_worker(kubectl, command, say, seconds=RUN_TIMEOUT_S, text_in=file[1] if file else None)
     if result.returncode:
         raise UserError(f"{module} {' '.join(arguments)} failed in the worker: {last_lines(result.stderr, 1)}")
     return result.stdout
 
 
-def module_command(module: str, *arguments: str, file: str | None = None) -> list[str]:
+def _in_worker(
+    kubectl: Kubectl, command: Sequence[str], say: Say, *, seconds: float, text_in: str | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command that may be run twice in a worker, and wait for a worker that is being replaced."""
+
+    def attempt() -> "subprocess.CompletedProcess[str]":
+        result = kubectl.execute(WORKER, *command, container=WORKER_CONTAINER, seconds=seconds, text_in=text_in)
+        if result.returncode and POD_GONE.search(result.stderr):
+            raise NotNowError(last_lines(result.stderr, 1))
+        return result
+
+    return patiently(attempt, of="The worker", hint="make status shows what runs.", say=say)
+
+
+def module_command(module: str, *arguments: str, file: str | None = None, checkout: str = CHECKOUT) -> list[str]:
     """Return the command of a worker's container for :func:`run_module`.
 
     Args:
         module: of the package ``taxiway``.
         arguments: of the module.
         file: name of the file, the last argument, whose content comes by standard input.
+        checkout: where the worker has the DAGs; a bundle's is brought up to date first.
     """
-    run = f'PYTHONPATH={CHECKOUT}/dags python -m "$@"'
+    fetch = "" if checkout == CHECKOUT else f"python -c '{FETCH_BUNDLE}' </dev/null >&2 && "
+    run = f'PYTHONPATH={checkout}/dags python -m "$@"'
     if file is None:
-        return ["sh", "-c", run, "sh", module, *arguments]
+        return ["sh", "-c", fetch + run, "sh", module, *arguments]
     # A pipe opened by its name belongs to another user: what comes by it goes into a file first.
     script = (
         f'folder=$(mktemp -d) && cat >"$folder/$0" && {run} "$folder/$0"; status=$?; rm -rf "$folder"; exit $status'
     )
-    return ["sh", "-c", script, file, module, *arguments]
+    return ["sh", "-c", fetch + script, file, module, *arguments]

@@ -1,5 +1,6 @@
 """The releases of an environment: our chart ``platform``, the official chart ``airflow``, our chart ``monitoring``."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from cluster import git, manifests
+from cluster.access import secret
 from cluster.chart import chart_path
 from cluster.config import Config
 from cluster.helm import Helm, values_arguments
@@ -18,13 +20,11 @@ from console.options import ROOT
 NAMES = ("platform", "airflow", "monitoring")
 NEEDED = ("platform", "airflow")  # monitoring is a choice
 OPERATOR = "monitoring.coreos.com"
-# What make secrets cannot know: where each comes from.
+# What make secrets does not know by itself: where each comes from.
 BY_HAND = {
-    "git-ssh-key": "kubectl create secret generic git-ssh-key --from-file=gitSshKey=<private key file>",
-    "git-credentials": (
-        "kubectl create secret generic git-credentials --from-env-file=<file with GIT_SYNC_USERNAME, "
-        "GIT_SYNC_PASSWORD, GITSYNC_USERNAME, GITSYNC_PASSWORD>"
-    ),
+    "git-ssh-key": "make secrets FEATURES=ssh-git GIT_SSH_KEY=<private key file>",
+    "git-credentials": "make secrets FEATURES=https-git GIT_USERNAME=… GIT_PASSWORD=…",
+    "git-ca": "make secrets FEATURES=https-git GIT_CA=<file>",
     "alertmanager-notify": (
         "kubectl create secret generic alertmanager-notify --from-file=slack-url=<file> --from-file=pager-key=<file>"
     ),
@@ -63,13 +63,13 @@ def platform(config: Config, tag: str) -> Release:
             settings[f"images.{key}.tag"] = tag
         settings["localAws.engine"] = config.engine
     files = _existing([chart / f"{config.environment}.yaml"])
+    files += _features(chart, config)
     return Release("platform", str(chart), values_arguments([*files, *config.platform_values], settings))
 
 
 def airflow(config: Config, tag: str) -> Release:
     """Return the release of the official chart with the overlay; fetches the chart where it is missing."""
     overlay = ROOT / "helm/airflow"
-    features = [overlay / "features" / f"{feature}.yaml" for feature in config.features]
     pipelines = [_pipeline_settings()] if config.environment == "kind" else []
     files = _existing(
         [
@@ -77,7 +77,7 @@ def airflow(config: Config, tag: str) -> Release:
             overlay / "mappings.yaml",
             overlay / f"{config.environment}.yaml",
             *pipelines,
-            *features,
+            *_features(overlay, config),
         ]
     )
     repository = config.repository("airflow")
@@ -102,7 +102,7 @@ def _pipeline_settings() -> Path:
 def monitoring(config: Config) -> Release:
     """Return the release of our chart of scraping, rules and dashboards."""
     chart = ROOT / "helm/monitoring"
-    files = _existing([chart / f"{config.environment}.yaml"])
+    files = _existing([chart / f"{config.environment}.yaml"]) + _features(chart, config)
     return Release("monitoring", str(chart), values_arguments([*files, *config.monitoring_values], {}))
 
 
@@ -122,6 +122,39 @@ def require_operator(config: Config, kubectl: Kubectl, manifest: str) -> None:
             f"{config.context} has no Prometheus operator (it does not know {' and '.join(missing)}): install "
             "kube-prometheus-stack first, as helm/monitoring/README.md says."
         )
+
+
+def require_same_database(config: Config, kubectl: Kubectl) -> None:
+    """Check that Airflow's own tables stay in the kind of database that they are in.
+
+    Raises:
+        UserError: they would be looked for in another one, and be missing there.
+    """
+    values = helm_for(config, kubectl).values("airflow")
+    connection = secret(kubectl, "airflow-metadata").get("connection", "")
+    found = set()
+    if values is not None:
+        found.add((values.get("data") or {}).get("metadataConnection", {}).get("protocol") or "postgresql")
+    if connection:
+        found.add(re.split("[+:]", connection, maxsplit=1)[0])
+    if others := sorted(found - {config.metadata_kind}):
+        raise UserError(other_database_sentence(config, others[0]))
+
+
+def other_database_sentence(config: Config, running: str) -> str:
+    """Return what a person is told whose tables are in another kind of database than the features ask for."""
+    names = {"mysql": "MySQL", "postgresql": "PostgreSQL"}
+    mysql = config.metadata_kind == "mysql"
+    if config.environment == "kind":
+        away = f"{config.make('kind-down')} removes it with all that it stored"
+    else:
+        away = "uninstall the release airflow and delete the secrets airflow-metadata and airflow-result-backend"
+    return (
+        f"Airflow's own tables in {config.namespace} of {config.context} are in {names.get(running, running)}; "
+        f"{'with' if mysql else 'without'} the feature mysql-metadata they would be in {names[config.metadata_kind]}, "
+        f"empty, for nothing moves them. Nothing was changed. {'' if mysql else 'Add FEATURES=mysql-metadata; or t'}"
+        f"{'T' if mysql else ''}ake another NAMESPACE=…, or give up what is there: {away}."
+    )
 
 
 def require_secrets(config: Config, kubectl: Kubectl, rendered: Sequence[str]) -> None:
@@ -149,8 +182,10 @@ def secrets_sentence(config: Config, missing: Sequence[str]) -> str:
     one = len(missing) == 1
     names = f"The secret{'' if one else 's'} {', '.join(missing)} {'is' if one else 'are'} missing"
     parts = [f"{names} in the namespace {config.namespace!r}:"]
-    where = f" --context {config.context} -n {config.namespace}"
-    parts += [BY_HAND[name.split()[0]].replace("kubectl", f"kubectl{where}", 1) for name in by_hand]
+    where = f"kubectl --context {config.context} -n {config.namespace}"
+    for name in by_hand:
+        way = BY_HAND[name.split()[0]]
+        parts.append(way.replace("make secrets", config.make("secrets"), 1).replace("kubectl", where, 1))
     if others:
         parts.append(f"{config.make('secrets')} makes {'what is missing' if by_hand else 'it' if one else 'them'}.")
     return " ".join(parts)
@@ -161,6 +196,12 @@ def helm_for(config: Config, kubectl: Kubectl) -> Helm:
     helm = Helm(kubectl, config.wait_s, config.make("rollback"))
     helm.require_version()
     return helm
+
+
+def _features(folder: Path, config: Config) -> list[Path]:
+    """Return the files with what features need of a chart, everywhere or in one environment; few have the second."""
+    names = (Path(where, f"{feature}.yaml") for feature in config.features for where in ("", config.environment))
+    return [file for name in names if (file := folder / "features" / name).is_file()]
 
 
 def _existing(files: Sequence[Path]) -> list[Path]:

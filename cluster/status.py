@@ -12,7 +12,7 @@ from cluster import diagnosis, git
 from cluster.config import Config
 from cluster.helm import Helm
 from cluster.kubectl import Kubectl
-from cluster.platform import CHECKOUT, PROCESSOR, PROCESSOR_CONTAINER
+from cluster.platform import BUNDLE_CHECKOUT, CHECKOUT, PROCESSOR, PROCESSOR_CONTAINER
 from cluster.releases import NAMES, NEEDED
 from cluster.shell import run
 from console.errors import UserError
@@ -52,7 +52,8 @@ def show(config: Config, kubectl: Kubectl, helm: Helm, console: Console) -> int:
 def synced_commit(kubectl: Kubectl) -> str:
     """Return the commit whose DAGs the DAG processor reads, empty if it is unknown."""
     try:
-        result = kubectl.execute(PROCESSOR, "readlink", f"{CHECKOUT}", container=PROCESSOR_CONTAINER, seconds=30)
+        where = f"readlink {CHECKOUT} || git -C {BUNDLE_CHECKOUT} rev-parse HEAD"
+        result = kubectl.execute(PROCESSOR, "sh", "-c", where, container=PROCESSOR_CONTAINER, seconds=30)
     except UserError:
         return ""
     found = re.search(r"([0-9a-f]{40})/?\s*$", result.stdout)
@@ -87,12 +88,12 @@ def git_source(pods: list[dict[str, Any]]) -> tuple[str, str]:
 def commit_sentence(synced: str, branch: str) -> str:
     """Return a sentence on the commit that runs against the branch's."""
     if not synced:
-        return "DAGs: the DAG processor does not show which commit git-sync brought."
+        return "DAGs: the DAG processor does not show which commit it reads."
     if not branch:
         return f"DAGs: commit {synced[:12]}; the head of the branch cannot be asked from here."
     if synced == branch:
         return f"DAGs: commit {synced[:12]}, the head of the branch."
-    return f"DAGs: commit {synced[:12]}, while the head of the branch is {branch[:12]}: git-sync has yet to bring it."
+    return f"DAGs: commit {synced[:12]}, while the head of the branch is {branch[:12]}, which is yet to come."
 
 
 def pod_images(pods: list[dict[str, Any]]) -> set[str]:

@@ -34,6 +34,19 @@ def open_target(config: Config, *, make_namespace: bool = False) -> Kubectl:
     return kubectl
 
 
+def remove_namespace(kubectl: Kubectl) -> None:
+    """Remove the namespace with everything in it; nothing is made in it any more once that has begun.
+
+    Pods get seconds to end: a worker would wait for hours for a broker that is gone before it.
+
+    Raises:
+        UserError: it is not gone within minutes.
+    """
+    kubectl.run("delete", "namespace", kubectl.namespace, "--ignore-not-found", "--wait=false")
+    kubectl.run("delete", "pods", "--all", "--grace-period=5", "--wait=false")
+    kubectl.run("wait", "--for=delete", f"namespace/{kubectl.namespace}", "--timeout=240s", seconds=300)
+
+
 def require_context(config: Config) -> str:
     """Return the context that is meant, once it is sure that it exists and fits the environment.
 

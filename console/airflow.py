@@ -1,21 +1,25 @@
 """A client of Airflow's REST API (v2), as far as people's commands need it."""
 
 import ast
+import contextlib
 import json
 import re
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
 import requests
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
 
 from console.errors import UserError
+from console.patience import NotNowError, Say, patiently, say_on_stderr
 
 ACTIVE = ("queued", "running")
-# A replaced pod of the API server is back within this time.
-GRACE_S = 90
+TIMEOUT_S = 60
+# A log is an extra: a failure is told without it where it cannot be had.
+LOG_PATIENCE_S = 60
 # The provider wraps what EMR says of a failed step into the text of a dictionary.
 STEP_MESSAGE = re.compile(r"""'Message': ("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
 
@@ -94,20 +98,25 @@ class Access(Protocol):
 
 
 class Airflow:
-    """Airflow's REST API; each call is tried again until the API server has not answered for ``GRACE_S``."""
+    """Airflow's REST API.
 
-    def __init__(self, access: Access) -> None:
-        self._access = access
+    A call waits while the API server cannot be reached, does not answer in time, or answers that it cannot answer now
+    (429, 5xx), and says so; UserError if that takes longer than ``console.patience.PATIENCE_S``.
+    """
+
+    def __init__(self, access: Access, say: Say = say_on_stderr) -> None:
+        self._access, self._say = access, say
         self._session = requests.Session()
         self._session.trust_env = False  # the address is on loopback: no proxy
 
     def healthy(self) -> bool:
         """Return at once whether database, scheduler, triggerer and DAG processor all report healthy."""
         try:
-            parts = self._session.get(f"{self._access.url}/api/v2/monitor/health", timeout=5).json()
-        except (requests.RequestException, ValueError):
+            answer = self._session.get(f"{self._access.url}/api/v2/monitor/health", timeout=5)
+            parts = answer.json() if answer.ok else {}
+        except (requests.RequestException, UserError):
             return False
-        return all(part.get("status") == "healthy" for part in parts.values())
+        return bool(parts) and all(part.get("status") == "healthy" for part in parts.values())
 
     def login(self) -> None:
         """Get a token for all further calls.
@@ -124,7 +133,7 @@ class Airflow:
             )
         if not answer.ok:
             raise UserError(f"Airflow answered {answer.status_code} to the log-in: {answer.text[:300]}")
-        self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        self._session.headers["Authorization"] = f"Bearer {_content(answer)['access_token']}"
 
     def dags(self) -> list[Dag]:
         """Return all DAGs that are listed."""
@@ -152,14 +161,11 @@ class Airflow:
     def ensure_pool(self, pool: Pool) -> None:
         """Create a pool where it is missing; slots chosen in the web page stay."""
         if not self._send("GET", f"api/v2/pools/{pool['name']}").ok:
-            self._call("POST", "pools", {**pool, "include_deferred": True})
+            self._create("pools", {**pool, "include_deferred": True})
 
     def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any]) -> None:
         """Start a run of a DAG; once, also where the answer to a first try was lost."""
-        path = f"dags/{dag_id}/dagRuns"
-        answer = self._send("POST", f"api/v2/{path}", {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)})
-        if answer.status_code != requests.codes.conflict:
-            _require_ok(answer, "POST", path)
+        self._create(f"dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)})
 
     def runs(self, dag_id: str, query: str = "") -> list[DagRun]:
         """Return at most 100 runs of a DAG; ``query`` is as the API has it, such as ``order_by=-run_after``."""
@@ -197,7 +203,7 @@ class Airflow:
             f"?deserialize=true&map_index={map_index}"
         )
         answer = self._send("GET", f"api/v2/{path}")
-        return answer.json()["value"] if answer.ok else None
+        return _content(answer)["value"] if answer.ok else None
 
     def task_log(self, task: TaskInstance) -> list[LogEntry]:
         """Return the entries of the log of a task instance's last try; none if there is no log."""
@@ -205,42 +211,64 @@ class Airflow:
             f"dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/logs/"
             f"{max(1, task['try_number'])}?full_content=true&map_index={task['map_index']}"
         )
-        answer = self._send("GET", f"api/v2/{path}", accept="application/json")
+        try:
+            answer = self._send("GET", f"api/v2/{path}", accept="application/json", patience_s=LOG_PATIENCE_S)
+        except UserError as error:
+            return [{"event": f"(the log cannot be read: {error})"}]
         if not answer.ok:
             return [{"event": f"(Airflow answered {answer.status_code} to the request for the log)"}]
-        content = answer.json().get("content") or []
+        content = _content(answer).get("content") or []
         return [entry if isinstance(entry, dict) else {"event": str(entry)} for entry in content]
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         answer = self._send(method, f"api/v2/{path}", body)
         _require_ok(answer, method, path)
-        return answer.json() if answer.content else None
+        return _content(answer) if answer.content else None
+
+    def _create(self, path: str, body: Mapping[str, Any]) -> None:
+        """Create what the body names; it is there already where the answer to an earlier try was lost."""
+        answer = self._send("POST", f"api/v2/{path}", body)
+        if answer.status_code != requests.codes.conflict:
+            _require_ok(answer, "POST", path)
 
     def _send(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, accept: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        accept: str | None = None,
+        patience_s: float | None = None,
     ) -> requests.Response:
-        answer = self._try(method, path, body, accept)
-        if answer.status_code == requests.codes.unauthorized and path.startswith("api/"):  # the token has expired
+        def attempt() -> requests.Response:
+            return self._try(method, path, body, {"Accept": accept} if accept else {})
+
+        def patient() -> requests.Response:
+            return patiently(
+                attempt, of="Airflow's API server", hint=self._access.hint, say=self._say, patience_s=patience_s
+            )
+
+        answer = patient()
+        if answer.status_code in (401, 403) and path.startswith("api/"):  # the token has expired, or the key is another
             self.login()
-            answer = self._try(method, path, body, accept)
+            answer = patient()
         return answer
 
-    def _try(self, method: str, path: str, body: Mapping[str, Any] | None, accept: str | None) -> requests.Response:
-        deadline = time.monotonic() + GRACE_S
-        headers = {"Accept": accept} if accept else {}
-        while True:
-            try:
-                url = f"{self._access.url}/{path}"
-                answer = self._session.request(method, url, json=body, headers=headers, timeout=60)
-                if answer.status_code not in (502, 503, 504) or time.monotonic() > deadline:
-                    return answer
-            except (requests.ConnectionError, requests.Timeout, UserError) as error:
-                if time.monotonic() > deadline:
-                    raise UserError(
-                        f"Airflow's API server has not answered for {GRACE_S} s ({error}): {self._access.hint}"
-                    ) from None
-                self._access.recover()
-            time.sleep(2)
+    def _try(
+        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
+    ) -> requests.Response:
+        try:
+            url = self._access.url
+        except UserError as error:
+            raise NotNowError(str(error)) from None
+        try:
+            answer = self._session.request(method, f"{url}/{path}", json=body, headers=headers, timeout=TIMEOUT_S)
+        except requests.RequestException as error:
+            self._access.recover()
+            late = isinstance(error, requests.Timeout)
+            raise NotNowError(f"no answer within {TIMEOUT_S} s" if late else "the connection failed") from None
+        if answer.status_code == requests.codes.too_many_requests or answer.status_code >= 500:
+            raise NotNowError(f"HTTP status {answer.status_code}", _retry_after(answer))
+        return answer
 
 
 def import_sentence(fault: ImportFault) -> str:
@@ -273,6 +301,20 @@ def last_lines(entries: list[LogEntry], count: int) -> list[str]:
     return [line[:300] for text in texts for line in (text.splitlines() or [""])][-count:] or [
         json.dumps(entries[-1])[:300] if entries else "(there is no log)"
     ]
+
+
+def _retry_after(answer: requests.Response) -> float:
+    """Return the seconds that an answer asks to wait, 0 if it does not say."""
+    with contextlib.suppress(InvalidHeader):
+        return Retry().get_retry_after(answer.raw) or 0
+    return 0
+
+
+def _content(answer: requests.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        raise UserError(f"{answer.url} did not answer as Airflow does: does another program listen there?") from None
 
 
 def _require_ok(answer: requests.Response, method: str, path: str) -> None:

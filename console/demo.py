@@ -16,10 +16,11 @@ from typing import Any, Generic, TypeVar
 
 import demos
 from console.airflow import Pool
-from console.aws import split_uri
+from console.aws import patient_call, split_uri
 from console.errors import UserError
 from console.follow import Follower, Plan
 from console.output import Reporter
+from console.patience import Say, say_on_stderr
 from console.platform import LocalPlatform, Platform
 
 DEFAULT = "hvfhv"
@@ -201,15 +202,19 @@ def run(
     return plan
 
 
-def copy_reports(platform: Platform, demo: Demo[Any], plan: Plan, folder: Path) -> list[Path]:
+def copy_reports(platform: Platform, demo: Demo[Any], plan: Plan, folder: Path, say: Say = say_on_stderr) -> list[Path]:
     """Copy the reports of a plan to a folder, and return their paths."""
     if not plan.reports:
         return []
     bucket, prefix = split_uri(f"{platform.lake}/{demo.reports}")
     folder.mkdir(parents=True, exist_ok=True)
     copied = [folder / name for name in plan.reports]
-    for path in copied:
-        platform.client("s3").download_file(bucket, f"{prefix}/{path.name}", str(path))
+
+    def copy() -> None:
+        for path in copied:
+            platform.client("s3").download_file(bucket, f"{prefix}/{path.name}", str(path))
+
+    patient_call(copy, say)
     return copied
 
 
@@ -220,12 +225,13 @@ def show_reports(paths: Sequence[Path], report: Reporter) -> None:
 
 
 def _wait_for_dag(platform: Platform, dag: str, report: Reporter) -> None:
-    deadline, waiting = time.monotonic() + DAG_TIMEOUT_S, False
+    pause_s = platform.poll_s / 3
+    waited_s = 0.0  # between looks: an Airflow that does not answer is waited for elsewhere
     while not platform.airflow.has_dag(dag):
         platform.require_alive()
-        if not waiting:
+        if not waited_s:
             report(f"waits for the DAG {dag} to be listed")
-            waiting = True
-        if time.monotonic() > deadline:
+        if waited_s > DAG_TIMEOUT_S:
             raise UserError(f"The DAG {dag} is not listed after {DAG_TIMEOUT_S} s: {platform.parsing_hint}")
-        time.sleep(platform.poll_s / 3)
+        time.sleep(pause_s)
+        waited_s += pause_s

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from console.airflow import ACTIVE, Airflow, LogEntry, TaskInstance, failure_reason, last_lines
 from console.errors import UserError
 from console.output import Reporter
+from console.patience import PATIENCE_S
 from console.platform import Platform
 
-# A DAG that an asset starts begins within seconds; much later means that it never will.
+# A DAG that an asset starts begins within seconds of a platform that is well; much later means that it never will.
 IDLE_TIMEOUT_S = 180
 LOG_LINES = 12
 NO_REASON = "its log has no exception: its process was ended"
@@ -82,21 +83,25 @@ class Follower:
         Raises:
             UserError: a task failed, with the reason and its log; or nothing happens any more, or the platform ended.
         """
-        idle_since = time.monotonic()
+        # Of looks at a platform that is well; it may take longer to begin again after its scheduler or database ended.
+        idle_s = quiet_s = 0.0
         while True:
             self._platform.require_alive()
             active = [state for state in self._run_states() if state in ACTIVE]
             for event, mark in self._emr_events():
                 self._report(event, mark)
             if active:
-                idle_since = time.monotonic()
+                idle_s = quiet_s = 0.0
             elif self._failures:
                 raise UserError("\n".join(self._failures.values()))
             elif self._plan.goals <= self._reached:
                 return
-            elif time.monotonic() - idle_since > IDLE_TIMEOUT_S:
-                raise UserError(self._idle_sentence())
+            elif idle_s > IDLE_TIMEOUT_S or quiet_s > PATIENCE_S:
+                raise UserError(self._idle_sentence(IDLE_TIMEOUT_S if idle_s > IDLE_TIMEOUT_S else PATIENCE_S))
+            elif not self._platform.airflow.healthy():
+                idle_s = 0.0
             time.sleep(self._platform.poll_s)
+            idle_s, quiet_s = idle_s + self._platform.poll_s, quiet_s + self._platform.poll_s
 
     def _run_states(self) -> Iterator[str]:
         airflow = self._platform.airflow
@@ -149,8 +154,8 @@ class Follower:
         """Yield what changed in EMR's clusters and steps, each with its mark."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        emr = self._platform.client("emr")
         try:
+            emr = self._platform.client("emr")
             clusters = list(emr.get_paginator("list_clusters").paginate(CreatedAfter=self._since).search("Clusters[]"))
             for cluster in clusters:
                 state = cluster["Status"]["State"]
@@ -159,7 +164,7 @@ class Follower:
                 steps = emr.get_paginator("list_steps").paginate(ClusterId=cluster["Id"]).search("Steps[]")
                 for step in reversed(list(steps)):
                     yield from self._step_event(step)
-        except (BotoCoreError, ClientError):
+        except (BotoCoreError, ClientError, UserError):
             return  # the endpoint is being replaced: the next look reports it, and failures show in the tasks
 
     def _step_event(self, step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -182,12 +187,12 @@ class Follower:
         self._seen.add(event)
         return new
 
-    def _idle_sentence(self) -> str:
+    def _idle_sentence(self, seconds: float) -> str:
         missing = sorted(self._plan.goals - self._reached)
         dags = ", ".join(sorted({goal.dag for goal in missing}))
         labels = ", ".join(sorted({goal.label for goal in missing}))
         return (
-            f"Nothing has happened for {IDLE_TIMEOUT_S} s, and {dags} has not run for {labels}: "
+            f"Nothing has happened for {seconds} s, and {dags} has not run for {labels}: "
             f"{self._platform.scheduling_hint}"
         )
 

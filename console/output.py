@@ -1,6 +1,8 @@
 """What a command prints, and how it ends."""
 
+import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -9,6 +11,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from console.errors import UserError
+from console.proxies import without_loopback
 
 
 class Reporter:
@@ -36,13 +39,16 @@ class Reporter:
 def run_command(command: Callable[[Console], int], interrupted: str) -> int:
     """Run a command to its end or to Ctrl-C; the signals TERM and HUP count as Ctrl-C.
 
+    A proxy of the user's is not used for loopback, here and in all that the command starts.
+
     Args:
         command: returns the exit status.
         interrupted: what to say after Ctrl-C.
 
     Returns:
-        the exit status: 1 after a :class:`UserError`, 130 after Ctrl-C.
+        the exit status: 1 after a :class:`UserError` or a request that failed for good, 130 after Ctrl-C.
     """
+    os.environ.update(without_loopback(os.environ))
     errors = Console(stderr=True, soft_wrap=True)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -54,6 +60,22 @@ def run_command(command: Callable[[Console], int], interrupted: str) -> int:
     except KeyboardInterrupt:
         errors.print(interrupted, highlight=False, markup=False)
         return 130
+    except Exception as error:
+        if not isinstance(error, _request_errors()):
+            raise
+        errors.print(f"A request failed ({error}): make status shows what runs.", style="red", markup=False)
+        return 1
+
+
+def _request_errors() -> tuple[type[BaseException], ...]:
+    """Return what the HTTP and AWS clients raise that are in use; importing the others would take long."""
+    names = (
+        ("requests", "RequestException"),
+        ("botocore.exceptions", "BotoCoreError"),
+        ("botocore.exceptions", "ClientError"),
+        ("boto3.exceptions", "Boto3Error"),
+    )
+    return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

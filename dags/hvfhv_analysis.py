@@ -16,10 +16,11 @@ from taxiway.aws.emr import job_flow
 from taxiway.core.month import PATTERN
 from taxiway.core.settings import settings
 from taxiway.hvfhv import run
-from taxiway.hvfhv.plan import Job, curate_steps, mart_steps, plan_run, rising_zones_steps
+from taxiway.hvfhv.plan import Job, month_steps, plan_run, rising_zones_steps
 from taxiway.hvfhv.settings import hvfhv_settings
 from taxiway.lake import Publication
 from taxiway.operations.deadlines import done_within
+from taxiway.operations.retries import StepRetries
 
 STEPS: dict[str, Any] = {
     "job_flow_id": run.CLUSTER,
@@ -28,7 +29,7 @@ STEPS: dict[str, Any] = {
     "waiter_max_attempts": math.ceil(settings().emr_step_hours * 3600 / settings().poll_s),
     "execution_timeout": timedelta(hours=settings().emr_step_hours, minutes=10),
     "pool": "emr_steps",
-    "on_failure_callback": run.log_failure_of_cluster,
+    "retry_policy": StepRetries(),
 }
 
 
@@ -66,7 +67,7 @@ on one EMR cluster for all months of a run.
   published version was not built from the files in the ingestion log. If there are none, the run is skipped and no
   cluster is created. `plan` waits until the requested months are complete, and up to `TAXIWAY_HVFHV_JOIN_MINUTES` for
   other downloads in progress, so that a backfill shares a cluster.
-* **Tasks:** `curate`, then `marts` for each month; `rising_zones` once, also for up to three later months that have a
+* **Tasks:** `build_month` for each month; `rising_zones` once, also for up to three later months that have a
   month of the run in their baseline; `check`, `publish` for each month; `report` when all are published. The cluster
   is terminated after the last step, even after a failure: repeating a check or a report needs no cluster.
 * **Spark programs** are those of the commit of the DAG's code (`{commit}` in `TAXIWAY_SPARK_JOBS`). CI publishes them
@@ -75,7 +76,8 @@ on one EMR cluster for all months of a run.
   partitions point to it. `python -m taxiway.lake roll-back YYYY-MM` reverts to the previous version.
 * **If a month fails**, the others continue and are published; the failed month keeps its published version, and the run
   ends as failed. The task's last line gives the reason; for a Spark step, EMR's message and the location of the log.
-  Clear the failed task, or do nothing: the next run analyses the month again.
+  Clear the failed task, or do nothing: the next run analyses the month again. Steps are not tried again on a cluster
+  that has ended, nor when somebody cancelled them.
 * **Requires** a pool `emr_steps` (deferred tasks included) as large as the number of steps that may run concurrently.
 """,
 )
@@ -99,15 +101,11 @@ def hvfhv_analysis() -> None:
         return PokeReturnValue(is_done=jobs is not None, xcom_value=jobs)
 
     @task_group(default_args={**STEPS, "map_index_template": run.MONTH})
-    def analyse(job: Job) -> None:  # noqa: ARG001 - the tasks look it up by their index
-        curate = EmrAddStepsOperator(
-            task_id="curate",
-            steps=run.steps_when_run(lambda lake, ti: curate_steps(lake, run.job_of(ti), ti.try_number)),
+    def analyse(job: Job) -> None:  # noqa: ARG001 - the task looks it up by its index
+        EmrAddStepsOperator(
+            task_id="build_month",
+            steps=run.steps_when_run(lambda lake, ti: month_steps(lake, run.job_of(ti), ti.try_number)),
         )
-        marts = EmrAddStepsOperator(
-            task_id="marts", steps=run.steps_when_run(lambda lake, ti: mart_steps(lake, run.job_of(ti)))
-        )
-        curate >> marts
 
     @task_group(default_args={"map_index_template": run.MONTH})
     def release(job: Job) -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+from console.errors import UserError
 from laptop.config import Config
 from laptop.processes import Supervisor
 
@@ -30,8 +31,13 @@ class LocalAccess:
         return f"see {self.config.logs / 'api-server.log'}."
 
     def credentials(self) -> tuple[str, str]:
-        """Return user and password."""
-        return "admin", str(json.loads(self.config.password_file.read_text())["admin"])
+        """Return user and password; UserError while Airflow has not made it."""
+        try:
+            return "admin", str(json.loads(self.config.password_file.read_text())["admin"])
+        except (FileNotFoundError, ValueError, KeyError):
+            raise UserError(
+                f"Airflow has not written the password of its page yet, which it does while it starts: {self.hint}"
+            ) from None
 
     def recover(self) -> None:
         """Raise UserError if the platform has ended; else another try can succeed."""

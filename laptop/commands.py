@@ -14,7 +14,9 @@ from console import demo as demos
 from console.errors import UserError
 from console.options import ENGINES, ROOT
 from console.output import Reporter
+from console.patience import PATIENCE_S
 from console.ports import require_free
+from console.processes import end_with_parent
 from laptop.config import Config
 from laptop.platform import Platform
 from laptop.results import copy_results, open_lake
@@ -29,7 +31,7 @@ def demo(config: Config, console: Console) -> None:
     report, since = Reporter(console), datetime.now(UTC)
     [chosen] = demos.choose(os.environ)
     data = chosen.read_input(demos.given_input(chosen, os.environ), str)
-    platform = Platform(config)
+    platform = Platform(config, report)
     if not platform.running:
         report.plain(f"Starting Airflow and local AWS; Spark programs will run on {ENGINES[config.engine]} …")
     with platform.held_up() as ran_before:
@@ -38,7 +40,8 @@ def demo(config: Config, console: Console) -> None:
         plan = demos.run(platform, chosen, data, report, since=since, ignored=ignored)
         report.plain()
         chosen.show_summary(report, open_lake(chosen), data, since)
-        demos.show_reports(demos.copy_reports(platform, chosen, plan, config.state / "reports" / chosen.name), report)
+        folder = config.state / "reports" / chosen.name
+        demos.show_reports(demos.copy_reports(platform, chosen, plan, folder, report), report)
         report.plain("Tables: make results DEST=folder copies them out as Parquet files.")
         if ran_before:
             _show_addresses(platform, report)
@@ -55,17 +58,26 @@ def up(config: Config, console: Console) -> None:
     report, chosen = Reporter(console), demos.choose(os.environ, default=None)
     given = {each.name: demos.given_input(each, os.environ) for each in chosen}
     inputs = {each.name: each.read_input(given[each.name], str) for each in chosen if given[each.name]}
-    platform = Platform(config)
-    if platform.running:
+    platform = Platform(config, report)
+    ran_before = platform.running
+    if ran_before:
         platform.attach()
         report.plain("It runs already.")
     else:
         report.plain("Starting Airflow and local AWS …")
-        platform.start(with_parent=False)
-    demos.prepare(platform, chosen, report)
-    for each in chosen:
-        if data := inputs.get(each.name) or each.initial_input(platform):
-            report.plain(each.load(platform, data))
+        platform.start()
+    try:
+        demos.prepare(platform, chosen, report)
+        for each in chosen:
+            if data := inputs.get(each.name) or each.initial_input(platform):
+                report.plain(each.load(platform, data))
+    except KeyboardInterrupt:
+        if not ran_before:
+            platform.supervisor.stop()
+        raise
+    finally:  # also where a DAG is faulty: its author looks at it there
+        if not ran_before:
+            platform.supervisor.keep()
     _show_addresses(platform, report)
     report.plain("Run a pipeline: trigger its first DAG there, or make demo; make down ends everything.")
 
@@ -74,7 +86,10 @@ def status(config: Config, console: Console) -> int:
     """Say whether the platform runs, and where; return 0 if it does and 3 if not, as service managers do."""
     platform, report = Platform(config), Reporter(console)
     if not platform.running:
-        report.plain("Not running: make up starts it.")
+        reason = platform.supervisor.end_reason()
+        report.plain(
+            f"Not running: {reason}\nmake up starts it again." if reason else "Not running: make up starts it."
+        )
         return 3
     report.plain(f"Running, with Spark programs on {ENGINES[platform.supervisor.engine() or 'sail']}.")
     _show_addresses(platform, report)
@@ -118,10 +133,15 @@ def _local_aws(config: Config) -> Iterator[None]:
     config.logs.mkdir(parents=True, exist_ok=True)
     with (config.logs / "local-aws.log").open("wb") as log:
         endpoint = subprocess.Popen(
-            [*command, "--data", str(config.state / "aws")], stdout=log, stderr=log, cwd=ROOT, start_new_session=True
+            [*command, "--data", str(config.state / "aws")],
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
         )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not config.aws_is_healthy():
             if endpoint.poll() is not None or time.monotonic() > deadline:
                 raise UserError(f"The local AWS endpoint did not start; see {config.logs / 'local-aws.log'}.")
@@ -129,4 +149,7 @@ def _local_aws(config: Config) -> Iterator[None]:
         yield
     finally:
         endpoint.terminate()
-        endpoint.wait(timeout=15)
+        try:
+            endpoint.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            endpoint.kill()

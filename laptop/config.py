@@ -9,6 +9,7 @@ from pathlib import Path
 
 from console.aws import local_environment
 from console.options import ROOT, engine, port
+from console.proxies import is_socks, without_loopback
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Config:
         return self.state / "logs"
 
     @property
+    def ended_file(self) -> Path:
+        """Where a platform leaves why it ended."""
+        return self.state / "ended.txt"
+
+    @property
     def catalogue_file(self) -> Path:
         """The SQLite database of Airflow's connection ``tlc_catalog``."""
         return self.state / "tlc_catalog.sqlite"
@@ -96,7 +102,7 @@ class Config:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             if name != "AWS_PORT":
                 del os.environ[name]
-        os.environ.update(self.aws_environment())
+        os.environ.update(self.aws_environment() | without_loopback(os.environ))
 
     def environment(self, pipelines: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of Airflow's processes, laid over that of the user.
@@ -141,7 +147,10 @@ class Config:
             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         }
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "AWS_"))}
+        inherited = {
+            k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "AWS_")) and not is_socks(k, v)
+        }
+        inherited |= without_loopback(os.environ)
         inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled files halve the start of every process
         return inherited | settings | _chosen_by_user() | airflow | self.aws_environment()
 

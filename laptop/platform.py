@@ -16,6 +16,8 @@ from console.aws import ARTIFACTS, local_client, make_buckets, split_uri
 from console.demo import discover
 from console.errors import UserError
 from console.options import ROOT
+from console.patience import PATIENCE_S, Say, say_on_stderr
+from console.processes import end_with_parent
 from laptop.access import LocalAccess
 from laptop.config import Config
 from laptop.processes import Supervisor, wait_until
@@ -24,8 +26,7 @@ from taxiway import catalogue
 from taxiway.core.pipelines import check_settings, settings_classes
 from taxiway.core.settings import Settings, SettingsError
 
-START_TIMEOUT_S = 180
-RUN_TIMEOUT_S = 300
+START_TIMEOUT_S = PATIENCE_S  # on a busy machine; what has ended is not waited for
 
 
 class Platform:
@@ -33,11 +34,11 @@ class Platform:
 
     poll_s = 0.7
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, say: Say = say_on_stderr) -> None:
         self.config = config
         self.supervisor = Supervisor(config)
         self.access = LocalAccess(config, self.supervisor)
-        self.airflow = Airflow(self.access)
+        self.airflow = Airflow(self.access, say)
         self._client = cache(lambda service: local_client(service, config.aws_url))
 
     @property
@@ -57,7 +58,7 @@ class Platform:
             yield True
             return
         try:
-            self.start(with_parent=True)
+            self.start()
             yield False
         finally:
             self.supervisor.stop()
@@ -77,19 +78,16 @@ class Platform:
         self.config.apply_aws_environment()
         self._wait_for_airflow()
 
-    def start(self, *, with_parent: bool) -> None:
-        """Start everything and wait until it can be used.
-
-        Args:
-            with_parent: end it when this process is gone.
+    def start(self) -> None:
+        """Start everything and wait until it can be used; it ends with this process, unless the supervisor keeps it.
 
         Raises:
             UserError: it could not be started; nothing is left running.
         """
         _check_settings(self.environment)
         memory = os.environ.get("STEP_MEMORY") or "6g"
-        self.supervisor.start(self.environment, with_parent=with_parent, step_memory=memory)
         try:
+            self.supervisor.start(self.environment, step_memory=memory)
             self.config.apply_aws_environment()
             wait_until(
                 self.config.aws_is_healthy,
@@ -161,16 +159,20 @@ class Platform:
                 path = Path(folder) / file[0]
                 path.write_text(file[1])
                 command.append(str(path))
-            result = subprocess.run(
-                command,
-                env=environment,
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=RUN_TIMEOUT_S,
-                check=False,
-            )
+            try:
+                result = subprocess.run(
+                    command,
+                    env=environment,
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    timeout=PATIENCE_S,
+                    check=False,
+                    preexec_fn=end_with_parent,
+                )
+            except subprocess.TimeoutExpired:
+                raise UserError(f"{module} {' '.join(arguments)} did not end within {PATIENCE_S} s.") from None
         if result.returncode:
             lines = (result.stderr or result.stdout).strip().splitlines()
             raise UserError(f"{module} {' '.join(arguments)} failed: {lines[-1] if lines else 'it gave no reason'}")

@@ -1,7 +1,8 @@
-"""The platform's parent process seen from outside: started once, found again, ended with everything under it."""
+"""The platform's outermost process seen from outside: started once, found again, ended with everything under it."""
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import time
@@ -49,17 +50,17 @@ class Supervisor:
                 "the command; what is stored stays."
             )
 
-    def start(self, environment: Mapping[str, str], *, with_parent: bool, step_memory: str) -> None:
-        """Start the platform's processes in the background.
+    def start(self, environment: Mapping[str, str], *, step_memory: str) -> None:
+        """Start the platform's processes in the background; they end with this process, unless :meth:`keep` is called.
 
         Args:
             environment: environment of Airflow's processes.
-            with_parent: end the platform when this process is gone, however it went.
             step_memory: memory that one Spark step may use, such as ``6g``.
 
         Raises:
             UserError: a port is taken or the state folder cannot be written.
         """
+        self._end_leftovers()
         require_free(self._config.aws_port, "AWS_PORT", "the local AWS endpoint")
         require_free(self._config.ui_port, "UI_PORT", "Airflow's web page")
         for folder in (self._config.logs, self._config.airflow_home):
@@ -70,7 +71,9 @@ class Supervisor:
                 raise UserError(f"{reason}: name another place with STATE=…") from None
         for log in self._config.logs.glob("*.log"):
             log.unlink()
-        command = [str(self._config.python("airflow")), "-m", "laptop.supervisor", "--step-memory", step_memory]
+        self._forget()
+        command = [str(self._config.python("airflow")), "-m", "laptop.supervisor"]
+        command += ["--step-memory", step_memory, "--parent", str(os.getpid())]
         ours = {
             "STATE": str(self._config.state),
             "VENVS": str(self._config.venvs),
@@ -82,7 +85,7 @@ class Supervisor:
         }
         with (self._config.logs / "supervisor.log").open("ab") as log_file:
             child = subprocess.Popen(
-                command + (["--with-parent"] if with_parent else []),
+                command,
                 env=dict(environment) | ours,
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -94,34 +97,61 @@ class Supervisor:
         record = {"pid": child.pid, "created": created, "engine": self._config.engine, "version": VERSION}
         self._record.write_text(json.dumps(record))
 
-    def require_alive(self) -> None:
-        """Raise UserError, with the reason the logs give, where the platform has ended."""
-        if not self.process():
-            raise UserError(f"The platform has ended: {self._end_reason()}")
+    def keep(self) -> None:
+        """Let the platform go on when this process has ended."""
+        if process := self.process():
+            process.send_signal(signal.SIGUSR1)
 
-    def _end_reason(self) -> str:
-        for name in ("supervisor", "local-aws"):
-            path = self._config.logs / f"{name}.log"
-            lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
-            if lines and not (name == "supervisor" and lines[-1].startswith("local-aws ended")):
-                return f"{lines[-1]} (see {path})"
-        return f"see the logs in {self._config.logs}"
+    def require_alive(self) -> None:
+        """Raise UserError, with the reason, where the platform has ended."""
+        if not self.process():
+            raise UserError(f"The platform has ended: {self.end_reason() or 'make down was run.'}")
+
+    def end_reason(self) -> str:
+        """Return why the platform ended that was started last; empty if it was asked to, or none was started."""
+        with contextlib.suppress(FileNotFoundError):
+            return f"{self._config.ended_file.read_text()}."
+        if not self._record.exists():
+            return ""
+        return f"all its processes were killed, or the machine was switched off; its logs are in {self._config.logs}."
 
     def stop(self) -> bool:
         """End the platform and all processes under it; return False where none ran."""
         process = self.process()
-        if not process:
-            return False
-        family = [process, *process.children(recursive=True)]
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGTERM)
-        psutil.wait_procs([process], timeout=END_TIMEOUT_S)
-        for left in family:
+        if process:
+            family = process.children(recursive=True)
             with contextlib.suppress(psutil.NoSuchProcess):
-                left.kill()
-        psutil.wait_procs(family, timeout=5)
-        self._record.unlink(missing_ok=True)
-        return True
+                process.send_signal(signal.SIGTERM)
+            psutil.wait_procs([process], timeout=END_TIMEOUT_S)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family += process.children(recursive=True)
+            for left in [*family, process]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    left.kill()
+            psutil.wait_procs([*family, process], timeout=5)
+        self._end_leftovers()
+        self._forget()
+        return process is not None
+
+    def _end_leftovers(self) -> None:
+        """Kill what a platform has left whose outermost processes were all killed at once: it has their session."""
+        try:
+            record = json.loads(self._record.read_text())
+            if abs(psutil.Process(record["pid"]).create_time() - record["created"]) >= 1:
+                return  # another process by now, and so is the session
+        except (FileNotFoundError, ValueError, KeyError):
+            return
+        except psutil.NoSuchProcess:
+            pass
+        for process in psutil.process_iter():
+            with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+                # The folder too: after a while the session may be another program's.
+                if os.getsid(process.pid) == record["pid"] and process.cwd() == str(ROOT):
+                    process.kill()
+
+    def _forget(self) -> None:
+        for file in (self._record, self._config.ended_file):
+            file.unlink(missing_ok=True)
 
 
 def wait_until(ready: Callable[[], bool], supervisor: Supervisor, *, what: str, seconds: float, log: Path) -> None:

@@ -10,6 +10,7 @@ import boto3
 from console.aws import split_uri
 from console.demo import Demo
 from console.errors import UserError
+from taxiway.core.s3 import is_data_file
 from taxiway.core.settings import Settings
 from taxiway.lake import Lake, TableSet
 
@@ -41,7 +42,8 @@ def copy_results(demos: Iterable[Demo[Any]], folder: Path) -> dict[str, str]:
                 locations = [partition.location for partition in lake.partitions(table).values()]
                 for location in locations:
                     path = location.removeprefix(f"{root}/").rpartition("/version=")[0]
-                    _replace(s3, location, folder / path)
+                    if not _replace(s3, location, folder / path):
+                        raise UserError(f"{location} is published and holds no data file: run the DAG for it again.")
                 copied[table.path] = len(locations), "partition"
             if demo.reports:
                 copied[demo.reports] = _replace(s3, f"{root}/{demo.reports}", folder / demo.reports), "file"
@@ -53,14 +55,17 @@ def copy_results(demos: Iterable[Demo[Any]], folder: Path) -> dict[str, str]:
 
 
 def _replace(s3: Any, location: str, target: Path) -> int:
-    """Copy the objects below an S3 folder into a new local folder, then put it in the target's place."""
+    """Copy the data files below an S3 folder into a new local folder, then put it in the target's place."""
     bucket, prefix = split_uri(location)
     fresh = target.with_name(f".{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     count = 0
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
         for found in page.get("Contents", []):
-            path = fresh / found["Key"].removeprefix(f"{prefix}/")
+            name = found["Key"].removeprefix(f"{prefix}/")
+            if not is_data_file(name, found["Size"]):
+                continue
+            path = fresh / name
             path.parent.mkdir(parents=True, exist_ok=True)
             s3.download_file(bucket, found["Key"], str(path))
             count += 1

@@ -1,4 +1,4 @@
-"""The platform's parent process: starts local AWS and Airflow's four components, and ends all of them together.
+"""The platform's supervisor: starts local AWS and Airflow's four components, and ends all of them together.
 
 Airflow is imported once and each component is a fork of this process. On two cores that halves the time to a healthy
 platform against four separate starts, and the tasks, which the executor forks from the scheduler, find the Amazon
@@ -7,7 +7,6 @@ provider already imported. It is what a pre-forking web server does; nothing of 
 
 import argparse
 import contextlib
-import ctypes
 import importlib
 import os
 import signal
@@ -21,6 +20,8 @@ from types import FrameType
 from typing import NoReturn
 
 from console.errors import UserError
+from console.processes import end_with_parent
+from laptop import guardian
 from laptop.config import Config
 
 API_SERVER = ["api-server"]
@@ -41,21 +42,23 @@ PRELOADED = (
 GRACE_S = 8
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """A signal asked the platform to end."""
 
 
 def main() -> int:
-    """Run the platform until a signal, the end of one of its parts, or the end of the parent process."""
+    """Run the platform until a signal, the end of one of its parts, or the end of the process that started it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--step-memory", default="6g")
-    parser.add_argument("--with-parent", action="store_true", help="end when the parent process is gone")
+    parser.add_argument("--parent", type=int, help="process to end with, unless SIGUSR1 has come before")
     options = parser.parse_args()
     config = Config.from_environment()
+    guardian.guard(options.parent, config.ended_file)
     signal.signal(signal.SIGTERM, _on_signal)
-    parent = os.getppid() if options.with_parent else None
+    parent = os.getppid()
 
     children: dict[int, str] = {}
+    reason = ""
     try:
         aws = _start_aws(config, options.step_memory)
         children[aws.pid] = "local-aws"
@@ -67,15 +70,19 @@ def main() -> int:
             importlib.import_module(module)
         for name, arguments in COMPONENTS.items():
             children[_fork(arguments, config.logs / f"{name}.log")] = name
-        return _watch(children, parent)
+        reason = _watch(children, parent, config.logs)
     except Stopped:
-        return 0
+        reason = "its guardian was killed" if os.getppid() != parent else "a signal asked it to end"
     except UserError as error:
-        print(error, flush=True)
-        return 1
+        reason = str(error)
+    except BaseException as error:
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {error} (see {config.logs / 'supervisor.log'})"
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        _end(children)
+        guardian.write_reason(config.ended_file, reason)
+        _end(children, parent)
+    return 0
 
 
 def _on_signal(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -141,38 +148,30 @@ def _fork(arguments: list[str], log: Path) -> int:
         os._exit(code)
 
 
-def end_with_parent() -> None:
-    """Ask Linux to send SIGTERM to this process when its parent is gone, even by SIGKILL; elsewhere do nothing."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-def _watch(children: dict[int, str], parent: int | None) -> int:
-    while True:
-        if parent and os.getppid() != parent:
-            return 0
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid in children:
-            name = children.pop(pid)
-            print(f"{name} ended by itself (exit status {os.waitstatus_to_exitcode(status)})", flush=True)
-            return 1
+def _watch(children: dict[int, str], parent: int, logs: Path) -> str:
+    """Return why the platform must end, once one of its parts has ended or its guardian is gone."""
+    while os.getppid() == parent:
+        for pid, status in guardian.reap().items():
+            if name := children.pop(pid, ""):
+                log = logs / f"{name}.log"
+                lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+                said = f": {lines[-1]}" if lines and os.WIFEXITED(status) else ""
+                return f"{guardian.how_it_ended(name, status)}{said} (see {log})"
         time.sleep(0.2)
+    return "its guardian was killed"
 
 
-def _end(children: dict[int, str]) -> None:
-    """End every child and whatever it started, at most a few seconds later with SIGKILL."""
-    import psutil
-
-    processes = psutil.Process().children(recursive=True)
+def _end(children: dict[int, str], parent: int) -> None:
+    """End every child in order, at most a few seconds later with SIGKILL, and whatever it has started."""
     for pid in children:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-    _, alive = psutil.wait_procs([p for p in processes if p.pid in children], timeout=GRACE_S)
-    leftovers = {*alive, *processes, *psutil.Process().children(recursive=True)}
-    for process in leftovers:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(leftovers, timeout=2)
+    deadline = time.monotonic() + GRACE_S
+    while children and time.monotonic() < deadline:
+        for pid in guardian.reap():
+            children.pop(pid, None)
+        time.sleep(0.05)
+    guardian.end_members(parent)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import IO
 
 from local_aws.context import REGION, Context
 from local_aws.database import Database
-from local_aws.engines import engine
+from local_aws.engines import Engines, engine
 from local_aws.execution import Limits, Runner
 from local_aws.moto_backend import open_moto
 from local_aws.server import Router, Server, listen
@@ -81,6 +81,12 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--query-memory", type=_size, default="4g", help="memory that one Athena query may use")
     parser.add_argument(
         "--state-seconds", type=_seconds, default=0.5, help="how long STARTING, BOOTSTRAPPING, TERMINATING take each"
+    )
+    parser.add_argument(
+        "--running-seconds",
+        type=_seconds,
+        default=0.0,
+        help="how long a cluster is at least RUNNING or WAITING before it ends by itself",
     )
     parser.add_argument(
         "--grace-seconds", type=_seconds, default=10.0, help="from SIGTERM to SIGKILL for a step that is cancelled"
@@ -156,21 +162,23 @@ def _serve(arguments: argparse.Namespace) -> None:
     database = Database(data / "state.db")
     limits = Limits(programs=arguments.max_steps, memory=arguments.step_memory, grace_s=arguments.grace_seconds)
     runner = Runner(endpoint, REGION, limits)
-    s3, moto = open_moto(data, database)
+    engines = Engines(spark, spark_python=arguments.spark_python)
+    moto, s3 = open_moto(data, database)
     context = Context(
-        data,
-        database,
-        spark,
-        runner,
-        arguments.state_seconds,
-        s3,
-        moto,
-        arguments.query_memory,
-        arguments.max_queries,
+        data=data,
+        database=database,
+        engines=engines,
+        runner=runner,
+        moto=moto,
+        s3=s3,
+        state_s=arguments.state_seconds,
+        running_s=arguments.running_seconds,
+        query_memory=arguments.query_memory,
+        max_queries=arguments.max_queries,
     )
     services = {name: open_service(context) for name, open_service in SERVICES.items()}
     health = {"status": "ok", "endpoint": endpoint, "engine": spark.name, "services": ["moto", *services]}
-    server = Server(listener, Router({"s3": s3, "": s3, **services}, moto, health))
+    server = Server(listener, Router(services, moto, health))
     server.start()
     threading.Thread(target=spark.warm, name="warm", daemon=True).start()
     name = {"sail": "Sail", "spark": "Apache Spark"}[spark.name]
@@ -183,7 +191,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     for service in services.values():
         service.close()
     server.close()
-    spark.close()
+    engines.close()
     database.close()
     lock.close()
 

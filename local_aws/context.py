@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local_aws.database import Database
-from local_aws.engines import Engine
+from local_aws.engines import Engines
 from local_aws.execution import Runner
 from local_aws.protocols.wsgi import Application
 
@@ -22,21 +22,23 @@ class Context:
     Attributes:
         data: folder of everything that is stored.
         database: what must survive the process.
-        engine: prepares Spark programs.
+        engines: prepare Spark programs.
         runner: runs programs.
+        moto: answers for all services that are not executed.
+        s3: the objects, as files.
         state_s: seconds that a transitional state (STARTING, …) takes.
-        s3: the objects.
-        moto: all other services of moto.
+        running_s: seconds that an EMR cluster is RUNNING or WAITING at least before it ends by itself.
         query_memory: bytes of memory of one Athena query.
         max_queries: Athena queries that run at once.
     """
 
     data: Path
     database: Database
-    engine: Engine
+    engines: Engines
     runner: Runner
-    state_s: float
-    s3: "S3Store"
     moto: Application
+    s3: "S3Store"
+    state_s: float
+    running_s: float
     query_memory: int
     max_queries: int

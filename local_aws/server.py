@@ -31,8 +31,8 @@ class Router:
         """Route requests.
 
         Args:
-            services: applications by the service name in a request's signature; "" answers unsigned requests.
-            default: answers the requests for all other services.
+            services: applications by the service name in a request's signature.
+            default: answers the requests for all other services, and those that are not signed.
             health: the document that the health URL returns.
         """
         self._services = services
@@ -48,6 +48,8 @@ class Router:
             return response("404 Not Found", "text/plain", b"not offered").send(start_response)
         environ["RAW_URI"] = environ["REQUEST_URI"]  # where moto looks for the path as it was sent
         service, _ = signing_scope(environ)
+        if path.startswith("/_local_aws/"):  # a service's own pages, which a browser asks for without a signature
+            service = path.split("/")[2]
         return self._services.get(service, self._default)(environ, start_response)
 
 
@@ -79,7 +81,7 @@ class _InsufficientStorage(waitress.utilities.Error):  # type: ignore[misc]
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Handles two cases in which waitress gives no answer: a disk that is full, and `Expect` without a body."""
+    """Answers where the disk is full."""
 
     _disk_error: OSError | None = None
 
@@ -92,16 +94,26 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
                 self.body_rcv.buf.close()
             self.body_rcv.buf = _DiscardBuffer()  # a client reads the response only when it has sent everything
             consumed = super().received(data)
-        if self.completed:
-            self.expect_continue = False  # waitress would ask for the body of a request that has none, and wait for it
-            if self._disk_error:
-                self.error = _InsufficientStorage(self._disk_error)
+        if self.completed and self._disk_error:
+            self.error = _InsufficientStorage(self._disk_error)
+        if self.error:
+            self.expect_continue = False
         return consumed
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
     task_class = _Task
     parser_class = _Parser
+
+    def send_continue(self) -> None:
+        """Answer `Expect: 100-continue`, as S3 does whatever the length of the body.
+
+        waitress would then wait for a body also where there is none; and if no such answer precedes the response, older
+        versions of botocore cannot use the connection any more.
+        """
+        completed = self.request.completed
+        super().send_continue()
+        self.request.completed = completed
 
 
 class Server:

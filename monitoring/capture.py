@@ -58,6 +58,14 @@ def settings(overlay: Path = OVERLAY) -> dict[str, str]:
     return {**CHART, **yaml.safe_load(overlay.read_text())["config"]["metrics"]}
 
 
+def write_local_settings(home: Path, overlay: Path = OVERLAY) -> None:
+    """Write the functions that the overlay's configuration names to where Airflow imports them from, below its home."""
+    folder = home / "config"
+    folder.mkdir(parents=True)
+    text = yaml.safe_load(overlay.read_text())["airflowLocalSettings"]
+    (folder / "airflow_local_settings.py").write_text(text)
+
+
 def record(command: list[str], state: Path, environment: dict[str, str], metrics: dict[str, str]) -> list[Packet]:
     """Run a command of the laptop's with Airflow's metrics on, and return what it sent.
 
@@ -76,7 +84,7 @@ def record(command: list[str], state: Path, environment: dict[str, str], metrics
         receiver.settimeout(0.2)
         # The laptop passes on no AIRFLOW_ variable, and does not touch this file.
         home = state / "airflow"
-        home.mkdir(parents=True)
+        write_local_settings(home)
         lines = [
             f"{key} = {value}" for key, value in (metrics | {"statsd_port": str(receiver.getsockname()[1])}).items()
         ]

@@ -17,6 +17,13 @@ Written by `make docs` from `helm/monitoring/metrics/*.yaml`, the dashboards and
 Airflow's processes and our tasks send them by StatsD to the exporter beside Airflow; Prometheus scrapes that. The names
 and labels apply with the settings and mappings of `helm/airflow`, with which `tests/monitoring` tries every line. A
 histogram's series are `…_bucket`, `…_sum` and `…_count`. *Used by* names dashboards (with the panel), alerts and rules.
+
+Ids of DAGs and tasks, queues and teams may have any characters and length: what is not an ASCII letter, a digit or one
+of `_.-~/` is percent-encoded as in an address (`stat_name_handler`), so that the DAG `ventes_été` has the label
+`dag_id="ventes_%C3%A9t%C3%A9"`, and no two become the same. In the platform's own metrics a dot is encoded too (`%2E`).
+Two things are Airflow's and cannot be set: in a pool's name it replaces all but ASCII letters, digits and `_.-` by `_`,
+and says so in the scheduler's log; a label whose value has a comma or `=`, such as a queue's, it leaves out, and says
+`Dropping invalid tag`.
 """
 RUNBOOKS = ROOT / "docs" / "runbooks" / "README.md"
 RUNBOOKS_HEAD = """# Runbooks

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from taxiway.aws.prices import estimate_cost
+from taxiway.aws.usage import Usage, cluster_usage
 from taxiway.hvfhv import tables
 from taxiway.lake import Lake
 from taxiway.lake import Table as LakeTable
@@ -29,13 +29,13 @@ def show_summary(console: Console, lake: Lake, months: Sequence[str], since: dat
         seconds: how long it took.
     """
     console.print(_companies(lake, months), _rows(lake, months), *_zones(lake, months[-1]), sep="\n")
-    lifetimes = list(_cluster_seconds(since))
-    cost = estimate_cost(lake.settings, sum(lifetimes))
-    usd = "price unknown" if cost.usd is None else f"at most {cost.usd:.2f} USD"
+    clusters = list(_clusters(since))
+    known = [used.usd for used in clusters if used.usd is not None]
+    usd = f"{sum(known):.2f} USD" if len(known) == len(clusters) else "an unknown amount"
     console.print(
-        f"Took {seconds:.0f} s in all, {sum(lifetimes):.0f} s of them with an EMR cluster "
-        f"({cost.instances}).\n"
-        f"A cluster of that size for that time costs {usd} by AWS's list price (an estimate: real EMR takes some "
+        f"Took {seconds:.0f} s in all, {sum(used.seconds for used in clusters):.0f} s of them with an EMR cluster "
+        f"({'; '.join(used.instances for used in clusters)}).\n"
+        f"On AWS these instances for that time cost {usd} by list price (an estimate: real EMR takes some "
         "minutes to start a cluster, which is billed too).",
         highlight=False,
     )
@@ -82,13 +82,12 @@ def _zones(lake: Lake, month: str) -> Iterator[Table]:
     yield rising
 
 
-def _cluster_seconds(since: datetime) -> Iterator[float]:
-    """Yield how long each cluster of the run lived."""
+def _clusters(since: datetime) -> Iterator[Usage]:
+    """Yield what each cluster of the run used."""
     emr: Any = boto3.client("emr")
-    for cluster in emr.list_clusters(CreatedAfter=since)["Clusters"]:
-        timeline = cluster["Status"]["Timeline"]
-        created = timeline["CreationDateTime"]
-        yield (timeline.get("EndDateTime", datetime.now(created.tzinfo)) - created).total_seconds()
+    for page in emr.get_paginator("list_clusters").paginate(CreatedAfter=since):
+        for cluster in page["Clusters"]:
+            yield cluster_usage(emr, cluster["Id"])
 
 
 def _location(lake: Lake, table: LakeTable, month: str) -> str:

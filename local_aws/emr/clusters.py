@@ -36,6 +36,7 @@ class Clusters:
         starter: StepStarter,
         *,
         state_s: float,
+        running_s: float = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Read the history; what was running when the last process ended is recorded as interrupted.
@@ -44,6 +45,7 @@ class Clusters:
             history: where clusters and steps are stored.
             starter: starts the steps.
             state_s: seconds that STARTING, BOOTSTRAPPING and TERMINATING take each.
+            running_s: seconds that a cluster is RUNNING or WAITING at least before it ends by itself.
             clock: the time, in epoch seconds.
         """
         self.lock = threading.RLock()
@@ -51,6 +53,7 @@ class Clusters:
         self._history = history
         self._starter = starter
         self._state_s = state_s
+        self._running_s = running_s
         self._clock = clock
         self._running: dict[str, Run] = {}
         self._closed = False
@@ -182,6 +185,11 @@ class Clusters:
 
     def _start_steps(self, cluster: Cluster, now: float) -> None:
         """Start the steps that may run; where there are none, see whether the cluster is to end."""
+        early = now - (cluster.ready or now) < self._running_s
+        if cluster.to_end:
+            if not early:
+                self._terminate(cluster, **cluster.to_end)
+            return
         active = self._active(cluster)
         running = sum(step.state != "PENDING" for step in active)
         for step in [step for step in active if step.state == "PENDING"]:
@@ -191,6 +199,8 @@ class Clusters:
         if active:
             if running and cluster.state == "WAITING":
                 cluster.enter("RUNNING", now, "Running step")
+            return
+        if early and not cluster.keep_alive:
             return
         if cluster.state == "RUNNING":
             cluster.enter("WAITING", now, "Cluster ready after last step completed.")
@@ -262,8 +272,11 @@ class Clusters:
         if step.action_on_failure == "CONTINUE":
             return
         if step.action_on_failure in ("TERMINATE_CLUSTER", "TERMINATE_JOB_FLOW") and not cluster.protected:
-            self._terminate(cluster, "STEP_FAILURE", "Shut down as step failed")
-            return
+            if now - (cluster.ready or now) >= self._running_s:
+                self._terminate(cluster, "STEP_FAILURE", "Shut down as step failed")
+                return
+            cluster.to_end = {"code": "STEP_FAILURE", "message": "Shut down as step failed"}
+            self._save_or_log(cluster)
         for other in self._active(cluster):
             other.end("CANCELLED", now, f"Cancelled because step {step.id} failed")
             self._save_or_log(other)

@@ -16,7 +16,38 @@ ACTIVE_STEP_STATES = ("PENDING", "CANCEL_PENDING", "RUNNING")
 
 # Newest known minor release of each series; some have patches 1 and 2.
 _SERIES = {"emr-spark-8": 0, "emr-7": 14, "emr-6": 15, "emr-5": 36}
-_SPARK_VERSIONS = {"emr-spark-8.0.0": "4.0.2", "emr-7.13.0": "3.5.6"}
+# Spark of each minor release of a series, from 0 up.
+_SPARK_VERSIONS = {
+    "emr-spark-8": ["4.0.2"],
+    "emr-7": [
+        *("3.5.0", "3.5.0", "3.5.1", "3.5.1", "3.5.2", "3.5.2", "3.5.3", "3.5.3", "3.5.4", "3.5.5", "3.5.5"),
+        *("3.5.6", "3.5.6", "3.5.6"),
+    ],
+    "emr-6": [
+        *("2.4.4", "3.0.0", "3.0.1", "3.1.1", "3.1.2", "3.1.2", "3.2.0", "3.2.1", "3.3.0", "3.3.0", "3.3.1", "3.3.2"),
+        *("3.4.0", "3.4.1", "3.4.1", "3.4.1"),
+    ],
+}
+# The names of applications as EMR returns them, by the lower-case ones that it takes too.
+_APPLICATIONS = {
+    name.lower(): name
+    for name in (
+        *(
+            "Delta",
+            "Flink",
+            "HBase",
+            "HCatalog",
+            "Hadoop",
+            "Hive",
+            "Hudi",
+            "Hue",
+            "Iceberg",
+            "JupyterEnterpriseGateway",
+        ),
+        *("JupyterHub", "Livy", "MXNet", "Oozie", "Phoenix", "Pig", "Presto", "Spark", "Sqoop", "TensorFlow", "Tez"),
+        *("Trino", "Zeppelin", "ZooKeeper"),
+    )
+}
 
 
 def release_labels() -> list[str]:
@@ -32,7 +63,19 @@ def is_release_label(label: str) -> bool:
 
 def spark_version(label: str) -> str | None:
     """Return the Spark version of a release, None where it is not known here."""
-    return _SPARK_VERSIONS.get(label)
+    series, minor, _ = label.rsplit(".", 2)
+    versions = _SPARK_VERSIONS.get(series, [])
+    return versions[int(minor)] if int(minor) < len(versions) else None
+
+
+def applications(label: str, requested: list[Document]) -> list[Document]:
+    """Return the applications of a cluster as EMR describes them: with their versions, where these are known here."""
+    found = []
+    for application in requested:
+        name = _APPLICATIONS.get(application["Name"].lower(), application["Name"])
+        version = spark_version(label) if name == "Spark" else None
+        found.append({**application, "Name": name} | ({"Version": version} if version else {}))
+    return found
 
 
 def new_id(prefix: str) -> str:
@@ -115,6 +158,7 @@ class Cluster:
     since: float = 0.0  # when the state began
     ready: float | None = None
     ended: float | None = None
+    to_end: dict[str, str] | None = None  # code and message of its end, if that is decided and still put off
 
     @property
     def live(self) -> bool:
@@ -123,9 +167,9 @@ class Cluster:
 
     @property
     def log_uri(self) -> str | None:
-        """The S3 folder of its logs without a slash at the end, None if it has none."""
+        """The s3:// folder of its logs without a slash at the end, None if it has none."""
         uri = self.request.get("LogUri")
-        return uri.rstrip("/") if uri else None
+        return f"s3://{uri.partition('://')[2].rstrip('/')}" if uri else None
 
     def enter(self, state: str, now: float, message: str | None = None, code: str | None = None) -> None:
         """Move the cluster to a state."""
@@ -159,14 +203,19 @@ class Cluster:
         """Return the Cluster of DescribeCluster."""
         instances = self.request["Instances"]
         kept = (
-            *("Applications", "Configurations", "ServiceRole", "SecurityConfiguration", "AutoScalingRole", "LogUri"),
-            *("ScaleDownBehavior", "CustomAmiId", "EbsRootVolumeSize", "ReleaseLabel", "OSReleaseLabel"),
+            *("ServiceRole", "SecurityConfiguration", "AutoScalingRole", "ScaleDownBehavior", "LogEncryptionKmsKeyId"),
+            *("RepoUpgradeOnBoot", "KerberosAttributes", "PlacementGroups", "EbsRootVolumeIops"),
+            *("EbsRootVolumeThroughput", "CustomAmiId", "EbsRootVolumeSize", "ReleaseLabel", "OSReleaseLabel"),
         )
         placement = instances.get("Placement") or {}
         return (
             self.summary()
             | {name: self.request.get(name) for name in kept}
             | {
+                "Applications": applications(self.request["ReleaseLabel"], self.request.get("Applications") or []),
+                "Configurations": self.request.get("Configurations") or [],
+                # As EMR returns it, whatever it was given.
+                "LogUri": self.log_uri and self.log_uri.replace("s3://", "s3n://", 1) + "/",
                 "AutoTerminate": not self.keep_alive,
                 "TerminationProtected": self.protected,
                 "VisibleToAllUsers": self.visible,
@@ -178,10 +227,17 @@ class Cluster:
                     "Ec2KeyName": instances.get("Ec2KeyName"),
                     "Ec2SubnetId": instances.get("Ec2SubnetId"),
                     "RequestedEc2SubnetIds": instances.get("Ec2SubnetIds"),
-                    "Ec2AvailabilityZone": placement.get("AvailabilityZone"),
+                    "RequestedEc2AvailabilityZones": placement.get("AvailabilityZones") or [],
+                    "Ec2AvailabilityZone": (
+                        placement.get("AvailabilityZone")
+                        or next(iter(placement.get("AvailabilityZones") or []), f"{self.region}a")
+                    ),
                     "IamInstanceProfile": self.request.get("JobFlowRole"),
                     "EmrManagedMasterSecurityGroup": instances.get("EmrManagedMasterSecurityGroup"),
                     "EmrManagedSlaveSecurityGroup": instances.get("EmrManagedSlaveSecurityGroup"),
+                    "ServiceAccessSecurityGroup": instances.get("ServiceAccessSecurityGroup"),
+                    "AdditionalMasterSecurityGroups": instances.get("AdditionalMasterSecurityGroups") or [],
+                    "AdditionalSlaveSecurityGroups": instances.get("AdditionalSlaveSecurityGroups") or [],
                 },
             }
         )

@@ -1,8 +1,10 @@
 """The operations of the EMR API, as the SDKs call them."""
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import TypeVar
 
+from local_aws.emr import instances as instances_of
 from local_aws.emr.clusters import Clusters
 from local_aws.emr.model import (
     Cluster,
@@ -39,8 +41,16 @@ class Emr(JsonService):
 
     service = "emr"
 
-    def __init__(self, clusters: Clusters, region: str) -> None:
+    def __init__(self, clusters: Clusters, security: MutableMapping[str, Document], region: str) -> None:
+        """Answer for clusters.
+
+        Args:
+            clusters: the clusters and their steps.
+            security: the security configurations by name, which survive the process.
+            region: the region of all clusters.
+        """
         self._clusters = clusters
+        self._security = security
         self._region = region
 
     def close(self) -> None:
@@ -62,7 +72,7 @@ class Emr(JsonService):
                 "Instances must be given as InstanceGroups, as InstanceFleets or as MasterInstanceType with "
                 f"SlaveInstanceType; the request has {' and '.join(ways) or 'none of them'}."
             )
-        _check_instances(instances)
+        instances_of.check(instances)
         log_uri = request.get("LogUri")
         if log_uri and not log_uri.startswith(("s3://", "s3n://", "s3a://")):
             raise _invalid(f"The LogUri {log_uri!r} is not an s3:// address.")
@@ -293,11 +303,47 @@ class Emr(JsonService):
 
     def list_instance_groups(self, request: Document) -> Document:
         """List the instance groups."""
-        return {"InstanceGroups": _instance_groups(self._cluster(request["ClusterId"]))}
+        return {"InstanceGroups": instances_of.groups(self._cluster(request["ClusterId"]))}
 
     def list_instance_fleets(self, request: Document) -> Document:
         """List the instance fleets."""
-        return {"InstanceFleets": _instance_fleets(self._cluster(request["ClusterId"]))}
+        return {"InstanceFleets": instances_of.fleets(self._cluster(request["ClusterId"]))}
+
+    def modify_instance_groups(self, request: Document) -> None:
+        """Record a change of instance groups."""
+        changes = request.get("InstanceGroups", [])
+        with self._clusters.lock:
+            if "ClusterId" in request:
+                clusters = [self._cluster(request["ClusterId"])]
+            else:
+                known = self._clusters.clusters.values()
+                clusters = [instances_of.find_group(known, change["InstanceGroupId"]) for change in changes]
+            for cluster in {each.id: self._live(each) for each in clusters}.values():
+                instances_of.modify_groups(cluster, changes)
+                self._clusters.save(cluster)
+
+    def modify_instance_fleet(self, request: Document) -> None:
+        """Record a change of an instance fleet."""
+        with self._clusters.lock:
+            cluster = self._live(self._cluster(request["ClusterId"]))
+            instances_of.modify_fleet(cluster, request["InstanceFleet"])
+            self._clusters.save(cluster)
+
+    def add_instance_groups(self, request: Document) -> Document:
+        """Record further instance groups."""
+        with self._clusters.lock:
+            cluster = self._live(self._job_flow(request["JobFlowId"]))
+            ids = instances_of.add_groups(cluster, request["InstanceGroups"])
+            self._clusters.save(cluster)
+        return {"JobFlowId": cluster.id, "InstanceGroupIds": ids, "ClusterArn": cluster.arn}
+
+    def add_instance_fleet(self, request: Document) -> Document:
+        """Record a further instance fleet."""
+        with self._clusters.lock:
+            cluster = self._live(self._cluster(request["ClusterId"]))
+            fleet_id = instances_of.add_fleet(cluster, request["InstanceFleet"])
+            self._clusters.save(cluster)
+        return {"ClusterId": cluster.id, "InstanceFleetId": fleet_id, "ClusterArn": cluster.arn}
 
     def list_instances(self, request: Document) -> Document:
         """List the instances that were requested; their addresses are this machine's."""
@@ -305,7 +351,7 @@ class Emr(JsonService):
         kinds = [request["InstanceFleetType"]] if "InstanceFleetType" in request else request.get("InstanceGroupTypes")
         found = [
             instance
-            for instance, kind, parent in _instances(cluster)
+            for instance, kind, parent in instances_of.instances(cluster)
             if (not kinds or kind in kinds)
             and parent == (request.get("InstanceGroupId") or request.get("InstanceFleetId") or parent)
             and (not request.get("InstanceStates") or instance["Status"]["State"] in request["InstanceStates"])
@@ -327,6 +373,47 @@ class Emr(JsonService):
             raise _invalid(f"The supplied release label is invalid: {label}.")
         spark = spark_version(label)
         return {"ReleaseLabel": label, "Applications": [{"Name": "Spark", "Version": spark}] if spark else []}
+
+    # Security configurations: kept, without effect
+
+    def create_security_configuration(self, request: Document) -> Document:
+        """Keep a security configuration."""
+        name, text, now = request["Name"], request["SecurityConfiguration"], self._clusters.now()
+        try:
+            json.loads(text)
+        except ValueError as error:
+            raise _bad_request(f"The security configuration '{name}' is not JSON: {error}.") from None
+        with self._clusters.lock:
+            if name in self._security:
+                raise _bad_request(f"Security configuration with name '{name}' already exists.")
+            self._security[name] = {"Name": name, "SecurityConfiguration": text, "CreationDateTime": now}
+        return {"Name": name, "CreationDateTime": now}
+
+    def describe_security_configuration(self, request: Document) -> Document:
+        """Return a security configuration."""
+        return self._security_configuration(request["Name"])
+
+    def list_security_configurations(self, request: Document) -> Document:
+        """List the security configurations, newest first."""
+        found = sorted(self._security.values(), key=lambda each: each["CreationDateTime"], reverse=True)
+        page, marker = _page(found, request.get("Marker"), lambda each: str(each["Name"]))
+        members = ("Name", "CreationDateTime")
+        return {
+            "SecurityConfigurations": [{name: each[name] for name in members} for each in page],
+            "Marker": marker,
+        }
+
+    def delete_security_configuration(self, request: Document) -> None:
+        """Delete a security configuration."""
+        with self._clusters.lock:
+            self._security_configuration(request["Name"])
+            del self._security[request["Name"]]
+
+    def _security_configuration(self, name: str) -> Document:
+        try:
+            return self._security[name]
+        except KeyError:
+            raise _bad_request(f"Security configuration with name '{name}' does not exist.") from None
 
     # Lookups
 
@@ -402,93 +489,3 @@ def _checked_scaling(cluster: Cluster, policy: Document | None) -> Document | No
     if limits["MinimumCapacityUnits"] > limits["MaximumCapacityUnits"]:
         raise _invalid("MinimumCapacityUnits must not be greater than MaximumCapacityUnits.")
     return policy
-
-
-def _check_instances(instances: Document) -> None:
-    for member, kind in (("InstanceGroups", "InstanceRole"), ("InstanceFleets", "InstanceFleetType")):
-        kinds = [part[kind] for part in instances.get(member) or []]
-        if kinds and kinds.count("MASTER") != 1:
-            raise _invalid(f"{member} must have exactly one of {kind} MASTER, not {kinds.count('MASTER')}.")
-
-
-def _instance_groups(cluster: Cluster) -> list[Document]:
-    instances = cluster.request["Instances"]
-    groups = instances.get("InstanceGroups")
-    if groups is None and instances.get("MasterInstanceType"):
-        workers = instances.get("InstanceCount", 1) - 1
-        groups = [{"InstanceRole": "MASTER", "InstanceType": instances["MasterInstanceType"], "InstanceCount": 1}]
-        if workers > 0:
-            kind = instances.get("SlaveInstanceType", instances["MasterInstanceType"])
-            groups.append({"InstanceRole": "CORE", "InstanceType": kind, "InstanceCount": workers})
-    return [
-        {
-            "Id": f"ig-{cluster.id[2:]}{place}",
-            "Name": group.get("Name", group["InstanceRole"]),
-            "Market": group.get("Market", "ON_DEMAND"),
-            "BidPrice": group.get("BidPrice"),
-            "InstanceGroupType": group["InstanceRole"],
-            "InstanceType": group["InstanceType"],
-            "RequestedInstanceCount": group["InstanceCount"],
-            "RunningInstanceCount": group["InstanceCount"] if cluster.state in ("RUNNING", "WAITING") else 0,
-            "Status": _part_status(cluster),
-            "Configurations": group.get("Configurations"),
-        }
-        for place, group in enumerate(groups or [])
-    ]
-
-
-def _instance_fleets(cluster: Cluster) -> list[Document]:
-    running = cluster.state in ("RUNNING", "WAITING")
-    return [
-        {
-            "Id": f"if-{cluster.id[2:]}{place}",
-            "Name": fleet.get("Name"),
-            "InstanceFleetType": fleet["InstanceFleetType"],
-            "Status": _part_status(cluster),
-            "TargetOnDemandCapacity": fleet.get("TargetOnDemandCapacity", 0),
-            "TargetSpotCapacity": fleet.get("TargetSpotCapacity", 0),
-            "ProvisionedOnDemandCapacity": fleet.get("TargetOnDemandCapacity", 0) if running else 0,
-            "ProvisionedSpotCapacity": fleet.get("TargetSpotCapacity", 0) if running else 0,
-            "InstanceTypeSpecifications": fleet.get("InstanceTypeConfigs"),
-            "LaunchSpecifications": fleet.get("LaunchSpecifications"),
-        }
-        for place, fleet in enumerate(cluster.request["Instances"].get("InstanceFleets") or [])
-    ]
-
-
-def _part_status(cluster: Cluster) -> Document:
-    states = {"STARTING": "PROVISIONING", "BOOTSTRAPPING": "BOOTSTRAPPING", "RUNNING": "RUNNING", "WAITING": "RUNNING"}
-    return {
-        "State": states.get(cluster.state, "TERMINATED"),
-        "Timeline": {
-            "CreationDateTime": cluster.created,
-            "ReadyDateTime": cluster.ready,
-            "EndDateTime": cluster.ended,
-        },
-    }
-
-
-def _instances(cluster: Cluster) -> Iterable[tuple[Document, str, str]]:
-    """Yield each requested instance, with the type and the id of its group or fleet."""
-    parts: list[tuple[Document, str, str, int, str]] = [
-        (group, group["InstanceGroupType"], group["InstanceType"], group["RequestedInstanceCount"], "InstanceGroupId")
-        for group in _instance_groups(cluster)
-    ]
-    for fleet in _instance_fleets(cluster):
-        kinds = fleet["InstanceTypeSpecifications"] or [{"InstanceType": "m5.xlarge"}]
-        units = fleet["TargetOnDemandCapacity"] + fleet["TargetSpotCapacity"]
-        count = -(-units // kinds[0].get("WeightedCapacity", 1))
-        parts.append((fleet, fleet["InstanceFleetType"], kinds[0]["InstanceType"], count, "InstanceFleetId"))
-    for part, kind, instance_type, count, parent in parts:
-        for place in range(count):
-            instance = {
-                "Id": f"ci-{part['Id'][3:]}{place:04}",
-                "Ec2InstanceId": f"i-{part['Id'][3:]}{place:04}".lower(),
-                "PrivateIpAddress": "127.0.0.1",
-                "PrivateDnsName": "localhost",
-                "InstanceType": instance_type,
-                "Market": part.get("Market", "ON_DEMAND"),
-                "Status": part["Status"],
-                parent: part["Id"],
-            }
-            yield instance, kind, part["Id"]

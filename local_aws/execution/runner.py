@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from local_aws.execution import process
 from local_aws.execution.launch import Launch, LaunchError
@@ -124,9 +126,14 @@ class Runner:
             region: their AWS region.
             limits: what they may use.
         """
+        self.endpoint = endpoint
         self._limits = limits
         self._environment = _environment(endpoint, region, limits.memory)
         self._free = threading.Semaphore(limits.programs)
+
+    def s3(self) -> Any:
+        """Return the boto3 client for the S3 of the programs."""
+        return s3_client(self._environment)
 
     def start(self, program: Program, on_end: Callable[[Result], None]) -> Run | None:
         """Start a program, unless as many are running as may.
@@ -208,7 +215,7 @@ class Runner:
         if program.log_uri is None:
             return False
         try:
-            logs.upload(s3_client(self._environment), program.log_uri, program.log_names)
+            logs.upload(self.s3(), program.log_uri, program.log_names)
         except Exception as error:  # AWS too runs a program whose logs cannot be written
             log.warning("%s cannot be written: %s; the logs stay in %s", program.log_uri, error, program.folder)
             return False
@@ -228,7 +235,13 @@ def _failed(reason: str, message: str, exit_status: int | None = None) -> Result
 def _environment(endpoint: str, region: str, memory: int) -> dict[str, str]:
     """Return the environment of all programs: this process's, with AWS's variables replaced by the endpoint's."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SPARK_", "PYTHON"))}
+    # No proxy of the user's leads to the endpoint.
+    named = ",".join(own.get(name, "") for name in ("no_proxy", "NO_PROXY"))
+    hosts = [*(host.strip() for host in named.split(",")), urlsplit(endpoint).hostname or ""]
+    direct = "*" if "*" in hosts else ",".join(dict.fromkeys(host for host in hosts if host))
     return own | {
+        "NO_PROXY": direct,
+        "no_proxy": direct,
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",

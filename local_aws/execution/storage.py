@@ -27,7 +27,7 @@ class Storage:
             folder: the program's working folder.
         """
         self._environment = environment
-        self._folder = folder
+        self.folder = folder
 
     def fetch(self, uri: str, role: str, subfolder: str = "") -> Path:
         """Copy a file into the folder, or link to it if it is on this machine.
@@ -68,7 +68,7 @@ class Storage:
     def _target(self, name: str, subfolder: str, role: str) -> Path:
         if not name or name in (".", "..") or "/" in name:
             raise LaunchError(f"{name!r}, given as {role}, is not the name of a file.")
-        target = self._folder / subfolder / name
+        target = self.folder / subfolder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
 
@@ -83,5 +83,8 @@ def s3_client(environment: Mapping[str, str]) -> Any:
 @lru_cache(maxsize=8)
 def _s3_client(endpoint: str | None, key: str | None, secret: str | None, region: str | None) -> Any:
     return boto3.session.Session(key, secret, region_name=region).client(
-        "s3", endpoint_url=endpoint, config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2})
+        "s3",
+        endpoint_url=endpoint,
+        # The endpoint is this very process: no proxy of the user's leads to it.
+        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}, proxies={} if endpoint else None),
     )

@@ -12,13 +12,12 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from typing import Any
-from urllib.parse import parse_qs
 
 from moto.moto_api._internal import mock_random
 
 from local_aws.database import Database
 from local_aws.moto_backend.glue_catalogue import GlueCatalogue
+from local_aws.moto_backend.requests import members_of, operation_of
 from local_aws.protocols.wsgi import Application, Environ, Response, StartResponse, call, signing_scope
 
 log = logging.getLogger(__name__)
@@ -123,7 +122,7 @@ class JournaledServices:
             return self._moto(environ, start_response)
         body = environ["wsgi.input"].read()
         environ["wsgi.input"] = io.BytesIO(body)
-        operation = _operation(environ, body)
+        operation = operation_of(environ, service, body)
         if not operation.startswith(_VERBS) or (service == "sqs" and "Message" in operation):
             return self._moto(environ, start_response)
         with self._lock:
@@ -136,17 +135,7 @@ class JournaledServices:
             response = call(self._moto, environ)
         finally:
             mock_random.seed()
-        if response.ok and not (service == "glue" and self._glue.save(region, operation, _json(body))):
+        members = members_of(environ, body)
+        if response.ok and not (service == "glue" and self._glue.save(region, operation, members)):
             self._journal.write(service, "", operation, environ, body, seed=seed)
         return response
-
-
-def _operation(environ: Environ, body: bytes) -> str:
-    if target := environ.get("HTTP_X_AMZ_TARGET"):
-        return str(target).rpartition(".")[2]
-    return parse_qs(body.decode("latin-1")).get("Action", [""])[0]  # the query protocol, which SNS uses
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    request = json.loads(body or b"{}")
-    return request if isinstance(request, dict) else {}

@@ -31,8 +31,10 @@ class Key(s3_models.FakeKey):  # type: ignore[misc]
     blobs: Blobs
     blob: Blob
     _etag: str | None
+    part_sizes: list[tuple[int, int]] | None  # (number, size) of the parts that it was uploaded in
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.part_sizes = getattr(kwargs.get("multipart"), "part_sizes", None)
         # moto would keep the content of the parts with the finished object.
         super().__init__(*args, **kwargs | {"multipart": None})
 
@@ -72,9 +74,12 @@ class Key(s3_models.FakeKey):  # type: ignore[misc]
 class Upload(s3_models.FakeMultipart):  # type: ignore[misc]
     """A multipart upload; its completion concatenates files."""
 
+    part_sizes: list[tuple[int, int]] | None = None
+
     def complete(self, body: Iterator[tuple[int, str]]) -> tuple[bytes, str, tuple[str, str, int] | None]:
         """Concatenate the parts; a token is returned in place of the content."""
         parts: list[Key] = []
+        numbers: list[int] = []
         for number, etag in body:
             part = self.parts.get(number)
             if part is None or part.etag.strip('"') != etag.strip('"'):
@@ -82,11 +87,13 @@ class Upload(s3_models.FakeMultipart):  # type: ignore[misc]
             if parts and parts[-1].size < S3_UPLOAD_PART_MIN_SIZE:
                 raise EntityTooSmall()
             parts.append(part)
+            numbers.append(number)
         if not parts:
             raise MalformedXML()
         md5 = hashlib.md5(b"".join(bytes.fromhex(part.blob.md5) for part in parts), usedforsecurity=False)
         blob = Key.blobs.join(part.blob for part in parts)
         token = Key.blobs.offer(blob)
+        self.part_sizes = [(number, part.size) for number, part in zip(numbers, parts, strict=True)]
         return token, f"{md5.hexdigest()}-{len(parts)}", self._checksum(parts, blob)
 
     def _checksum(self, parts: list[Key], blob: Blob) -> tuple[str, str, int] | None:

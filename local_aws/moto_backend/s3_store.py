@@ -15,9 +15,11 @@ import hashlib
 import io
 import json
 import logging
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +29,7 @@ from urllib.parse import parse_qs
 from moto.s3.utils import ARCHIVE_STORAGE_CLASSES
 
 from local_aws.database import Database
+from local_aws.moto_backend import s3_checks
 from local_aws.moto_backend.blobs import CHECKSUMS, CHUNK, Blob, Blobs
 from local_aws.moto_backend.journal import Journal
 from local_aws.moto_backend.s3_classes import Bucket, Key, Keys, install, s3_models
@@ -41,8 +44,11 @@ _NO_CONTENT = {"acl", "annotation", "encryption", "legal-hold", "renameObject", 
 _PLAIN = (
     *("_storage_class", "_etag", "_version_id", "_is_versioned", "encryption", "kms_key_id", "bucket_key_enabled"),
     *("lock_mode", "lock_legal_status", "lock_until", "website_redirect_location"),
-    *("checksum_algorithm", "checksum_value", "checksum_type", "checksum_parts"),
+    *("checksum_algorithm", "checksum_value", "checksum_type", "checksum_parts", "part_sizes"),
 )
+
+
+_QUIET = re.compile(rb"<Quiet>\s*true\s*</Quiet>")
 
 
 class _RefusedError(Exception):
@@ -69,6 +75,7 @@ class S3Store:
         self._journal = journal
         self._database = database
         self._lock = threading.Lock()
+        self._conditional = threading.RLock()  # is held from the check of a write's conditions until it is done
         self._blobs = Blobs(folder)
         install(self._blobs)
         with database.transaction() as connection:
@@ -104,13 +111,17 @@ class S3Store:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         method = environ["REQUEST_METHOD"]
-        bucket_name, _, key = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")[1:].partition("/")
-        if method == "GET" and key:
-            content = self._get(environ, start_response, bucket_name, key)
-            if content is not None:
-                return content
+        bucket_name, _, raw_key = environ["PATH_INFO"][1:].partition("/")
+        key = raw_key.encode("latin-1").decode(errors="replace")
+        now = datetime.now(UTC)
+        s3_checks.check_key(raw_key)
+        s3_checks.check_expiry(environ, now)
         if method in ("GET", "HEAD", "OPTIONS"):
-            return self._moto(environ, start_response)
+            part = s3_checks.take_part(environ, bucket_name, key, _version) if key else None
+            if part:
+                start_response = _with_part(start_response, part)
+            content = self._get(environ, start_response, bucket_name, key) if method == "GET" and key else None
+            return self._moto(environ, start_response) if content is None else content
         try:
             return self._change(environ, bucket_name, key).send(start_response)
         except _RefusedError as error:
@@ -156,7 +167,13 @@ class S3Store:
             elif not key:
                 body = environ["wsgi.input"].read()
                 environ["wsgi.input"] = io.BytesIO(body)
-            response = call(self._moto, environ)
+                s3_checks.check_form(body, datetime.now(UTC))
+            with self._conditional if s3_checks.is_conditional(environ) else nullcontext():
+                if key:
+                    s3_checks.check_conditions(environ, bucket_name, key, _version)
+                response = call(self._moto, environ)
+            if _QUIET.search(body) and environ["QUERY_STRING"].startswith("delete"):
+                response = _without_deleted(response)
             if response.ok and bucket_name and not key:
                 self._write_bucket(environ, bucket_name, body)
             self._save(bucket_name, key)
@@ -365,6 +382,31 @@ class _Named:
 def _bucket(name: str) -> Bucket | None:
     place = s3_models.s3_backends.bucket_accounts.get(name)
     return s3_models.s3_backends[place[1]][place[0]].buckets.get(name) if place else None
+
+
+def _version(bucket_name: str, key: str, version: str | None) -> Any:
+    """Return a version of an object, by default the newest; None if there is none."""
+    bucket = _bucket(bucket_name)
+    versions = bucket.keys.getlist(key, []) if bucket is not None else []
+    found = [each for each in versions if version is None or each.version_id == version]
+    return found[-1] if found and isinstance(found[-1], Key) else None
+
+
+def _with_part(start_response: StartResponse, part: s3_checks.Part) -> StartResponse:
+    """Say in the response how many parts there are."""
+
+    def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+        count = [("x-amz-mp-parts-count", str(part.count))] if part.count and status.startswith("2") else []
+        return start_response(status, [*headers, *count], *rest)
+
+    return start
+
+
+def _without_deleted(response: Response) -> Response:
+    """Leave only the errors in the response to a quiet DeleteObjects."""
+    body = re.sub(rb"(?s)<Deleted>.*?</Deleted>", b"", response.body)
+    headers = [(name, value) for name, value in response.headers if name.lower() != "content-length"]
+    return Response(response.status, [*headers, ("Content-Length", str(len(body)))], body)
 
 
 def _backend(bucket: Bucket) -> Any:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -13,8 +14,12 @@ _SCOPE = re.compile(r"Credential=[^/]+/[^/]+/([^/]+)/([^/]+)/aws4_request")
 
 
 def signing_scope(environ: Environ) -> tuple[str, str]:
-    """Return the service and the region that a request is signed for, two empty strings if it is not signed."""
-    scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    """Return the service and the region that a request is signed for, two empty strings if it is not signed.
+
+    The signature is in a header, or in the query of a presigned URL.
+    """
+    given = environ.get("HTTP_AUTHORIZATION") or unquote(environ.get("QUERY_STRING", ""))
+    scope = _SCOPE.search(given)
     return (scope[2], scope[1]) if scope else ("", "")
 
 

@@ -4,6 +4,7 @@ Every module here that defines a ``page`` is a dashboard. ``python -m monitoring
 compares both.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -22,7 +23,20 @@ def _pages() -> dict[str, Page]:
 PAGES = _pages()
 
 
-def texts() -> dict[str, str]:
-    """Return what each file in :data:`FOLDER` is to hold, by its name."""
-    pages = list(PAGES.values())
-    return {f"{name}.json": page.text(pages) for name, page in PAGES.items()}
+class DashboardError(ValueError):
+    """A dashboard does not fit beside the others; the text is one clear sentence."""
+
+
+def texts(pages: Mapping[str, Page] = PAGES) -> dict[str, str]:
+    """Return what each file in :data:`FOLDER` is to hold, by its name.
+
+    Raises:
+        DashboardError: two dashboards have one uid, of which Grafana would keep one.
+    """
+    owners: dict[str, str] = {}
+    for name, page in pages.items():
+        if (other := owners.setdefault(page.uid, name)) != name:
+            raise DashboardError(
+                f"The dashboards {other} and {name} both have the uid {page.uid!r}: change one of them."
+            )
+    return {f"{name}.json": page.text(list(pages.values())) for name, page in pages.items()}

@@ -26,8 +26,8 @@ def used(metric: str, by: str = "", window: str = "$__range") -> str:
 page.row("In the time shown")
 page.stat(
     "Cost",
-    "Estimate in US dollars by list prices on demand, EC2 and EMR, each instance a minute at least: an upper bound "
-    "where spot instances are used. Counted when a cluster has ended.",
+    "Estimate in US dollars by list prices of us-east-1: EC2 and EMR, without disks; spot instances at the on-demand "
+    "price, each instance a minute at least. Counted when a cluster has ended.",
     Query(used("cost_usd")),
     unit=units.Dollars,
     decimals=2,

@@ -1,7 +1,9 @@
-"""Exit status of a program: 0, or 1 with one sentence on stderr."""
+"""What a program says: its exit status, 0, or 1 with one sentence on stderr; how long its parts took, on stdout."""
 
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from pyspark.errors import PySparkException
@@ -23,6 +25,15 @@ def first_line(error: Exception) -> str:
     java = getattr(error, "java_exception", None)
     text = str(java.getMessage()) if java is not None else str(error)
     return next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__).rstrip(".")
+
+
+@contextmanager
+def timed(part: str) -> Iterator[None]:
+    """Print how long a part of the program took, for the step's log: ``trips: 12.3 s``."""
+    started = time.monotonic()
+    yield
+    sys.stdout.write(f"{part}: {time.monotonic() - started:.1f} s\n")
+    sys.stdout.flush()
 
 
 def run(main: Callable[[], None]) -> NoReturn:

@@ -9,12 +9,14 @@ from pyspark.sql.window import Window
 
 from spark_jobs.hvfhv import zones
 from spark_jobs.hvfhv.contracts import contract
-from spark_jobs.hvfhv.schema import FIELDS, NAMES
+from spark_jobs.hvfhv.schema import FIELDS, NAMES, finite
 from taxiway.core.month import Month
 
 COMPANIES = contract("trips").columns["hvfhs_license_num"].valid_values  # licence → company
 DST_TOLERANCE_S = 60
 DUPLICATE = "duplicate"
+
+MOST_NAMED = 10_000  # suspects; beyond, the condition would be larger than the engines' plans should be
 
 # Rows with the same hash of these columns may be duplicates; only such rows are compared in all columns.
 _TIMES = ("request_datetime", "pickup_datetime", "dropoff_datetime")
@@ -39,22 +41,38 @@ def with_reject_reason(trips: DataFrame, month: Month) -> DataFrame:
     reasons = contract("trips_quarantine").columns["reject_reason"].valid_values
     first, *others = (reason for reason in reasons if reason != DUPLICATE)
     chain = reduce(lambda before, reason: before.when(rules[reason], reason), others, F.when(rules[first], first))
-    return trips.withColumn("reject_reason", chain)
+    return trips.withColumn("reject_reason", chain).withColumn("trip_miles", finite(miles))
 
 
-def quarantined(checked: DataFrame) -> DataFrame:
+def suspects(trips: DataFrame) -> Column | DataFrame:
+    """Return which trips may be copies of each other: those with equal times, of which a month has few.
+
+    A condition on trips, so that the engine decodes their other columns only; or a frame of the times' hashes where
+    they are too many to name in a condition, as in a month whose file is given twice.
+    """
+    repeated = trips.groupBy(_times().alias("times")).agg(F.count("*").alias("count")).where("count > 1")
+    found = [row.times for row in repeated.select("times").limit(MOST_NAMED + 1).collect()]
+    return _times().isin(found) if len(found) <= MOST_NAMED else repeated.select("times")
+
+
+def quarantined(checked: DataFrame, suspects: Column | DataFrame) -> DataFrame:
     """Return the trips that are not accepted: source columns and ``reject_reason``.
 
     Args:
         checked: trips with their reject_reason.
+        suspects: the result of :func:`suspects`.
     """
-    suspects = _with_times(_accepted(checked)).groupBy("times").count().where("count > 1")
-    # The hint prevents Apache Spark from shuffling all trips to join a few hundred rows.
-    marked = _with_times(checked).join(F.broadcast(suspects), "times", "left")
+    rejected = F.col("reject_reason").isNotNull()
+    if isinstance(suspects, Column):
+        candidates = checked.where(rejected | suspects)
+    else:
+        accepted = checked.where(~rejected)
+        candidates = checked.where(rejected).unionByName(
+            _with_times(accepted).join(suspects, "times", "left_semi").drop("times")
+        )
     copy = F.row_number().over(Window.partitionBy("reject_reason", *NAMES).orderBy(F.lit(1)))
     return (
-        marked.where("reject_reason is not null or count is not null")
-        .withColumn("copy", copy)
+        candidates.withColumn("copy", copy)
         .where("reject_reason is not null or copy > 1")
         .select(*NAMES, F.coalesce("reject_reason", F.lit(DUPLICATE)).alias("reject_reason"))
     )
@@ -77,7 +95,11 @@ def curated(checked: DataFrame, quarantine: DataFrame) -> DataFrame:
 
 
 def _with_times(trips: DataFrame) -> DataFrame:
-    return trips.withColumn("times", F.xxhash64(*_TIMES))
+    return trips.withColumn("times", _times())
+
+
+def _times() -> Column:
+    return F.xxhash64(*_TIMES)
 
 
 def _accepted(checked: DataFrame) -> DataFrame:

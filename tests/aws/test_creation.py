@@ -1,4 +1,4 @@
-"""The template, created at the local AWS endpoint, whose CloudFormation is moto's, and checked by the services' APIs.
+"""The template, created by moto's CloudFormation in moto's own server, and checked by the services' APIs.
 
 What moto's CloudFormation cannot create is listed in BY_ITS_API and NOT_HERE, with what is done instead; a test fails
 when moto supports it, or when the template has a new type.
@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import moto.backends
 import pytest
 import yaml
+from moto.server import ThreadedMotoServer
 
 from aws.values import StackError, helm_values, stack_outputs
 from tests.aws.template import PARAMETERS, Stack, load
-from tests.local_aws.endpoint import Endpoint
 
 ROOT = Path(__file__).parents[2]
 # moto's CloudFormation does not know these: the tests make them of the template's values, by the services' own APIs.
@@ -44,10 +45,10 @@ ROLES = {
 
 
 class Created:
-    """The stack at the endpoint, and what the template makes of it."""
+    """The stack at moto's server, and what the template makes of it."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.client = endpoint.client
+    def __init__(self, url: str) -> None:
+        self._url = url
         ec2 = self.client("ec2")
         network = {
             "VpcId": ec2.describe_vpcs()["Vpcs"][0]["VpcId"],
@@ -75,14 +76,21 @@ class Created:
         self.outputs = {each["OutputKey"]: each["OutputValue"] for each in self.stack["Outputs"]}
         self.wanted = Stack(**self.parameters)
 
+    def client(self, service: str) -> Any:
+        credentials = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
+        return boto3.client(service, endpoint_url=self._url, **credentials)
+
 
 @pytest.fixture(scope="module")
-def created(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Created]:
-    endpoint = Endpoint(tmp_path_factory.mktemp("aws")).start(environment={"MOTO_IAM_LOAD_MANAGED_POLICIES": "true"})
-    try:
-        yield Created(endpoint)
-    finally:
-        endpoint.close()
+def created() -> Iterator[Created]:
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+        server.start()
+        try:
+            yield Created("http://{}:{}".format(*server.get_host_and_port()))
+        finally:
+            server.stop()
 
 
 def test_what_moto_cannot_make_is_named() -> None:

@@ -59,11 +59,15 @@ def test_it_is_what_its_parts_make() -> None:
             "Resource:\n  Queue:\n    Type: AWS::SQS::Queue\n",
             "adds to Resource, a section that template.yaml does not have",
         ),
+        (
+            "Resources:\n  RidesPolicy:\n    Type: AWS::IAM::Policy\n    Properties:\n      PolicyName: hvfhv\n",
+            "rides.yaml has a policy hvfhv, as another file does: rename its PolicyName",
+        ),
     ],
 )
 def test_a_pipelines_part_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
     shutil.copy(template.FOLDER / "template.yaml", tmp_path)
-    (tmp_path / "pipelines").mkdir()
+    shutil.copytree(template.FOLDER / "pipelines", tmp_path / "pipelines")
     (tmp_path / "pipelines/rides.yaml").write_text(text)
     with pytest.raises(template.TemplateError, match=message):
         template.compose(tmp_path)

@@ -200,9 +200,10 @@ def test_eks_never_builds_and_needs_an_image() -> None:
 
 def test_missing_secrets_are_named_with_how_each_is_made() -> None:
     config = Config.from_environment({"ENV": "eks", "KUBE_CONTEXT": "prod"})
-    output = secrets_sentence(config, ["airflow-metadata", "git-ssh-key"])
-    assert "The secrets airflow-metadata, git-ssh-key are missing in the namespace 'taxiway'" in output
-    assert "kubectl --context prod -n taxiway create secret generic git-ssh-key --from-file=gitSshKey" in output
+    output = secrets_sentence(config, ["airflow-metadata", "alertmanager-notify", "git-ssh-key"])
+    assert "The secrets airflow-metadata, alertmanager-notify, git-ssh-key are missing in the namespace" in output
+    assert "kubectl --context prod -n taxiway create secret generic alertmanager-notify --from-file=slack-url" in output
+    assert "make secrets ENV=eks KUBE_CONTEXT=prod FEATURES=ssh-git GIT_SSH_KEY=<private key file>" in output
     assert "make secrets ENV=eks KUBE_CONTEXT=prod makes what is missing" in output
 
 

@@ -3,10 +3,11 @@
 import base64
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
-from cluster.credentials import Address, catalog_uri, eks_secrets, kind_secrets, metadata_secrets
+from cluster.credentials import Address, catalog_uri, eks_secrets, git_secrets, kind_secrets, metadata_secrets
 from console.errors import UserError
 
 URLS = {
@@ -116,3 +117,63 @@ def test_the_catalogues_connection_is_one_that_airflow_takes_for_mysql() -> None
 
     connection = Connection(uri=catalog_uri(Address.parse("CATALOG_URL", "mysql://t:a%2Fb@h/tlc")))
     assert (connection.conn_type, connection.password, connection.schema) == ("mysql", "a/b", "tlc")
+
+
+def test_metadata_in_mysql_is_reached_without_a_pooler() -> None:
+    made = kind_secrets("taxiway", {"metadata-mysql": {"password": "a/b@c"}}, mysql_metadata=True)
+    assert "postgres" not in made
+    assert not [name for name in made if "pgbouncer" in name]
+    assert made["airflow-metadata"] == {
+        "connection": "mysql+mysqldb://airflow:a%2Fb%40c@metadata-mysql.taxiway:3306/airflow",
+        "async-connection": "mysql+aiomysql://airflow:a%2Fb%40c@metadata-mysql.taxiway:3306/airflow",
+        "kedaConnection": "airflow:a/b@c@tcp(metadata-mysql.taxiway:3306)/airflow",
+    }
+    result = "db+mysql+mysqldb://airflow:a%2Fb%40c@metadata-mysql.taxiway:3306/airflow"
+    assert made["airflow-result-backend"] == {"connection": result}
+    assert set(kind_secrets("taxiway", {}, mysql_metadata=True)["metadata-mysql"]) == {"password", "root-password"}
+
+
+def test_eks_takes_an_address_in_mysql_with_the_feature_alone() -> None:
+    urls = URLS | {"METADATA_URL": "mysql://me:p%2Fw@my.example.com/airflow"}
+    made = eks_secrets("taxiway", {}, urls, oidc=False, mysql_metadata=True)
+    assert set(made) == set(NAMES) - {"airflow-pgbouncer-config", "airflow-pgbouncer-stats"}
+    assert made["airflow-metadata"]["connection"] == "mysql+mysqldb://me:p%2Fw@my.example.com:3306/airflow"
+    with pytest.raises(
+        UserError, match=r"METADATA_URL is no URL .* write it like mysql://user:password@host:3306/name"
+    ):
+        eks_secrets("taxiway", {}, URLS, oidc=False, mysql_metadata=True)
+    with pytest.raises(UserError, match=r"METADATA_URL is no URL .* write it like postgresql://"):
+        eks_secrets("taxiway", {}, urls, oidc=False)
+
+
+def test_a_private_repository_s_secrets_are_those_that_git_sync_reads(tmp_path: Path) -> None:
+    key, ca = tmp_path / "key", tmp_path / "ca.crt"
+    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----")
+    ca.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    given = {"GIT_SSH_KEY": str(key), "GIT_USERNAME": "me", "GIT_PASSWORD": "token", "GIT_CA": str(ca)}
+    assert git_secrets(["ssh-git"], {"GIT_SSH_KEY": str(key)}) == {"git-ssh-key": {"gitSshKey": key.read_text() + "\n"}}
+    made = git_secrets(["https-git"], given)
+    assert made["git-credentials"] == {
+        "GIT_SYNC_USERNAME": "me",
+        "GITSYNC_USERNAME": "me",
+        "GIT_SYNC_PASSWORD": "token",
+        "GITSYNC_PASSWORD": "token",
+    }
+    assert made["git-ca"] == {"ca.crt": ca.read_text()}
+    assert git_secrets([], {}) == git_secrets(["ssh-git", "https-git"], {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, r"GIT_SSH_KEY: .*key cannot be read as a private key \(FileNotFoundError\)"),
+        (b"ssh-ed25519 AAAA me\n", "GIT_SSH_KEY: .*key is not a private key"),
+        (b"\xff\xfe", r"GIT_SSH_KEY: .*key cannot be read as a private key \(UnicodeDecodeError\)"),
+    ],
+    ids=["no file", "the public key", "not text"],
+)
+def test_a_key_that_is_none_is_refused_in_one_sentence(tmp_path: Path, content: bytes | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        git_secrets(["ssh-git"], {"GIT_SSH_KEY": str(tmp_path / "key")})

@@ -50,9 +50,12 @@ def test_a_failing_init_container_is_shown_with_its_log_and_what_to_do() -> None
 
 
 def test_the_faults_of_git_have_their_remedies() -> None:
-    assert "knownHosts" in git_fault("Host key verification failed.\nfatal: Could not read from remote repository.")
-    assert "cannot be reached" in git_fault("ssh: Could not resolve hostname git.example.com")
-    assert "cannot be reached" in git_fault("fatal: unable to connect to git-server: Connection refused")
+    unknown = git_fault("Host key verification failed.\nfatal: Could not read from remote repository.")
+    assert "ssh-keyscan -p PORT HOST prints to dags.gitSync.knownHosts" in unknown
+    timed_out = git_fault("ssh: connect to host git.example.org port 7999: Connection timed out")
+    assert "ports of networkPolicies (helm/platform)" in timed_out
+    assert "is out of reach" in git_fault("ssh: Could not resolve hostname git.example.com")
+    assert "is out of reach" in git_fault("fatal: unable to connect to git-server: Connection refused")
     assert "git-credentials" in git_fault("fatal: Authentication failed for 'https://example.com/r.git/'")
     assert "dags.gitSync.ref" in git_fault("fatal: couldn't find remote ref main")
     assert "dags.gitSync.repo" in git_fault("remote: Repository not found.")

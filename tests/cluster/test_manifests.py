@@ -97,7 +97,7 @@ def test_a_difference_never_shows_a_secret() -> None:
 def test_commit_that_runs() -> None:
     a, b = "a" * 40, "b" * 40
     assert "the head of the branch" in commit_sentence(a, a)
-    assert "yet to bring" in commit_sentence(a, b)
+    assert "yet to come" in commit_sentence(a, b)
     assert "cannot be asked" in commit_sentence(a, "")
     env = [{"name": "GITSYNC_REPO", "value": "git://h/r.git"}, {"name": "GITSYNC_REF", "value": "v1"}]
     assert git_source([{"spec": {"containers": [{"env": env}]}}]) == ("git://h/r.git", "v1")

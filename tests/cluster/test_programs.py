@@ -42,4 +42,4 @@ def test_a_commit_is_published_with_all_that_its_programs_need(url: str, monkeyp
 
     body = s3.get_object(Bucket="artifacts", Key=f"spark_jobs/{commit}/spark_jobs.zip")["Body"].read()
     names = zipfile.ZipFile(BytesIO(body)).namelist()
-    assert {"spark_jobs/hvfhv/curate.py", "taxiway/core/month.py", "taxiway/core/contracts.json"} <= {*names}
+    assert {"spark_jobs/hvfhv/build_month.py", "taxiway/core/month.py", "taxiway/core/contracts.json"} <= {*names}

@@ -10,6 +10,10 @@ from cluster import manifests, releases
 from cluster.chart import VERSION, chart_path
 from cluster.config import Config
 from cluster.credentials import eks_secrets, kind_secrets
+from cluster.helm import Helm
+from cluster.kubectl import Kubectl
+from console.errors import UserError
+from console.options import ROOT
 from tests.cluster.test_credentials import URLS
 from tests.tools import tool
 
@@ -39,6 +43,51 @@ def test_make_secrets_makes_every_secret_that_kind_needs(kind: list[str]) -> Non
         assert manifests.missing_secrets(needed, there) == []
 
 
+def test_make_secrets_makes_every_secret_that_kind_needs_with_metadata_in_mysql() -> None:
+    config = Config.from_environment({"FEATURES": "mysql-metadata keda"})
+    there = {name: set(data) for name, data in kind_secrets("taxiway", {}, mysql_metadata=True).items()}
+    for release in (releases.platform, releases.airflow):
+        needed = manifests.needed_secrets(render(release(config, "0123456789")))
+        assert manifests.missing_secrets(needed, there) == []
+    assert "metadata-mysql" in there
+
+
+@pytest.mark.parametrize(
+    ("values", "connection", "features", "words"),
+    [
+        (None, "", "", None),
+        (None, "", "mysql-metadata", None),
+        ({}, "postgresql+psycopg2://a:b@c/d", "", None),
+        ({"data": {"metadataConnection": {"protocol": "mysql"}}}, "mysql+mysqldb://a:b@c/d", "mysql-metadata", None),
+        ({}, "", "mysql-metadata", "are in PostgreSQL; with the feature mysql-metadata they would be in MySQL"),
+        (None, "postgresql://a:b@c/d", "mysql-metadata", "are in PostgreSQL; with the feature"),
+        ({}, "mysql+mysqldb://a:b@c/d", "mysql-metadata", "are in PostgreSQL; with the feature"),
+        (None, "mysql+mysqldb://a:b@c/d", "", "are in MySQL; without .* in PostgreSQL.* Add FEATURES=mysql-metadata"),
+        ({"data": {"metadataConnection": {"protocol": "mysql"}}}, "", "", "are in MySQL; without the feature"),
+    ],
+)
+@pytest.mark.parametrize("environment", ["kind", "eks"])
+def test_airflow_s_tables_stay_in_the_kind_of_database_that_they_are_in(
+    monkeypatch: pytest.MonkeyPatch,
+    values: dict[str, object] | None,
+    connection: str,
+    features: str,
+    words: str | None,
+    environment: str,
+) -> None:
+    monkeypatch.setattr(releases, "secret", lambda _, name: {"connection": connection} if connection else {})
+    monkeypatch.setattr(Helm, "values", lambda _, name: values)
+    monkeypatch.setattr(Helm, "require_version", lambda _: None)
+    config = Config.from_environment({"ENV": environment, "KUBE_CONTEXT": "one", "FEATURES": features})
+    if words is None:
+        releases.require_same_database(config, Kubectl("one", "taxiway"))
+    else:
+        with pytest.raises(UserError, match=words) as error:
+            releases.require_same_database(config, Kubectl("one", "taxiway"))
+        assert "Nothing was changed." in str(error.value)
+        assert "a:b" not in str(error.value)
+
+
 def test_make_secrets_makes_every_secret_that_eks_needs(tmp_path: Path) -> None:
     there = {name: set(data) for name, data in eks_secrets("taxiway", {}, URLS, oidc=False).items()}
     values = tmp_path / "mine.yaml"
@@ -56,6 +105,24 @@ def test_monitoring_needs_no_secret_on_kind_and_is_rendered_for_both() -> None:
         assert manifests.needed_secrets(rendered).keys() <= {"airflow-redis-password"}, given
     kinds = {each["kind"] for each in manifests.parse(rendered)}
     assert {"ServiceMonitor", "PrometheusRule"} <= kinds
+
+
+def test_features_reach_every_chart_that_they_concern() -> None:
+    def files(release: releases.Release) -> list[str]:
+        return [
+            Path(word).relative_to(ROOT / "helm").as_posix() for word in release.arguments if word.endswith(".yaml")
+        ]
+
+    kind = Config.from_environment({"FEATURES": "mysql-metadata big-workers"})
+    eks = Config.from_environment({**EKS, "FEATURES": "mysql-metadata big-workers"})
+    assert files(releases.platform(kind, "1"))[1:] == ["platform/features/kind/mysql-metadata.yaml"]
+    assert files(releases.platform(eks, "1"))[1:] == []
+    for config in (kind, eks):
+        assert files(releases.monitoring(config))[1:] == ["monitoring/features/mysql-metadata.yaml"]
+    assert [each for each in files(releases.airflow(eks, "1")) if "/features/" in each] == [
+        "airflow/features/mysql-metadata.yaml",
+        "airflow/features/big-workers.yaml",
+    ]
 
 
 def test_the_images_are_those_of_the_tag(kind: list[str]) -> None:

@@ -1,7 +1,9 @@
 """An Airflow's REST API as far as the client uses it, over HTTP, with runs that tests let happen."""
 
+import contextlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +11,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 Answer = tuple[int, Any]
+# A status instead of the answer (with Retry-After, if any); or, after the request was acted upon: the connection is
+# closed half way through the answer ("cut"), or the answer takes longer than the client waits ("late").
+Fault = int | tuple[int, str] | str
 
 
 class AirflowServer:
@@ -18,7 +23,9 @@ class AirflowServer:
         self.url = ""
         self.password = "right"
         self.tokens = 0  # given out so far; only the last is valid
+        self.health = "healthy"
         self.down = 0  # so many requests from now on are answered by 503
+        self.faults: list[Fault] = []  # of the next requests, one each
         self.dags: dict[str, bool] = {}  # id → paused
         self.import_errors: list[dict[str, Any]] = []
         self.pools: dict[str, dict[str, Any]] = {}
@@ -45,7 +52,7 @@ class AirflowServer:
             self.tokens += 1
             return 201, {"access_token": f"token-{self.tokens}"}
         if path == "/api/v2/monitor/health":
-            return 200, {"scheduler": {"status": "healthy"}}
+            return 200, {"scheduler": {"status": self.health}}
         if token != f"Bearer token-{self.tokens}":
             return 401, {}
         return self._resource(method, path.removeprefix("/api/v2/").split("/"), body)
@@ -62,6 +69,8 @@ class AirflowServer:
             case ["GET", "pools", name]:
                 return (200, self.pools[name]) if name in self.pools else (404, {})
             case ["POST", "pools"]:
+                if body["name"] in self.pools:
+                    return 409, {}
                 self.pools[body["name"]] = body
                 return 201, {}
             case ["POST", "dags", dag, "dagRuns"]:
@@ -98,12 +107,25 @@ def serve(airflow: AirflowServer) -> Iterator[None]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             token = self.headers.get("Authorization", "")
             path = unquote(urlsplit(self.path).path)
-            status, content = airflow.answer(self.command, path, json.loads(body) if body else None, token)
-            data = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            fault = airflow.faults.pop(0) if airflow.faults else None
+            status, content = 0, dict[str, Any]()
+            headers = dict[str, str]()
+            if isinstance(fault, int):
+                status = fault
+            elif isinstance(fault, tuple):
+                status, headers = fault[0], {"Retry-After": fault[1]}
+            else:
+                status, content = airflow.answer(self.command, path, json.loads(body) if body else None, token)
+            if fault == "late":
+                time.sleep(0.6)
+            data = json.dumps(content).encode() + (b" " * 1000 if fault == "cut" else b"")
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data[:-1000] if fault == "cut" else data)
 
         do_GET = do_POST = do_PATCH = answer  # noqa: N815 - http.server's names
 

@@ -69,8 +69,9 @@ class TestPlatform:
 
 
 @pytest.fixture(autouse=True)
-def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.airflow.GRACE_S", 3)
+def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("console.patience.PATIENCE_S", 3)
+    monkeypatch.setattr("console.patience.LONGEST_PAUSE_S", 0.05)
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def access(server: AirflowServer) -> ServerAccess:
 
 @pytest.fixture
 def airflow(access: ServerAccess) -> Airflow:
-    client = Airflow(access)
+    client = Airflow(access, print)
     client.login()
     return client
 
@@ -105,7 +106,9 @@ def moto_url() -> Iterator[str]:
 def aws(moto_url: str) -> Iterator[str]:
     """Return the address of an empty AWS."""
     yield moto_url
-    requests.post(f"{moto_url}/moto-api/reset", timeout=10)
+    with requests.Session() as session:
+        session.trust_env = False
+        session.post(f"{moto_url}/moto-api/reset", timeout=10)
 
 
 @pytest.fixture

@@ -1,19 +1,17 @@
 """The client of Airflow's API against an API that fails as real ones do, and what it reads from logs."""
 
 import re
+import time
+from typing import Any
 
 import pytest
 
 from console import airflow as client
+from console import patience
 from console.airflow import Airflow, LogEntry, Pool, failure_reason, import_sentence, last_lines
 from console.errors import UserError
-from tests.console.airflow_server import AirflowServer
+from tests.console.airflow_server import AirflowServer, Fault
 from tests.console.conftest import ServerAccess
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.airflow.time.sleep", lambda _: None)
 
 
 def test_a_refused_password_names_where_it_comes_from(server: AirflowServer, access: ServerAccess) -> None:
@@ -48,10 +46,104 @@ def test_a_server_that_is_away_for_a_moment_is_waited_for(
 def test_a_server_that_stays_away_is_one_sentence(
     server: AirflowServer, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "GRACE_S", 0)
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.2)
     server.url = "http://127.0.0.1:1"
-    with pytest.raises(UserError, match=r"has not answered for 0 s .*: look at the test\.$"):
+    with pytest.raises(UserError, match=r"has not answered for 0 s \(the connection failed\): look at the test\.$"):
         airflow.dags()
+
+
+FAULTS = {
+    "an error": 500,
+    "too many requests": 429,
+    "a proxy without a server": 502,
+    "a server without a database": 503,
+    "an answer that is cut off": "cut",
+    "an answer that comes late": "late",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
+def test_what_may_pass_is_waited_for_and_said_once(
+    server: AirflowServer,
+    airflow: Airflow,
+    fault: Fault,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(client, "TIMEOUT_S", 0.3)
+    server.dags = {"a": True}
+    server.faults = [fault] * 3
+    assert airflow.has_dag("a")
+    assert not server.faults
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2, said
+    assert re.fullmatch(r"Airflow's API server does not answer \(.+\): waits for it, at most 3 s", said[0])
+    assert re.fullmatch(r"Airflow's API server answers again after \d s", said[1])
+
+
+@pytest.mark.parametrize("fault", [500, "cut", "late"])
+def test_a_run_whose_answer_was_lost_is_started_once(
+    server: AirflowServer, airflow: Airflow, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "TIMEOUT_S", 0.3)
+    started = []
+    server.triggered = lambda dag, run: started.append((dag, run))
+    server.faults = [fault]
+    airflow.trigger("a", "run 1", {})
+    assert started == [("a", "run 1")]
+    server.faults = [fault]
+    airflow.ensure_pool(Pool(name="p", slots=1, description=""))
+    server.faults = [404, fault]  # not there when asked, made by the request whose answer was lost
+    airflow.ensure_pool(Pool(name="q", slots=1, description=""))
+    assert server.pools.keys() == {"p", "q"}
+
+
+@pytest.mark.parametrize("after", ["1", "Wed, 01 Jan 2020 00:00:00 GMT", "soon"])
+def test_a_server_says_when_to_come_again(server: AirflowServer, airflow: Airflow, after: str) -> None:
+    server.faults = [(429, after)]
+    began = time.monotonic()
+    assert airflow.dags() == []
+    assert (time.monotonic() - began >= 1) == (after == "1")
+
+
+def test_a_platform_that_has_ended_is_not_waited_for(airflow: Airflow, access: ServerAccess) -> None:
+    def ended() -> None:
+        raise UserError("The platform has ended: so it is.")
+
+    access.server.url = "http://127.0.0.1:1"
+    access.recover = ended  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"^The platform has ended: so it is"):
+        airflow.dags()
+
+
+def test_a_token_that_expires_or_loses_its_key_while_the_server_is_away_is_renewed(
+    server: AirflowServer, airflow: Airflow
+) -> None:
+    server.dags = {"a": True}
+    server.tokens += 1
+    server.faults = [503, "cut", 401, 503]
+    assert airflow.has_dag("a")
+    server.faults = [403]
+    assert airflow.has_dag("a")
+
+
+def test_a_log_is_waited_for_less_than_a_run(
+    server: AirflowServer, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LOG_PATIENCE_S", 0.1)
+    server.down = 10
+    task: Any = {"dag_id": "a", "dag_run_id": "r", "task_id": "t", "map_index": -1, "try_number": 1}
+    [entry] = airflow.task_log(task)
+    assert "the log cannot be read: Airflow's API server has not answered" in entry["event"]
+
+
+def test_a_health_that_is_no_health_is_not_healthy(server: AirflowServer, airflow: Airflow) -> None:
+    assert airflow.healthy()
+    server.faults = [500, 200]
+    assert not airflow.healthy()
+    assert not airflow.healthy()
+    server.url = "http://127.0.0.1:1"
+    assert not airflow.healthy()
 
 
 def test_an_answer_that_is_an_error_names_the_request(airflow: Airflow) -> None:

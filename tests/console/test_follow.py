@@ -133,6 +133,41 @@ def test_clusters_and_steps_of_emr_are_reported(
     assert "step curate" in output
 
 
+def test_a_platform_that_does_not_answer_for_a_while_is_followed_to_the_end(
+    server: AirflowServer,
+    platform: TestPlatform,
+    follow_plan: Follow,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its API server and its AWS are replaced in turn; the time that this takes is not idle time."""
+    monkeypatch.setattr(follow, "IDLE_TIMEOUT_S", 0.05)
+    server.faults = [500] * 20
+    real = platform.client
+
+    def replaced(service: str) -> object:
+        platform.client = real  # type: ignore[method-assign]
+        raise UserError("The forward cannot be opened.")
+
+    platform.client = replaced  # type: ignore[method-assign]
+    platform.require_alive = _after(4, lambda: counted(server, 0, 1), platform.require_alive)  # type: ignore[method-assign]
+    output = follow_plan()
+    assert output.count("does not answer (HTTP status 500)") == 1
+    assert "✓ b: sum" in output
+
+
+def test_an_unhealthy_platform_is_given_longer_to_go_on_but_not_for_ever(
+    server: AirflowServer, platform: TestPlatform, follow_plan: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "IDLE_TIMEOUT_S", 0.03)
+    server.health = "unhealthy"
+    with monkeypatch.context() as patch:
+        patch.setattr(follow, "PATIENCE_S", 0.2)
+        with pytest.raises(UserError, match=r"Nothing has happened for 0\.2 s"):
+            follow_plan()
+    platform.require_alive = _after(10, lambda: counted(server, 0, 1), platform.require_alive)  # type: ignore[method-assign]
+    assert "✓ b: sum" in follow_plan()
+
+
 def _after(calls: int, act: Callable[[], None], real: Callable[[], None]) -> Callable[[], None]:
     left = [calls]
 

@@ -4,6 +4,9 @@ import os
 import signal
 
 import pytest
+import requests
+from boto3.exceptions import RetriesExceededError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from rich.console import Console
 
 from console.errors import UserError
@@ -40,3 +43,31 @@ def test_a_signal_ends_a_command_in_order(number: int, capsys: pytest.CaptureFix
         for each, handler in before.items():
             signal.signal(each, handler)
     assert capsys.readouterr().err == "Interrupted.\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.ReadTimeout("Read timed out."),
+        EndpointConnectionError(endpoint_url="http://127.0.0.1:4566"),
+        ClientError({"Error": {"Code": "500", "Message": "no"}}, "ListBuckets"),
+        RetriesExceededError(OSError("cut")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_request_that_failed_for_good_is_one_sentence(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def command(console: Console) -> int:
+        raise error
+
+    assert run_command(command, "") == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("A request failed (")
+    assert str(error) in line
+
+
+def test_a_fault_of_our_own_keeps_its_traceback() -> None:
+    def command(console: Console) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_command(command, "")

@@ -22,6 +22,7 @@ from docs.generate_dags_md import PAGE, render
 from taxiway.core import contracts
 from taxiway.core.settings import Settings, settings
 from taxiway.hvfhv.settings import HvfhvSettings
+from taxiway.operations.retries import StepRetries
 
 pytestmark = pytest.mark.slow  # parses the DAGs in processes of Airflow
 
@@ -98,6 +99,7 @@ def test_steps_wait_in_the_triggerer_and_within_the_pool(bag: DagBag) -> None:
     assert steps
     pools = {pool["name"] for demo in discover().values() for pool in demo.pools}
     for step in steps:
+        assert isinstance(step.retry_policy, StepRetries), "a cluster that is gone: no retry, and the log says why"
         assert step.deferrable
         assert step.pool in pools
         assert step.waiter_delay * step.waiter_max_attempts >= settings().emr_step_hours * 3600

@@ -24,6 +24,7 @@ from cluster.chart import chart_path
 from cluster.config import Config
 from cluster.git import image_tag
 from cluster.kubectl import Kubectl
+from cluster.target import remove_namespace
 from console.airflow import Airflow, TaskInstance
 from console.errors import UserError
 from console.options import ROOT
@@ -54,6 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.timeout(2400))
+    # Last: other tests look at what nobody has disturbed.
+    items.sort(key=lambda item: item.path.name == "test_kills.py")
 
 
 @dataclass
@@ -68,18 +71,26 @@ class Platform:
 
     def type(self, command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run ``make command`` as the Makefile does, and print what it says."""
-        result = subprocess.run(
+        process = self.start(command, **variables)
+        try:
+            output, _ = process.communicate(timeout=2000)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        print(output)
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    def start(self, command: str, **variables: str) -> "subprocess.Popen[str]":
+        """Start such a command; its standard output has all that it says."""
+        return subprocess.Popen(
             [str(ROOT / ".local/venvs/cluster/bin/python"), "-m", "cluster", command],
             cwd=self.checkout,
-            env=self.environment | variables,
+            env=self.environment | {"PYTHONUNBUFFERED": "1"} | variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=2000,
         )
-        print(result.stdout)
-        return result
 
     def posted(self) -> list[dict[str, Any]]:
         """Return what Alertmanager and the collector have posted to the receiver, oldest first."""
@@ -106,7 +117,19 @@ def skip_unless_possible() -> Config:
         chart_path()
     except UserError as error:
         absent("chart", str(error))
-    return Config.from_environment(os.environ | {"NAMESPACE": NAMESPACE})
+    return Config.from_environment(os.environ | {"NAMESPACE": NAMESPACE, "FEATURES": ""})
+
+
+def check_out(folder: Path, context: str, namespace: str, **variables: str) -> Platform:
+    """Return a platform that is yet to be brought up, with a checkout of its own."""
+    checkout = folder / "taxiway"
+    subprocess.run(["git", "clone", "--quiet", "--no-local", str(ROOT), str(checkout)], check=True)
+    for name, value in (("user.name", "e2e"), ("user.email", "e2e@localhost")):
+        subprocess.run(["git", "config", name, value], cwd=checkout, check=True)
+    path = f"{checkout}{os.pathsep}{checkout / 'dags'}"
+    environment = os.environ | {"NAMESPACE": namespace, "PYTHONPATH": path, "COLUMNS": "200"} | variables
+    tag = environment.get("IMAGE_TAG") or image_tag(checkout)
+    return Platform(checkout, environment, Kubectl(context, namespace), tag, time.time())
 
 
 @pytest.fixture(scope="session")
@@ -114,32 +137,19 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     """Bring the platform up from nothing."""
     config = skip_unless_possible()
     assert config.context
-    checkout = tmp_path_factory.mktemp("checkout") / "taxiway"
-    subprocess.run(["git", "clone", "--quiet", "--no-local", str(ROOT), str(checkout)], check=True)
-    for name, value in (("user.name", "e2e"), ("user.email", "e2e@localhost")):
-        subprocess.run(["git", "config", name, value], cwd=checkout, check=True)
-    values = checkout.with_name("monitoring.yaml")
+    values = tmp_path_factory.mktemp("values") / "monitoring.yaml"
     values.write_text(yaml.safe_dump(MONITORING))
-    environment = os.environ | {
-        "NAMESPACE": NAMESPACE,
-        "PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'dags'}",
-        "COLUMNS": "200",
-        "FEATURES": "opentelemetry",
-        "MONITORING_VALUES": str(values),
-    }
-    platform = Platform(checkout, environment, Kubectl(config.context, NAMESPACE), image_tag(checkout), time.time())
+    folder = tmp_path_factory.mktemp("checkout")
+    variables = {"FEATURES": "opentelemetry", "MONITORING_VALUES": str(values)}
+    platform = check_out(folder, config.context, NAMESPACE, **variables)
     if os.environ.get("TAXIWAY_E2E_REUSE") == "1":
         deployment = platform.kubectl.get("deployment", "airflow-api-server")
         platform.began = datetime.fromisoformat(deployment["metadata"]["creationTimestamp"]).timestamp()
         image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
-        platform.tag = environment["IMAGE_TAG"] = image.rpartition(":")[2]
+        platform.tag = platform.environment["IMAGE_TAG"] = image.rpartition(":")[2]
         commands = ["dags-push", "monitoring"]
     else:
-        subprocess.run(
-            platform.kubectl.command("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=240s"),
-            check=True,
-            timeout=300,
-        )
+        remove_namespace(platform.kubectl)
         commands = ["kind-up", "monitoring"]
     for command in commands:
         result = platform.type(command)
@@ -190,8 +200,13 @@ def start_receiver(platform: Platform) -> None:
 
 
 @pytest.fixture(scope="session")
-def demo(platform: Platform) -> str:
-    """Run the demo of HVFHV for one month, and return its output."""
+def one_month(platform: Platform) -> Path:
+    """Write a list with the data sets of one month of the sample."""
+    return list_one_month(platform)
+
+
+def list_one_month(platform: Platform) -> Path:
+    """Write a list with the data sets of one month of the sample to the platform's checkout."""
     sample = platform.checkout / "demos/hvfhv/sample"
     rows = list(csv.DictReader((sample / "catalogue.csv").open()))
     one = sample / "one-month.csv"
@@ -199,7 +214,18 @@ def demo(platform: Platform) -> str:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(row for row in rows if row["month"] == MONTH)
-    result = platform.type("kind-demo", CATALOG=str(one))
+    return one
+
+
+@pytest.fixture(scope="session")
+def demo(platform: Platform) -> str:
+    """Run the demo of HVFHV for one month, and return its output."""
+    return run_demo(platform)
+
+
+def run_demo(platform: Platform, **variables: str) -> str:
+    """Run the demo of HVFHV for one month, and return its output."""
+    result = platform.type("kind-demo", CATALOG=str(list_one_month(platform)), **variables)
     assert result.returncode == 0, result.stdout
     return result.stdout
 

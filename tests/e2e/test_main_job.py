@@ -1,43 +1,15 @@
 """One real month on the cluster: same tables as anywhere, one task in a pod of its own, logs that outlive it."""
 
-import os
 from pathlib import Path
 
-import pytest
-
 from console.airflow import Airflow
-from console.aws import local_client, local_environment
-from console.options import ROOT
-from tests.e2e.conftest import MONTH, Platform, wait_for
-from tests.oracle.comparison import difference
-from tests.oracle.oracle import KEYS, PATHS, compute, month_of
-from tests.oracle.programs import ZONE_LOOKUP
-
-TRIPS = "curated/hvfhv_trips"
+from console.aws import local_client
+from tests.e2e.conftest import Platform, wait_for
+from tests.e2e.tables import require_equal_to_the_oracle
 
 
-def test_every_table_equals_the_oracle(
-    platform: Platform, demo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from demos.hvfhv import DEMO
-    from laptop.results import copy_results
-
-    with platform.kubectl.forward("service/local-aws", 4566) as forward:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            monkeypatch.delenv(name)
-        for name, value in local_environment(forward.url).items():
-            monkeypatch.setenv(name, value)
-        copy_results([DEMO], tmp_path)
-    year, number = MONTH.split("-")
-    published = sorted(f"{path.parent.name[5:]}-{path.name[6:]}" for path in (tmp_path / TRIPS).glob("year=*/month=*"))
-    assert MONTH in published
-    files = {each: [ROOT / f"demos/hvfhv/sample/fhvhv_tripdata_sample_{each}.parquet"] for each in published}
-    with compute(files, ZONE_LOOKUP) as oracle:
-        for table, keys in KEYS.items():
-            folder = tmp_path / PATHS[table] / f"year={year}" / f"month={number}"
-            actual = f"FROM read_parquet('{folder}/*.parquet', hive_partitioning := false)"
-            found = difference(oracle, month_of(table, MONTH), actual, keys)
-            assert not found, f"{table}: {found}"
+def test_every_table_equals_the_oracle(platform: Platform, demo: str, tmp_path: Path) -> None:
+    require_equal_to_the_oracle(platform, tmp_path)
 
 
 def test_the_report_ran_in_a_pod_of_its_own_and_its_log_outlives_it(

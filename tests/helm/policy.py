@@ -5,10 +5,12 @@ name; ``test_overlay`` holds every combination of environment and features again
 breaks the values in the ways that people do and checks that the rule detects it.
 """
 
+import argparse
 import ast
 import base64
 import hashlib
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import cache
@@ -269,17 +271,16 @@ def requests_and_limits(rendered: Rendered) -> Iterator[str]:
 def memory_is_reserved(rendered: Rendered) -> Iterator[str]:
     """On EKS nothing that runs for people or tasks loses its memory to a neighbour; the API server has 2 GiB."""
     for component in ("scheduler", "api-server", "dag-processor", "triggerer", "worker", "kubernetes"):
-        pod = rendered.pod(component)
-        if pod is None:
+        if not rendered.pods_of(component):
             yield f"there is no {component}"
-            continue
-        main = next(each for each in pod.containers if each.role == "main")
-        resources = main.spec.get("resources") or {}
-        least, most = (amount((resources.get(each) or {}).get("memory") or "0") for each in ("requests", "limits"))
-        if rendered.environment == "eks" and least != most:
-            yield f"{component} may be given more memory than is kept for it"
-        if component == "api-server" and most < 2 * 1024**3:
-            yield "the API server has less than 2 GiB of memory"
+        for pod in rendered.pods_of(component):
+            main = next(each for each in pod.containers if each.role == "main")
+            resources = main.spec.get("resources") or {}
+            least, most = (amount((resources.get(each) or {}).get("memory") or "0") for each in ("requests", "limits"))
+            if rendered.environment == "eks" and least != most:
+                yield f"{pod} may be given more memory than is kept for it"
+            if component == "api-server" and most < 2 * 1024**3:
+                yield "the API server has less than 2 GiB of memory"
 
 
 @rule
@@ -326,13 +327,13 @@ def disruptions(rendered: Rendered) -> Iterator[str]:
     """What people or tasks wait for goes away one by one when nodes are drained, and nothing keeps a node from it."""
     budgets = rendered.of_kind("PodDisruptionBudget")
     task = rendered.pod("kubernetes")
-    for component in ("scheduler", "api-server", "dag-processor", "triggerer", "worker", "pgbouncer"):
-        pod = rendered.pod(component)
-        if pod is None:
-            continue
+    components = ("scheduler", "api-server", "dag-processor", "triggerer", "worker", "pgbouncer")
+    for pod in (pod for component in components for pod in rendered.pods_of(component)):
         mine = [each for each in budgets if each["spec"]["selector"]["matchLabels"].items() <= pod.labels.items()]
         if not mine:
             yield f"{pod} has no PodDisruptionBudget"
+        if len(mine) > 1:
+            yield f"{pod} can never be moved: Kubernetes evicts no pod with {len(mine)} PodDisruptionBudgets"
         for each in mine:
             replicas = pod.workload["spec"].get("replicas", 1)
             if task and each["spec"]["selector"]["matchLabels"].items() <= task.labels.items():
@@ -419,7 +420,7 @@ def grace(rendered: Rendered) -> Iterator[str]:
 
 @rule
 def scaling(rendered: Rendered) -> Iterator[str]:
-    """KEDA can read what it queries, and keeps a worker."""
+    """KEDA can read what it queries, keeps a worker, and starts as many as the tasks of their queues need."""
     for each in rendered.of_kind("ScaledObject"):
         spec = each["spec"]
         if spec["minReplicaCount"] < 1 and spec["cooldownPeriod"] < longest_task():
@@ -435,16 +436,38 @@ def scaling(rendered: Rendered) -> Iterator[str]:
                 yield f"{each['metadata']['name']} reads {variable}, which the worker has not"
             if trigger["type"] == "mysql" and re.search(r"::|IS DISTINCT FROM", meta["query"]):
                 yield f"{each['metadata']['name']} queries MySQL in PostgreSQL's dialect"
+            queues, tasks = what_it_runs(main, rendered)
+            divisor = re.search(r"/ *(\d+)", meta["query"])
+            if divisor is None or int(divisor[1]) != tasks:
+                yield f"{each['metadata']['name']} does not divide by {tasks}, what its workers run at a time"
+            counted = re.search(r"queue (?:IN|=) *\(?([^)]*?)\)? +AND", meta["query"])
+            if counted is None or set(re.findall(r"'([^']*)'", counted[1])) != queues:
+                yield f"{each['metadata']['name']} counts tasks of {counted and counted[1]}, its workers take {queues}"
+
+
+def what_it_runs(worker: Container, rendered: Rendered) -> tuple[set[str], int]:
+    """Return a Celery worker's queues, and how many tasks it runs at a time, read as ``airflow celery worker`` does."""
+    words = shlex.split(
+        worker.spec["args"][-1] if worker.spec["args"][0] == "bash" else shlex.join(worker.spec["args"])
+    )
+    options = argparse.ArgumentParser()
+    options.add_argument("-q", "--queues", default=rendered.config.get("operators", {}).get("default_queue", "default"))
+    options.add_argument("-c", "--concurrency", type=int)
+    options.add_argument("-a", "--autoscale")
+    given, _ = options.parse_known_args(words)
+    default = worker.env.get("AIRFLOW__CELERY__WORKER_CONCURRENCY", rendered.config["celery"]["worker_concurrency"])
+    tasks = int(given.autoscale.split(",")[0]) if given.autoscale else int(given.concurrency or default)
+    return {queue.strip() for queue in given.queues.split(",")}, tasks
 
 
 @rule
 def worker_is_asked(rendered: Rendered) -> Iterator[str]:
     """A worker that lost its broker for good still has a process: only its own answer shows it."""
-    worker = rendered.pod("worker")
-    main = next((each for each in worker.containers if each.name == "worker"), None) if worker else None
-    words = " ".join((main.spec.get("livenessProbe") or {}).get("exec", {}).get("command", [])) if main else ""
-    if "inspect ping" not in words or "-d celery@" not in words:
-        yield "the Celery worker's probe does not ask this worker"
+    for worker in rendered.pods_of("worker"):
+        main = next((each for each in worker.containers if each.name == "worker"), None)
+        words = " ".join((main.spec.get("livenessProbe") or {}).get("exec", {}).get("command", [])) if main else ""
+        if "inspect ping" not in words or "-d celery@" not in words:
+            yield f"the probe of {worker} does not ask this worker"
 
 
 @rule
@@ -505,17 +528,18 @@ def logs_are_read(rendered: Rendered) -> Iterator[str]:
         yield "logs of finished tasks are not on S3"
     if logging.get("remote_log_conn_id") != "aws_default":
         yield "the connection for logs is not aws_default"
-    for component in ("api-server", "scheduler", "dag-processor", "triggerer", "worker", "kubernetes"):
-        pod = rendered.pod(component)
-        mains = [each for each in pod.containers if each.role == "main" and runs_airflow(each)] if pod else []
+    accounts = {each["metadata"]["name"]: each for each in rendered.of_kind("ServiceAccount")}
+    components = ("api-server", "scheduler", "dag-processor", "triggerer", "worker", "kubernetes")
+    for pod in (pod for each in components for pod in rendered.pods_of(each)):
+        mains = [each for each in pod.containers if each.role == "main" and runs_airflow(each)]
         if mains and mains[0].env.get("AIRFLOW_CONN_AWS_DEFAULT") != "aws://":
-            yield f"{component} lacks AIRFLOW_CONN_AWS_DEFAULT"
-        accounts = {each["metadata"]["name"]: each for each in rendered.of_kind("ServiceAccount")}
-        if pod and rendered.environment == "eks" and component not in ("scheduler",):
-            account = accounts[pod.spec["serviceAccountName"]]["metadata"].get("annotations") or {}
-            role = account.get("eks.amazonaws.com/role-arn", "")
-            if not re.fullmatch(r"arn:aws:iam::\d{12}:role/[\w-]+", role):
-                yield f"{component} has no role of AWS"
+            yield f"{pod} lacks AIRFLOW_CONN_AWS_DEFAULT"
+        if rendered.environment == "eks" and pod.component != "scheduler":
+            name = pod.spec["serviceAccountName"]
+            role = (accounts[name]["metadata"].get("annotations") or {}).get("eks.amazonaws.com/role-arn", "")
+            # The template of aws/ makes a role for each service account, which trusts that one alone.
+            if not re.fullmatch(rf"arn:aws:iam::\d{{12}}:role/[\w-]+-{name}", role):
+                yield f"{pod} has no role of AWS that trusts its service account {name}"
     for pod in rendered.pods:
         by_address = rendered.config["core"].get("hostname_callable") == "airflow.utils.net.get_host_ip_address"
         if pod.component in ("worker", "triggerer") and pod.kind == "Deployment" and not by_address:
@@ -545,29 +569,28 @@ def dags_by_git_only(rendered: Rendered) -> Iterator[str]:
         if "git.example.org" not in bundles and "git-server" not in bundles:
             yield f"the bundle names no repository: {bundles}"
         return
-    for component in ("dag-processor", "triggerer", "worker", "kubernetes"):
-        pod = rendered.pod(component)
-        containers = pod.containers if pod else ()
-        sync = next((each for each in containers if each.role == "main" and each.name.startswith("git-sync")), None)
+    components = ("dag-processor", "triggerer", "worker", "kubernetes")
+    for pod in (pod for each in components for pod in rendered.pods_of(each)):
+        sync = next((each for each in pod.containers if each.role == "main" and each.name.startswith("git-sync")), None)
         if sync is None:
-            yield f"{component} gets no DAGs by git"
+            yield f"{pod} gets no DAGs by git"
             continue
         env = sync.env
         if not env.get("GITSYNC_REPO") or "apache/airflow" in str(env["GITSYNC_REPO"]):
-            yield f"{component} reads the repository {env.get('GITSYNC_REPO')!r}"
+            yield f"{pod} reads the repository {env.get('GITSYNC_REPO')!r}"
         if env.get("GITSYNC_REF") in (None, "", "HEAD") or env.get("GIT_SYNC_BRANCH") != env.get("GITSYNC_REF"):
-            yield f"{component} follows no branch or tag in particular"
+            yield f"{pod} follows no branch or tag in particular"
         if "GIT_SYNC_WAIT" in env or duration(str(env.get("GITSYNC_PERIOD"))) > 5:
-            yield f"{component} checks for commits less often than every 5 s"
+            yield f"{pod} checks for commits less often than every 5 s"
         if env.get("GITSYNC_DEPTH") != "1":
-            yield f"{component} fetches the whole history"
+            yield f"{pod} fetches the whole history"
         if int(str(env.get("GITSYNC_MAX_FAILURES"))) < 60:
-            yield f"{component} loses git-sync soon after the git host"
-        if component == "kubernetes":
+            yield f"{pod} loses git-sync soon after the git host"
+        if pod.component == "kubernetes":
             if env.get("GITSYNC_ONE_TIME") != "true":
                 yield "git-sync keeps the pod of a finished task"
         elif "httpGet" not in (sync.spec.get("livenessProbe") or {}):
-            yield f"{component}'s git-sync has no probe of its own"
+            yield f"{pod}'s git-sync has no probe of its own"
     workers = rendered.config["workers"]
     delay, tries = (int(workers.get(f"missing_dag_{key}", 0)) for key in ("retry_delay", "retries"))
     if not 0 < delay <= 10 or delay * tries < 60:
@@ -675,6 +698,12 @@ def metrics(rendered: Rendered) -> Iterator[str]:
         yield "run ids become labels: a series for each run"
     if config.get("statsd_influxdb_enabled") != "True" or config.get("legacy_names_on") != "False":
         yield "Airflow sends labels as parts of names, or everything twice"
+    if config.get("stat_name_handler") != "airflow_local_settings.stat_name":
+        yield "a DAG whose name is not ASCII has no metrics"
+    for _, container, name in each_container(rendered):
+        mounts = [mount["mountPath"].rpartition("/")[2] for mount in container.spec.get("volumeMounts") or []]
+        if ("airflow.cfg" in mounts) != ("airflow_local_settings.py" in mounts):
+            yield f"{name} lacks what names its metrics"
     # tests/monitoring sends every name through the exporter; here a few, for each combination of features.
     for name, wanted in (
         ("airflow.dagrun.duration.success", ("airflow_dagrun_duration", {})),

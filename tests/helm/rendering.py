@@ -168,12 +168,13 @@ class Rendered:
         parser.read_string(self.settings_map["airflow.cfg"])
         return {section: dict(parser.items(section)) for section in parser.sections()}
 
+    def pods_of(self, component: str) -> list[Pod]:
+        """Return the long-running pods of a component (one for each set of workers), or the executor's."""
+        return [each for each in self.pods if each.component == component and (each.long_running or each.kind == "Pod")]
+
     def pod(self, component: str) -> Pod | None:
-        """Return the long-running pod of a component, or the executor's (``kubernetes``)."""
-        for each in self.pods:
-            if each.component == component and (each.long_running or each.kind == "Pod"):
-                return each
-        return None
+        """Return the first long-running pod of a component, or the executor's (``kubernetes``)."""
+        return next(iter(self.pods_of(component)), None)
 
     def __str__(self) -> str:
         return "+".join((self.environment, *self.features))
@@ -220,13 +221,19 @@ def chart(subchart: bool = True) -> Path:
     return unpacked
 
 
+def feature_files(environment: str, feature: str) -> list[Path]:
+    """Return a feature's file, and what it has for an environment alone."""
+    found = (OVERLAY / "features" / where / f"{feature}.yaml" for where in ("", environment))
+    return [file for file in found if file.is_file()]
+
+
 def files(environment: str, features: tuple[str, ...] = ()) -> list[Path]:
     """Return the values files of a combination, in Helm's order."""
     return [
         OVERLAY / "base.yaml",
         OVERLAY / "mappings.yaml",
         OVERLAY / f"{environment}.yaml",
-        *(OVERLAY / f"features/{feature}.yaml" for feature in features),
+        *(file for feature in features for file in feature_files(environment, feature)),
     ]
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from itertools import combinations, permutations
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.helm.rendering import (
     Rendered,
     RenderError,
     chart,
+    feature_files,
     files,
     helm,
     merged,
@@ -31,15 +33,19 @@ from tests.helm.rendering import (
 
 pytestmark = pytest.mark.slow  # renders every combination
 
-# Features that go together in practice, besides each alone.
-TOGETHER = (
-    ("keda", "mysql-metadata"),
-    ("https-git", "ingress", "oidc", "team-roles", "argocd", "keda", "secrets-manager", "big-workers"),
-)
-COMBINATIONS = [
-    (environment, features)
-    for environment in ENVIRONMENTS
-    for features in ((), *((feature,) for feature in FEATURES), *TOGETHER)
+# Features that exclude each other, and what is said of them.
+EXCLUSIVE = {
+    ("https-git", "ssh-git"): "take one of the features ssh-git and https-git",
+    ("git-dag-bundle", "https-git"): "with git-dag-bundle .* is in the connection git_default",
+    ("git-dag-bundle", "ssh-git"): "with git-dag-bundle .* is in the connection git_default",
+}
+# Each feature alone on kind; each with each other one, and what goes together in practice, on EKS.
+COMBINATIONS: list[tuple[str, tuple[str, ...]]] = [
+    *((environment, ()) for environment in ENVIRONMENTS),
+    *(("kind", (feature,)) for feature in FEATURES),
+    *(("eks", pair) for pair in combinations(FEATURES, 2) if pair not in EXCLUSIVE),
+    ("eks", ("keda", "mysql-metadata", "big-workers")),
+    ("eks", ("https-git", "ingress", "oidc", "team-roles", "argocd", "keda", "secrets-manager", "big-workers")),
 ]
 
 
@@ -48,15 +54,88 @@ def name(combination: tuple[str, tuple[str, ...]]) -> str:
 
 
 @pytest.fixture(scope="module")
-def combinations() -> None:
+def rendered() -> None:
     """All combinations, rendered side by side."""
     render_all([(environment, features, {}) for environment, features in COMBINATIONS])
 
 
-@pytest.mark.usefixtures("combinations")
+@pytest.mark.usefixtures("rendered")
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=name)
 def test_every_combination_keeps_every_rule(combination: tuple[str, tuple[str, ...]]) -> None:
     assert check(render(*combination)) == []
+
+
+@pytest.mark.parametrize(("pair", "sentence"), EXCLUSIVE.items(), ids=str)
+def test_features_that_exclude_each_other_are_refused(pair: tuple[str, str], sentence: str) -> None:
+    with pytest.raises(RenderError, match=sentence):
+        render("eks", pair)
+
+
+@pytest.mark.parametrize(
+    ("repository", "known", "missing"),
+    [
+        ("git@github.com:you/taxiway.git", None, None),
+        ("ssh://git@github.com/you/taxiway.git", None, None),
+        (
+            "ssh://git@git.example.org:7999/you/taxiway.git",
+            None,
+            r"\[git.example.org\]:7999, .* -p 7999 git.example.org",
+        ),
+        ("ssh://git.example.org:7999/taxiway.git", "git.example.org ssh-ed25519 AAAA", r"\[git.example.org\]:7999"),
+        ("ssh://git@git.example.org:7999/taxiway.git", "# ours\n[git.example.org]:7999 ssh-ed25519 AAAA\n", None),
+        ("ssh://git@10.0.0.7:22/taxiway.git", "git.example.org,10.0.0.7 ssh-ed25519 AAAA", None),
+        ("ssh://git@[fd00::7]:7999/taxiway.git", "[fd00::7]:7999 ssh-ed25519 AAAA", None),
+        ("git@git.example.org:/srv/taxiway.git", None, "no key of git.example.org, .* -p 22 git.example.org"),
+        ("git.example.org:taxiway.git", "|1|c2FsdA==|aGFzaA== ssh-ed25519 AAAA", None),
+    ],
+)
+def test_the_host_of_a_repository_must_be_known(repository: str, known: str | None, missing: str | None) -> None:
+    given = {"repo": repository} if known is None else {"repo": repository, "knownHosts": known}
+    if missing is None:
+        pod = render("eks", ("ssh-git",), nested("dags.gitSync", given)).pod("dag-processor")
+        assert pod is not None
+        assert repository in [each.env.get("GITSYNC_REPO") for each in pod.containers]
+    else:
+        with pytest.raises(RenderError, match=missing):
+            render("eks", ("ssh-git",), nested("dags.gitSync", given))
+
+
+def test_of_two_features_neither_replaces_what_the_other_sets() -> None:
+    """Whichever is named last: lists and texts are kept, and no value is set in two ways."""
+    values = {feature: yaml.safe_load((OVERLAY / f"features/{feature}.yaml").read_text()) for feature in FEATURES}
+    for first, second in permutations(FEATURES, 2):
+        if tuple(sorted((first, second))) not in EXCLUSIVE:
+            assert lost(values[first], values[second]) == [], f"{second} replaces what {first} sets"
+            assert contradictions(values[first], values[second]) == [], f"{first} and {second}"
+
+
+def contradictions(one: Any, other: Any, path: str = "") -> list[str]:
+    """Return what two maps set to different values of a single line."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        both = one.keys() & other.keys()
+        return [each for key in both for each in contradictions(one[key], other[key], f"{path}.{key}".strip("."))]
+    return [path] if one != other and not isinstance(one, list) else []
+
+
+@pytest.mark.parametrize(
+    ("own", "tasks"),
+    [
+        ({"args": ["bash", "-c", "exec airflow celery worker -q own -c 3"]}, 3),
+        ({"args": ["airflow", "celery", "worker", "--queues", "own", "--concurrency=2"]}, 2),
+        ({"args": ["airflow", "celery", "worker", "-q", "own", "-c", "2", "--autoscale", "6,1"]}, 6),
+        ({"env": [{"name": "AIRFLOW__CELERY__WORKER_CONCURRENCY", "value": "5"}]}, 5),
+        ({"queue": "own,a-c1", "args": ["airflow", "celery", "worker", "-q", "own,a-c1"]}, 8),
+        ({}, 8),
+    ],
+    ids=str,
+)
+def test_keda_counts_by_what_a_set_of_ones_own_runs_at_a_time(own: dict[str, Any], tasks: int) -> None:
+    shared = {"podDisruptionBudget": {"enabled": False}, "serviceAccount": {"create": False, "name": "airflow-worker"}}
+    sets = [{"name": "own", "queue": "own", **shared, **own}]
+    scaled = render("eks", ("keda",), nested("workers.celery.sets", sets))
+    assert check(scaled, "scaling") == []
+    query = scaled.named("ScaledObject", "airflow-worker-own")["spec"]["triggers"][0]["metadata"]["query"]
+    assert f"COUNT(*) / {tasks}.0" in query
 
 
 def test_all_features_asked_for_are_there() -> None:
@@ -73,8 +152,9 @@ def test_each_feature_changes_something_and_is_explained(feature: str) -> None:
 @pytest.mark.parametrize("feature", FEATURES)
 def test_a_feature_takes_nothing_away_by_replacing_a_list(feature: str) -> None:
     for environment in ENVIRONMENTS:
-        *before, last = (yaml.safe_load(file.read_text()) or {} for file in files(environment, (feature,)))
-        assert lost(merged(*before), last) == [], "a list replaces the earlier file's: repeat what that one has"
+        before, its = files(environment), feature_files(environment, feature)
+        earlier, later = (merged(*(yaml.safe_load(file.read_text()) or {} for file in each)) for each in (before, its))
+        assert lost(earlier, later) == [], "a list replaces the earlier file's: repeat what that one has"
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -79,6 +79,7 @@ CASES = [
         {"statsd.extraMappings": [{"match": "a.b", "name": "c"}]},
     ),
     Case(6, "series for ever", "metrics", {"statsd.cache.ttl": "0s"}),
+    Case(5, "names that StatsD refuses", "metrics", {"config.metrics.stat_name_handler": None}),
     Case(6, "run ids as labels", "metrics", {"config.metrics.statsd_disabled_tags": "job_id"}),
     Case(7, "an API secret of the chart's", "no_secret_value", {"apiSecretKeySecretName": None}),
     Case(7, "host names of pods", "logs_are_read", {"config.core.hostname_callable": "airflow.utils.net.getfqdn"}),
@@ -122,6 +123,15 @@ CASES = [
         ("keda",),
     ),
     Case(13, "PostgreSQL's words to MySQL", "scaling", {"workers.celery.keda.query": None}, ("keda", "mysql-metadata")),
+    Case(
+        13, "all sets by one number of tasks", "scaling", {"workers.celery.keda.query": None}, ("keda", "big-workers")
+    ),
+    Case(
+        13,
+        "two budgets for a pod",
+        "disruptions",
+        {"workers.celery.sets": [{"name": "big", "queue": "big"}]},
+    ),
     Case(14, "no probe of the worker", "worker_is_asked", {"workers.celery.livenessProbe.enabled": False}),
     Case(
         14,
@@ -172,6 +182,14 @@ CASES = [
         "eks",
     ),
     Case(21, "no PgBouncer", "database", {"pgbouncer.enabled": False}),
+    Case(
+        20,
+        "workers under an account of their own",
+        "logs_are_read",
+        {"workers.celery.sets": [{"name": "big", "queue": "big"}]},
+        (),
+        "eks",
+    ),
     Case(22, "workers with volumes", "no_worker_volume", {"workers.celery.persistence.enabled": True}),
     Case(23, "no seccomp profile", "restricted", {"securityContexts.pod": {"seccompProfile": None}}),
     Case(23, "perhaps root", "restricted", {"securityContexts.pod": {"runAsNonRoot": None}}),

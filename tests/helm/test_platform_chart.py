@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,14 +23,18 @@ OURS = ("gitServer", "localAws")
 EVERYTHING: dict[str, Any] = {
     "images": {"pullSecrets": ["registry"], "spark": {"repository": "registry.example.com/taxiway/spark"}},
     "localAws": {"engine": "spark", "maxSteps": 2, "stepMemory": "2500m"},
+    "metadataMysql": {"enabled": True},
     "quota": {"enabled": True},
     "limitRange": {"enabled": True},
     "externalSecrets": {"enabled": True},
     "networkPolicies": {
-        "dns": {"cidrs": ["169.254.20.10/32"]},
+        "dns": {"cidrs": ["169.254.20.10/32"], "ports": [53, 5353]},
+        "https": {"ports": [443, 8443]},
         "http": True,
+        "httpPorts": [80, 9000],
         "gitSsh": True,
-        "metadataOnMysql": True,
+        "gitSshPorts": [22, 7999],
+        "outside": [{"name": "smtp", "from": ["worker", "task"], "cidrs": ["0.0.0.0/0"], "ports": [587]}],
         "kedaNamespace": "keda",
         "webFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}],
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
@@ -110,6 +115,16 @@ def test_kind_has_the_four_services_and_nothing_else() -> None:
     assert {each["kind"] for each in platform("kind")} == {"NetworkPolicy", "Service", "StatefulSet"}
 
 
+@pytest.mark.parametrize("file", sorted((CHART / "features").glob("*/*.yaml")), ids=lambda file: file.stem)
+def test_what_features_need_is_rendered(file: Path) -> None:
+    environment, feature = file.parent.name, file.stem
+    assert (ROOT / f"helm/airflow/features/{feature}.yaml").is_file()
+    tags = [word for image in OURS for word in ("--set-string", f"images.{image}.tag={TAG}")]
+    made = template(CHART, "platform", "--values", str(CHART / f"{environment}.yaml"), "--values", str(file), *tags)
+    if feature == "mysql-metadata":
+        assert set(of_kind(made, "StatefulSet")) == {"mysql", "metadata-mysql", "git-server", "local-aws"}
+
+
 def test_everything_can_be_turned_on() -> None:
     kinds = {each["kind"] for each in platform("everything")}
     assert kinds >= {"ResourceQuota", "LimitRange", "ExternalSecret", "Role", "RoleBinding"}
@@ -124,7 +139,7 @@ def test_no_two_objects_have_the_same_name(case: str) -> None:
 @pytest.mark.parametrize("case", ["kind", "everything"])
 def test_every_pod_passes_the_restricted_standard(case: str) -> None:
     found = list(pods(platform(case)))
-    assert len(found) == 4
+    assert len(found) == (5 if case == "everything" else 4)
     for name, _, spec in found:
         context = spec["securityContext"]
         assert context["runAsNonRoot"] is True, name
@@ -163,6 +178,7 @@ def test_what_is_written_to_is_a_volume(case: str) -> None:
     written = {
         "postgres": "/var/lib/postgresql/data",
         "mysql": "/var/lib/mysql",
+        "metadata-mysql": "/var/lib/mysql",
         "git-server": "/srv/git",
         "local-aws": "/data",
     }
@@ -225,7 +241,7 @@ def test_local_aws_on_spark_takes_spark_s_image_and_a_copy_of_its_jars() -> None
 
 # -- Network policies -------------------------------------------------------------------------------------------------
 
-OUTSIDE = {22, 53, 80, 443, 3306, 5432, 6379, 6380, 6443}
+OUTSIDE = {22, 53, 80, 443, 587, 3306, 5432, 6379, 6380, 6443, 7999, 8443, 9000}
 
 
 def airflow_pod(component: str) -> dict[str, str]:
@@ -300,6 +316,14 @@ def test_what_the_platform_needs_is_allowed(source: dict[str, str], target: dict
     assert reaches("kind", source, target, port)
 
 
+@pytest.mark.parametrize(
+    "component", ["scheduler", "api-server", "worker", "run-airflow-migrations", "database-cleanup"]
+)
+def test_airflow_reaches_its_tables_in_mysql_and_tasks_do_not(component: str) -> None:
+    assert reaches("everything", airflow_pod(component), our_pod("metadata-mysql"), 3306)
+    assert not reaches("everything", airflow_pod("task"), our_pod("metadata-mysql"), 3306)
+
+
 @pytest.mark.parametrize("component", ["scheduler", "api-server", "dag-processor", "triggerer", "worker", "task"])
 def test_metrics_reach_statsd(component: str) -> None:
     assert reaches("kind", airflow_pod(component), airflow_pod("statsd"), 9125, "UDP")
@@ -337,6 +361,14 @@ def test_what_nobody_needs_is_not_allowed(source: dict[str, str], target: dict[s
         ("everything", "worker", "0.0.0.0/0", 80, True),
         ("defaults", "dag-processor", "0.0.0.0/0", 22, False),
         ("everything", "dag-processor", "0.0.0.0/0", 22, True),
+        ("defaults", "dag-processor", "0.0.0.0/0", 7999, False),
+        ("everything", "dag-processor", "0.0.0.0/0", 7999, True),
+        ("everything", "flower", "0.0.0.0/0", 7999, False),
+        ("everything", "triggerer", "0.0.0.0/0", 8443, True),
+        ("everything", "task", "0.0.0.0/0", 9000, True),
+        ("defaults", "worker", "0.0.0.0/0", 587, False),
+        ("everything", "worker", "0.0.0.0/0", 587, True),
+        ("everything", "scheduler", "0.0.0.0/0", 587, False),
         ("eks", "scheduler", "10.0.0.0/8", 443, True),
         ("eks", "scheduler", "10.0.0.0/8", 6443, False),
         ("eks", "pgbouncer", "10.0.0.0/8", 5432, True),
@@ -368,7 +400,21 @@ def test_nobody_reaches_the_node_s_own_credentials(case: str) -> None:
 def test_every_pod_may_ask_for_names(case: str) -> None:
     dns = of_kind(platform(case), "NetworkPolicy")["dns"]["spec"]
     assert dns["podSelector"] == {}
-    assert {(port["protocol"], port["port"]) for port in dns["egress"][0]["ports"]} == {("UDP", 53), ("TCP", 53)}
+    ports = [53, 5353] if case == "everything" else [53]
+    assert {(each["protocol"], each["port"]) for each in dns["egress"][0]["ports"]} == set(
+        product(("UDP", "TCP"), ports)
+    )
+
+
+def test_keda_reaches_the_database_that_it_queries() -> None:
+    """PgBouncer before PostgreSQL; MySQL itself where that holds Airflow's tables."""
+    mysql = of_kind(platform("everything"), "NetworkPolicy")["keda"]["spec"]
+    assert selects(mysql["podSelector"], our_pod("metadata-mysql"))
+    assert mysql["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 3306}]
+    given = ("--set", "networkPolicies.kedaNamespace=keda")
+    bouncer = of_kind(template(CHART, "platform", *given), "NetworkPolicy")["keda"]["spec"]
+    assert selects(bouncer["podSelector"], airflow_pod("pgbouncer"))
+    assert bouncer["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 6543}]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -459,6 +505,9 @@ KIND = ("--values", str(CHART / "kind.yaml"))
         ("localAws.stepMemory=5Gi", "stepMemory"),
         ("networkPolicies.https.cidrs={everywhere}", "cidrs"),
         ("networkPolicies.kubernetesApi.ports={70000}", "ports"),
+        ("networkPolicies.gitSshPorts=7999", "gitSshPorts"),
+        ("networkPolicies.https.ports={}", "ports"),
+        ("networkPolicies.outside[0].from={workers}", "from"),
         ("networkPolicies.webFrom[0].ipBlocks.cidr=10.0.0.0/8", "webFrom"),
         ("externalSecrets.store.kind=Vault", "kind"),
         ("teams[0].name=Data Team", "name"),

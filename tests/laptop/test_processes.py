@@ -1,15 +1,26 @@
+"""The platform's processes: found again, ended, and none left, whichever of them is killed."""
+
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 
+from console.errors import UserError
+from console.options import ROOT
+from laptop.commands import status
 from laptop.config import Config
 from laptop.processes import Supervisor
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="system: only Linux has subreapers and parent-death signals")
 
 
 @pytest.fixture
@@ -51,11 +62,235 @@ def test_stop_ends_the_whole_family_even_if_it_does_not_listen(config: Config) -
         parent.wait()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="system: only Linux can end a child with its parent")
+# A supervisor of which each component is a stub with workers that do not listen, one of them in a session of its own.
+STUBS = """
+import os, signal, subprocess, sys, time
+from laptop import supervisor
+
+def work():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(60)
+
+def stub(name):
+    for own_session in (False, True):
+        if not os.fork():
+            if own_session:
+                os.setsid()
+            work()
+    with open(os.environ["STATE"] + "/started", "a") as file:
+        file.write(f"{name} {os.getpid()}\\n")
+    if name == os.environ.get("FAULTY"):
+        print("first\\nIt is broken.", flush=True)
+        os._exit(3)
+    time.sleep(60)
+
+def fork(arguments, log):
+    pid = os.fork()
+    if not pid:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        supervisor.end_with_parent()
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 1)
+        stub(arguments[0])
+    return pid
+
+class Aws:
+    def __init__(self, config):
+        self.pid = fork(["local-aws"], config.logs / "local-aws.log")
+
+supervisor._start_aws = lambda config, memory: Aws(config)
+supervisor._migrate_database = lambda config: None
+supervisor._fork = fork
+supervisor.PRELOADED = ()
+supervisor.importlib.import_module = lambda name: None
+with open(os.environ["STATE"] + "/started", "a") as file:
+    file.write(f"guardian {os.getpid()}\\n")
+real = supervisor._watch
+def watch(*arguments):
+    with open(os.environ["STATE"] + "/started", "a") as file:
+        file.write(f"supervisor {os.getpid()}\\n")
+    return real(*arguments)
+supervisor._watch = watch
+sys.exit(supervisor.main())
+"""
+LAUNCHER = """
+import os, subprocess, sys, time
+child = subprocess.Popen(
+    [sys.executable, "-c", os.environ["STUBS"], "--parent", str(os.getpid())], start_new_session=True,
+    stdout=sys.stderr,
+)
+print(child.pid, flush=True)
+child.wait()
+time.sleep(100)
+"""
+COMPONENTS = ["local-aws", "api-server", "scheduler", "dag-processor", "triggerer"]
+
+
+class Stubs:
+    """A platform of stubs, started by a command as :meth:`Supervisor.start` starts the real one."""
+
+    def __init__(self, config: Config, variables: Mapping[str, str]) -> None:
+        self.config = config
+        config.logs.mkdir()
+        own = {"STATE": str(config.state), "PYTHONPATH": str(ROOT), "STUBS": STUBS}
+        with (config.logs / "supervisor.log").open("wb") as log:
+            self.command = subprocess.Popen(
+                [sys.executable, "-c", LAUNCHER],
+                cwd=ROOT,
+                env={**os.environ, **own, **variables},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self.command.stdout
+        pid = int(self.command.stdout.readline())
+        record(config, pid, psutil.Process(pid).create_time())
+
+    def pids(self) -> dict[str, int]:
+        """Return the pids of all parts, once all have started."""
+        file = self.config.state / "started"
+        wait(lambda: file.exists() and len(file.read_text().splitlines()) == len(COMPONENTS) + 2)
+        found = (line.split() for line in file.read_text().splitlines())
+        return {name: int(pid) for name, pid in found}
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every live process of it, whoever its parent is."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                own = process.environ().get("STATE") == str(self.config.state)
+                if own and process.pid != self.command.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def in_session(self, leader: int) -> list[psutil.Process]:
+        return [process for process in self.processes() if os.getsid(process.pid) == leader]
+
+    def close(self) -> None:
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.command.kill()
+        self.command.communicate()
+
+
+def wait(ready: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def start(config: Config) -> Iterator[Callable[..., Stubs]]:
+    started = []
+
+    def start(**variables: str) -> Stubs:
+        started.append(Stubs(config, variables))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+def status_of(config: Config, capsys: pytest.CaptureFixture[str]) -> str:
+    wait(lambda: Supervisor(config).process() is None)  # a process that just ends has no environment any more
+    capsys.readouterr()
+    assert status(config, Console(width=500)) == 3
+    return capsys.readouterr().out
+
+
+@linux
+@pytest.mark.parametrize("killed", [*COMPONENTS, "supervisor", "guardian"])
+def test_whatever_is_killed_takes_all_down_and_is_named(
+    start: Callable[..., Stubs], config: Config, killed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stubs = start()
+    pids = stubs.pids()
+    wait(lambda: len(stubs.processes()) == 3 * len(COMPONENTS) + 2)
+    os.kill(pids[killed], signal.SIGKILL)
+    wait(lambda: not stubs.processes(), 20)
+    said = status_of(config, capsys)
+    name = {"supervisor": "its supervisor", "guardian": "its guardian"}.get(killed, killed)
+    assert f"Not running: {name} was killed" in said
+    assert re.search(r"this was at 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC\.\nmake up starts it again", said)
+    assert f"{name} was killed" in (config.logs / "supervisor.log").read_text()
+    with pytest.raises(UserError, match=f"The platform has ended: {name} was killed"):
+        Supervisor(config).require_alive()
+    assert Supervisor(config).stop() is False
+    assert status_of(config, capsys) == "Not running: make up starts it.\n"
+
+
+@linux
+def test_a_component_that_fails_is_named_with_its_status_and_last_words(
+    start: Callable[..., Stubs], config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stubs = start(FAULTY="triggerer")
+    wait(lambda: Supervisor(config).process() is None)
+    wait(lambda: not stubs.processes())
+    log = re.escape(str(config.logs / "triggerer.log"))
+    assert re.match(
+        rf"Not running: triggerer ended with exit status 3: It is broken\. \(see {log}\); this was at 20",
+        status_of(config, capsys),
+    )
+
+
+@linux
+def test_it_ends_when_it_is_asked_to_and_then_there_is_no_reason_to_tell(
+    start: Callable[..., Stubs], config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stubs = start()
+    stubs.pids()
+    assert Supervisor(config).stop() is True
+    wait(lambda: not stubs.processes())
+    assert status_of(config, capsys) == "Not running: make up starts it.\n"
+
+
+@linux
+@pytest.mark.parametrize("kept", [False, True])
+def test_it_ends_with_the_command_that_started_it_unless_it_is_kept(
+    start: Callable[..., Stubs], config: Config, kept: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stubs = start()
+    stubs.pids()
+    if kept:
+        Supervisor(config).keep()
+    stubs.command.kill()
+    if kept:
+        time.sleep(1)
+        assert len(stubs.processes()) == 3 * len(COMPONENTS) + 2
+        assert Supervisor(config).stop() is True
+        wait(lambda: not stubs.processes())
+    else:
+        wait(lambda: not stubs.processes())
+        assert "Not running: the command that had started it is gone" in status_of(config, capsys)
+
+
+@linux
+def test_what_is_left_where_both_outermost_processes_were_killed_ends_with_the_next_command(
+    start: Callable[..., Stubs], config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stubs = start()
+    pids = stubs.pids()
+    # All but the workers that have sessions of their own.
+    wait(lambda: len(stubs.processes()) - len(stubs.in_session(pids["guardian"])) == len(COMPONENTS))
+    for name in ("guardian", "supervisor"):
+        os.kill(pids[name], signal.SIGSTOP)
+    for name in ("guardian", "supervisor"):
+        os.kill(pids[name], signal.SIGKILL)
+    wait(lambda: Supervisor(config).process() is None)
+    assert "Not running: all its processes were killed, or the machine was switched off" in status_of(config, capsys)
+    left = stubs.in_session(pids["guardian"])
+    assert left
+    assert Supervisor(config).stop() is False
+    wait(lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in left))
+
+
+@linux
 def test_a_forked_part_ends_when_its_parent_is_killed() -> None:
     program = (
         "import os, signal, time\n"
-        "from laptop.supervisor import end_with_parent\n"
+        "from console.processes import end_with_parent\n"
         "ready, write = os.pipe()\n"
         "pid = os.fork()\n"
         "if not pid:\n"
@@ -71,3 +306,10 @@ def test_a_forked_part_ends_when_its_parent_is_killed() -> None:
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_status_asked_while_it_starts_is_one_sentence(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    record(config, os.getpid(), psutil.Process().create_time())
+    with pytest.raises(UserError, match=r"Airflow has not written the password of its page yet.*api-server\.log\.$"):
+        status(config, Console(width=500))
+    assert capsys.readouterr().out == "Running, with Spark programs on Sail.\n"

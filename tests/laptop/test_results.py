@@ -92,6 +92,33 @@ def test_published_partitions_and_reports_of_any_pipeline_are_copied(
     }
 
 
+def test_markers_of_folders_and_files_of_a_commit_are_not_copied(
+    s3: Any, parcels: demos.Demo[Any], tmp_path: Path
+) -> None:
+    """Apache Spark's S3A leaves an empty object for each folder, EMRFS one beside it."""
+    publish(s3, "parcels", "2023-01", "1")
+    folder = "marts/parcels/year=2023/month=01/version=1"
+    for key in (f"{folder}/", f"{folder}_$folder$", "marts/parcels_$folder$", f"{folder}/sub", "reports/parcels/"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"")
+    for key in ("_SUCCESS", "_temporary/0/part-1.parquet", "__magic/part-1.parquet", ".part-0.parquet.crc", "sub/p-1"):
+        s3.put_object(Bucket=BUCKET, Key=f"{folder}/{key}", Body=b"2")
+    copied = copy_results([parcels], tmp_path / "results")
+    assert copied == {"marts/parcels": "1 partition", "reports/parcels": "0 files"}
+    assert files(tmp_path / "results") == {
+        "marts/parcels/year=2023/month=01/part-0.parquet": "1",
+        "marts/parcels/year=2023/month=01/sub/p-1": "2",
+    }
+
+
+def test_a_published_partition_without_data_is_an_error(s3: Any, parcels: demos.Demo[Any], tmp_path: Path) -> None:
+    publish(s3, "parcels", "2023-01", "1")
+    folder = "marts/parcels/year=2023/month=01/version=1"
+    s3.delete_object(Bucket=BUCKET, Key=f"{folder}/part-0.parquet")
+    s3.put_object(Bucket=BUCKET, Key=f"{folder}/", Body=b"")
+    with pytest.raises(UserError, match=r"version=1 is published and holds no data file: run the DAG"):
+        copy_results([parcels], tmp_path / "results")
+
+
 def test_nothing_published_and_a_folder_that_cannot_be_written_are_one_sentence(
     s3: Any, parcels: demos.Demo[Any], tmp_path: Path
 ) -> None:
@@ -115,3 +142,12 @@ def test_every_pipelines_settings_reach_the_laptop_unless_a_person_has_set_them(
     changed = Platform(config).environment
     assert changed["TAXIWAY_JOIN_MINUTES"] == "7"
     assert "TAXIWAY_HVFHV_JOIN_MINUTES" not in changed
+
+
+def test_a_module_that_does_not_end_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config.from_environment({"STATE": str(tmp_path / "state")})
+    if not config.python("airflow").exists():
+        pytest.skip("the environment of Airflow is not installed: make setup")
+    monkeypatch.setattr("laptop.platform.PATIENCE_S", 1)
+    with pytest.raises(UserError, match=r"^http\.server 0 did not end within 1 s\.$"):
+        Platform(config).run("http.server", "0")

@@ -148,6 +148,33 @@ def create_others(endpoint: Endpoint) -> Look:
     return look
 
 
+def create_serverless(endpoint: Endpoint) -> Look:
+    """An EMR Serverless application and a job run that has ended."""
+    emr = endpoint.client("emr-serverless")
+    request = {"releaseLabel": "emr-7.9.0", "type": "SPARK", "clientToken": "night", "tags": {"team": "data"}}
+    application = emr.create_application(**request)["applicationId"]
+    run = emr.start_job_run(
+        applicationId=application,
+        executionRoleArn="arn:aws:iam::123456789012:role/jobs",
+        jobDriver={"sparkSubmit": {"entryPoint": "s3://kept/none.py"}},
+    )["jobRunId"]
+    target = {"applicationId": application, "jobRunId": run}
+    eventually(lambda: emr.get_job_run(**target)["jobRun"]["state"] == "FAILED")
+    emr.stop_application(applicationId=application)
+    eventually(lambda: emr.get_application(applicationId=application)["application"]["state"] == "STOPPED")
+
+    def look() -> Any:
+        emr = endpoint.client("emr-serverless")
+        assert emr.create_application(**request)["applicationId"] == application
+        return [
+            emr.get_application(applicationId=application)["application"],
+            emr.get_job_run(**target)["jobRun"],
+            emr.list_job_run_attempts(**target)["jobRunAttempts"],
+        ]
+
+    return look
+
+
 def create_repeatedly(endpoint: Endpoint) -> Look:
     """What start-up scripts do: create what exists. It must not make the journal longer."""
     sns, sqs, s3 = (endpoint.client(name) for name in ("sns", "sqs", "s3"))
@@ -209,6 +236,7 @@ DATA = {
     "objects": create_objects,
     "catalogue": create_catalogue,
     "others": create_others,
+    "serverless": create_serverless,
     "repeated": create_repeatedly,
 }
 

@@ -11,7 +11,7 @@ ROOT = Path(local_aws.__path__[0])
 def places() -> dict[str, int]:
     """Return the place of each part in the line of arrows, leftmost first."""
     assert local_aws.__doc__
-    (line,) = [line for line in local_aws.__doc__.splitlines() if "←" in line]
+    line = " ".join(line for line in local_aws.__doc__.splitlines() if "←" in line)
     return {part.strip(): place for place, parts in enumerate(line.split("←")) for part in parts.split(",")}
 
 

@@ -17,8 +17,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from monitoring import draw
 from monitoring.capture import Packet
 from monitoring.capture import read as read_recording
-from monitoring.dashboards import FOLDER, PAGES, texts
-from monitoring.dashboards.build import Query
+from monitoring.dashboards import FOLDER, PAGES, DashboardError, texts
+from monitoring.dashboards.build import Page, Query
 from monitoring.exporter import ProgramError, exporter, program
 from monitoring.mappings import rendered
 from monitoring.metrics import ROOT
@@ -201,3 +201,11 @@ def test_pages_are_drawn_with_the_runs_data(seen: Replay) -> None:
         panels = PAGES[name.removesuffix(".json")].queries.values()
         empty = [queries for queries in panels if all(query.unseen and not query.zero for query in queries)]
         assert drawn.count("No data") == len(empty)
+
+
+def test_two_dashboards_of_one_uid_are_refused() -> None:
+    page = Page(uid="taxiway-rides", title="Rides", description="Where?", time="now-1d", variables=[])
+    with pytest.raises(
+        DashboardError, match="dashboards fares and rides both have the uid 'taxiway-rides': change one"
+    ):
+        texts({"fares": page, "rides": page})

@@ -7,16 +7,19 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 import yaml
 
 from monitoring import capture, docs, mapping_checks, mappings, metrics
 from monitoring.exporter import Page, parse
+from monitoring.exporter import exporter as exporter_of
 from tests.helm.rendering import ENVIRONMENTS, ROOT, RenderError, render
 
 RECORDINGS = sorted((Path(__file__).parent / "data").glob("*.statsd.gz"))
@@ -200,6 +203,71 @@ stats.incr("ti.finish", tags={"dag_id": "d", "task_id": "g.t", "state": "success
         "deadline_alerts.callback_success,path=p.q,dag_id=d",
         "ti.finish,dag_id=d,task_id=g.t,state=success",
     ]
+
+
+ODD = {
+    "a DAG in French": {"dag_id": "ventes_été", "task_id": "groupe.étape"},
+    "one of the same letters": {"dag_id": "ventes_ete", "task_id": "groupe.etape"},
+    "one that is written as the first is sent": {"dag_id": "ventes_%C3%A9t%C3%A9", "task_id": "groupe.%C3%A9tape"},
+    "ids as long as Airflow lets them be": {"dag_id": "日" * 250, "task_id": "本" * 250},
+    "a queue that would break the line": {"dag_id": "d", "task_id": "t", "queue": "gros :1|c@0.1#a%20😀\n"},
+    "a team": {"dag_id": "d", "task_id": "t", "team_name": "équipe"},
+}
+CLIENT = """
+import importlib, json, sys
+package, port, cases = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+stats_utils = importlib.import_module(f"{package}.observability.metrics.stats_utils")
+stats = importlib.import_module(f"{package}._shared.observability.metrics.stats")
+stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
+for tags in cases:
+    stats.incr("ti.finish", tags={**tags, "state": "success"})
+    stats.timing("task.duration", 1500, tags=tags)
+    stats.gauge("pool.open_slots", 3, tags={"pool_name": tags["dag_id"]})
+    with stats.timer("dagrun.dependency-check", tags={"dag_id": tags["dag_id"], "run_type": "manual"}):
+        pass
+stats.gauge("dag_processing.last_num_of_db_queries.été", 2)
+"""
+
+
+def test_no_name_of_a_dag_a_task_or_a_queue_is_lost(mappings: str, tmp_path: Path) -> None:
+    """By Airflow's own clients, the scheduler's and that of tasks, into the real exporter: no two become one."""
+    python = ROOT / ".local/venvs/airflow/bin/python"
+    rendered = render("kind")
+    (tmp_path / "config").mkdir()
+    settings = rendered.settings_map["airflow_local_settings.py"]
+    (tmp_path / "config/airflow_local_settings.py").write_text(settings)
+    with exporter_of(mappings) as running:
+        given = rendered.config["metrics"] | {"statsd_host": "127.0.0.1", "statsd_port": str(running.statsd_port)}
+        environment = {f"AIRFLOW__METRICS__{key.upper()}": value for key, value in given.items()}
+        for package in ("airflow", "airflow.sdk"):
+            subprocess.run(
+                [str(python), "-c", CLIENT, package, str(running.statsd_port), json.dumps(list(ODD.values()))],
+                env={"PATH": "/usr/bin:/bin", "AIRFLOW_HOME": str(tmp_path), **environment},
+                check=True,
+                capture_output=True,
+            )
+        running.send([])
+        time.sleep(1)
+        page = running.page()
+    sent = {(each.name, each.labels): each.value for each in page.sent}
+    for tags in ODD.values():
+        encoded = {key: quote(value, safe="/") for key, value in tags.items()}
+        assert {key: unquote(value) for key, value in encoded.items()} == tags
+        state = tuple(sorted({**encoded, "state": "success"}.items()))
+        dag = encoded["dag_id"]
+        count = 2 * sum(each["dag_id"] == tags["dag_id"] for each in ODD.values())
+        assert sent["airflow_ti_finish", state] == 2
+        assert sent["airflow_task_duration_sum", tuple(sorted(encoded.items()))] == 3
+        assert sent["airflow_pool_open_slots", (("pool_name", dag),)] == 3
+        assert sent["airflow_dagrun_dependency_check_count", (("dag_id", dag), ("run_type", "manual"))] == count
+    assert sent["airflow_dag_processing_last_num_of_db_queries", (("dag_file", "%C3%A9t%C3%A9"),)] == 2
+    for fault in ("events_error", "events_conflict", "sample_errors", "tag_errors"):
+        assert page.own(f"statsd_exporter_{fault}_total") == 0
+
+
+def test_local_settings_of_ones_own_keep_the_names_of_metrics() -> None:
+    with pytest.raises(RenderError, match="repeat its functions"):
+        render("kind", (), {"airflowLocalSettings": "STATE_COLORS = {}"})
 
 
 def test_airflow_still_sends_seconds_of_a_parse_as_milliseconds() -> None:

@@ -48,6 +48,13 @@ FAULTS: list[tuple[str, str | None]] = [
     ("trip_miles = 500", None),
     ("trip_miles = 0", None),
     ("trip_miles = NULL, trip_time = NULL", None),
+    # What is no number is missing; infinite miles are too many.
+    ("trip_miles = 'NaN'", None),
+    ("trip_miles = 'Infinity'", "impossible_distance"),
+    ("trip_miles = '-Infinity'", "impossible_distance"),
+    ("trip_miles = 'Infinity', PULocationID = 999", "unknown_zone"),
+    ("base_passenger_fare = 'NaN', driver_pay = 'NaN', tips = '-NaN'::DOUBLE", None),
+    ("base_passenger_fare = 'Infinity', driver_pay = '-Infinity', airport_fee = 'NaN'", None),
     ("dropoff_datetime = pickup_datetime", "dropoff_not_after_pickup"),
     ("dropoff_datetime = pickup_datetime - INTERVAL 50 MINUTE, trip_time = 600", "dropoff_not_after_pickup"),
     (_ride("01:50:00", "01:10:00", "1200"), None),
@@ -144,8 +151,9 @@ def _write_parts(connection: duckdb.DuckDBPyConnection, folder: Path) -> list[Pa
     versions = {
         "2022": f"* EXCLUDE (id, part, cbd_congestion_fee) REPLACE ({nanoseconds})",
         "2019": """* EXCLUDE (id, part, cbd_congestion_fee, on_scene_datetime) REPLACE (
-            PULocationID::DOUBLE AS PULocationID, DOLocationID::DOUBLE AS DOLocationID,
-            trip_time::INTEGER AS trip_time, NULL::INTEGER AS airport_fee)""",
+            coalesce(PULocationID::DOUBLE, 'NaN') AS PULocationID,
+            coalesce(DOLocationID::DOUBLE, 'NaN') AS DOLocationID,
+            coalesce(trip_time::FLOAT, 'NaN') AS trip_time, NULL::INTEGER AS airport_fee)""",
         "2025": """* EXCLUDE (id, part) REPLACE (
             PULocationID::INTEGER AS PULocationID, DOLocationID::INTEGER AS DOLocationID)""",
     }

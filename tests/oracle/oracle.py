@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 SQL = Path(__file__).with_name("sql")
+REAL = ("FLOAT", "DOUBLE")
 
 KEYS: dict[str, tuple[str, ...]] = {
     "curated": (),
@@ -46,10 +47,17 @@ def compute(files: Mapping[str, Sequence[Path]], zone_lookup: Path) -> duckdb.Du
     connection.execute("INSERT INTO zones FROM read_csv(?, header := true, nullstr := '')", [str(zone_lookup)])
     for month, paths in files.items():
         for path in paths:
+            file = f"read_parquet('{path}', hive_partitioning := false)"
+            numbers = [
+                name for name, type_, *_ in connection.execute(f"DESCRIBE FROM {file}").fetchall() if type_ in REAL
+            ]
+            # What is no number is missing; infinite miles are judged first.
+            finite = ", ".join(
+                f"CASE WHEN {'NOT isnan' if name == 'trip_miles' else 'isfinite'}({name}) THEN {name} END AS {name}"
+                for name in numbers
+            )
             connection.execute(
-                "INSERT INTO source BY NAME "
-                "SELECT ?::DATE AS month, * FROM read_parquet(?, hive_partitioning := false)",
-                [f"{month}-01", str(path)],
+                f"INSERT INTO source BY NAME SELECT ?::DATE AS month, * REPLACE ({finite}) FROM {file}", [f"{month}-01"]
             )
     _run(connection, "trips")
     for mart in list(KEYS)[2:]:

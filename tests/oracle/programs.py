@@ -16,14 +16,11 @@ def package(folder: Path) -> Path:
     return file
 
 
-def of_month(package: Path, month: str, files: Sequence[Path], lake: Path, version: str) -> list[list[str]]:
-    """Return the arguments of spark-submit that turn one month's raw files into its own tables, in order."""
+def of_month(package: Path, month: str, files: Sequence[Path], lake: Path, version: str) -> list[str]:
+    """Return the arguments of spark-submit that turn one month's raw files into its own tables."""
     place = ["--month", month, "--lake", str(lake), "--version", version]
     inputs = [argument for file in files for argument in ("--input", str(file))]
-    return [
-        [*_program(package, "hvfhv/curate.py"), *place, *inputs],
-        [*_program(package, "hvfhv/build_marts.py"), *place],
-    ]
+    return [*_program(package, "hvfhv/build_month.py"), *place, *inputs]
 
 
 def of_rising_zones(

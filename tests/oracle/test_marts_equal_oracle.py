@@ -41,7 +41,7 @@ def lake(files: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactory)
     """Return a lake with all tables of all months, written by the Spark programs on Sail."""
     lake = tmp_path_factory.mktemp("lake")
     package = programs.package(tmp_path_factory.mktemp("package"))
-    steps = [step for month, paths in files.items() for step in programs.of_month(package, month, paths, lake, VERSION)]
+    steps = [programs.of_month(package, month, paths, lake, VERSION) for month, paths in files.items()]
     steps.append(programs.of_rising_zones(package, MONTHS, MONTHS, lake, VERSION))
     sail = engine("sail")
     sail.warm()

@@ -40,18 +40,20 @@ def spark(sail: str) -> Iterator[SparkSession]:
 
 
 class Programs:
-    """Runs the programs as a step would: a process of its own, on one engine."""
+    """Runs the programs as a step would: a process of its own, on one engine; ``output`` is the last one's stdout."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         # Without what a session of the test's own process leaves behind.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+        self.output = ""
         self.environment = {**inherited, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "dags")]), **environment}
 
     def __call__(self, program: str, *arguments: object, status: int = 0) -> str:
-        """Run ``hvfhv/curate.py`` or the like and return its stderr; its exit status must be ``status``."""
+        """Run ``hvfhv/build_month.py`` or the like and return its stderr; its exit status must be ``status``."""
         argv = [sys.executable, str(ROOT / "spark_jobs" / program), *map(str, arguments)]
         done = subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stderr
+        self.output = done.stdout
         return done.stderr
 
 

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 import pytest
 from pyspark.sql import Row, SparkSession
 
-from spark_jobs.hvfhv.curation import curated, quarantined, with_reject_reason
+from spark_jobs.hvfhv import curation
+from spark_jobs.hvfhv.curation import curated, quarantined, suspects, with_reject_reason
 from spark_jobs.hvfhv.schema import read_trips
 from taxiway.core.month import Month
-from tests.spark_jobs.trips import MONTH, TRIP, at, table, write
+from tests.spark_jobs.trips import MONTH, SCHEMA, TRIP, at, table, write
 
 NOVEMBER = Month(2022, 11)
 FAULTS: dict[str, dict[str, Any]] = {
@@ -33,9 +34,10 @@ class Curate(Protocol):
 @pytest.fixture
 def curate(spark: SparkSession, tmp_path: Path) -> Curate:
     def run(*changes: dict[str, Any], month: Month = MONTH) -> tuple[list[Row], list[str]]:
-        checked = with_reject_reason(read_trips(spark, [write(table(*changes), tmp_path / "raw.parquet")]), month)
+        raw = read_trips(spark, [write(table(*changes), tmp_path / "raw.parquet")])
+        checked = with_reject_reason(raw, month)
         # The program stores the quarantine before it goes on; a file of pyarrow's stands for that here.
-        rejected = quarantined(checked)
+        rejected = quarantined(checked, suspects(raw))
         stored = spark.createDataFrame(rejected.toArrow(), rejected.schema)
         accepted = curated(checked, stored).collect()
         return accepted, sorted(row.reject_reason for row in rejected.collect())
@@ -52,6 +54,33 @@ def test_missing_key(curate: Curate, name: str, extra: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["PULocationID", "DOLocationID"])
 def test_missing_zone_is_a_missing_key(curate: Curate, name: str) -> None:
     assert curate({name: None}) == ([], ["missing_key"])
+
+
+NO_NUMBERS = [float("nan"), float("inf"), float("-inf")]
+MONEY = [field.name for field in SCHEMA if str(field.type) == "double" and field.name != "trip_miles"]
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_what_is_no_number_is_missing(curate: Curate, value: float) -> None:
+    [row], reasons = curate(dict.fromkeys(MONEY, value))
+    assert reasons == []
+    assert {name: row[name] for name in MONEY} == dict.fromkeys(MONEY)
+
+
+def test_trips_that_differ_in_what_is_no_number_are_duplicates(curate: Curate) -> None:
+    rows, reasons = curate({"tips": None}, *({"tips": value} for value in NO_NUMBERS))
+    assert ([row.tips for row in rows], reasons) == ([None], ["duplicate"] * 3)
+
+
+def test_infinite_miles_are_impossible_and_unknown_ones_are_not(spark: SparkSession, tmp_path: Path) -> None:
+    raw = write(table(*({"trip_miles": value} for value in NO_NUMBERS), {"trip_miles": None}), tmp_path / "raw.parquet")
+    rows = with_reject_reason(read_trips(spark, [raw]), MONTH).collect()
+    assert [(row.trip_miles, row.reject_reason) for row in rows] == [
+        (None, None),
+        (None, "impossible_distance"),
+        (None, "impossible_distance"),
+        (None, None),
+    ]
 
 
 @pytest.mark.parametrize("first", FAULTS)
@@ -122,7 +151,12 @@ def test_repeated_hour_is_in_november_alone() -> None:
     assert [Month(2022, month).repeated_hour for month in range(1, 13) if month != 11] == [None] * 11
 
 
-def test_one_of_equal_trips_is_kept(curate: Curate) -> None:
+by_name_and_by_join = pytest.mark.parametrize("most_named", [curation.MOST_NAMED, 0], ids=["by name", "by join"])
+
+
+@by_name_and_by_join
+def test_one_of_equal_trips_is_kept(curate: Curate, most_named: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curation, "MOST_NAMED", most_named)
     nulls = {"on_scene_datetime": None, "originating_base_num": None, "trip_miles": None}
     accepted, reasons = curate({}, {}, {}, nulls, nulls)
     assert reasons == ["duplicate"] * 3
@@ -141,14 +175,20 @@ def test_trips_that_differ_in_one_column_are_both_kept(curate: Curate, name: str
         assert curate({}, {name: None})[1] == []
 
 
-def test_copies_beside_a_trip_that_agrees_in_its_key(curate: Curate) -> None:
+@by_name_and_by_join
+def test_copies_beside_a_trip_that_agrees_in_its_key(
+    curate: Curate, most_named: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows that share zones and times with a duplicate, but are not equal to it, stay."""
+    monkeypatch.setattr(curation, "MOST_NAMED", most_named)
     accepted, reasons = curate({}, {}, {"tips": 3.0}, {"tips": None})
     assert reasons == ["duplicate"]
     assert sorted((row.tips is None, row.tips or 0.0) for row in accepted) == [(False, 0.0), (False, 3.0), (True, 0.0)]
 
 
-def test_rejected_trips_are_no_duplicates(curate: Curate) -> None:
+@by_name_and_by_join
+def test_rejected_trips_are_no_duplicates(curate: Curate, most_named: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curation, "MOST_NAMED", most_named)
     assert curate({"trip_miles": -1.0}, {"trip_miles": -1.0}) == ([], ["impossible_distance"] * 2)
 
 

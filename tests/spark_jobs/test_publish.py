@@ -29,7 +29,7 @@ def test_folder_has_the_package_and_the_programs(s3: Any) -> None:
 
 
 def test_programs_are_found_by_their_folder() -> None:
-    assert {"hvfhv/curate.py", "hvfhv/build_marts.py", "hvfhv/rank_rising_zones.py"} <= set(publish.programs())
+    assert {"hvfhv/build_month.py", "hvfhv/rank_rising_zones.py"} <= set(publish.programs())
     assert "hvfhv/marts.py" not in publish.programs()
 
 
@@ -49,7 +49,7 @@ def test_package_is_complete_without_the_repository(tmp_path: Path) -> None:
     """From the zip alone, a program starts and finds the zone lookup."""
     package = tmp_path / "spark_jobs.zip"
     package.write_bytes(publish.archive())
-    code = "from spark_jobs.hvfhv import curate, zones; print(zones.__file__, len(zones.lookup()))"
+    code = "from spark_jobs.hvfhv import build_month, zones; print(zones.__file__, len(zones.lookup()))"
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(package)}, cwd=tmp_path, capture_output=True, text=True
     )

@@ -127,6 +127,18 @@ def test_number_that_has_no_exact_integer_is_refused(spark: SparkSession, tmp_pa
         frame.collect()
 
 
+@pytest.mark.parametrize("type_", [pa.float32(), pa.float64()])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_is_missing_in_integers_too(
+    spark: SparkSession, tmp_path: Path, value: float, type_: pa.DataType
+) -> None:
+    trips = table({}, {})
+    for name in ("PULocationID", "DOLocationID", "trip_time"):
+        trips = trips.set_column(trips.column_names.index(name), name, pa.array([value, 7], type_))
+    rows = _read(spark, write(trips, tmp_path / "a.parquet"))
+    assert [(row.pickup_zone_id, row.dropoff_zone_id, row.trip_time) for row in rows] == [(None, None, None), (7, 7, 7)]
+
+
 def test_number_too_large_for_its_type_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     frame = read_trips(spark, [write(table({"PULocationID": 2**32 + 1}), tmp_path / "a.parquet")])
     with pytest.raises(Exception, match="4294967297"):

@@ -109,7 +109,7 @@ def spark_step(settings: Settings, name: str, program: str, arguments: Sequence[
     Args:
         settings: location of the programs, see :mod:`taxiway.aws.programs`.
         name: the step's name.
-        program: path below ``settings.spark_jobs``, such as ``hvfhv/curate.py``.
+        program: path below ``settings.spark_jobs``, such as ``hvfhv/build_month.py``.
         arguments: of the program.
     """
     return {
@@ -127,17 +127,39 @@ def spark_step(settings: Settings, name: str, program: str, arguments: Sequence[
     }
 
 
-def failure_of_cluster(client: Any, cluster: str) -> str | None:
-    """Return one sentence on why EMR terminated a cluster by itself; None if it did not.
+def end_of_cluster(client: Any, cluster: str) -> str | None:
+    """Return one sentence on who ended a cluster and why; None if it lives.
 
-    A step's error does not include the reason: EMR cancels the steps of a cluster that could not start.
+    A step's error does not include that: EMR only cancels or interrupts the steps of a cluster that ends.
 
     Args:
         client: a boto3 client for EMR.
         cluster: its id.
     """
-    status = client.describe_cluster(ClusterId=cluster)["Cluster"]["Status"]
-    if status["State"] != "TERMINATED_WITH_ERRORS":
+    try:
+        status = client.describe_cluster(ClusterId=cluster)["Cluster"]["Status"]
+    except client.exceptions.InvalidRequestException as error:
+        return f"EMR does not know the cluster {cluster}: {error.response['Error']['Message']}"
+    if not status["State"].startswith("TERMINAT"):
         return None
     reason = status.get("StateChangeReason", {})
-    return f"EMR terminated the cluster {cluster} by itself ({reason.get('Code')}): {reason.get('Message')}"
+    code, message = reason.get("Code", "no code"), reason.get("Message", "no message")
+    who = "A user or program" if code == "USER_REQUEST" else "EMR itself"
+    return f"{who} terminated the cluster {cluster} ({code}): {message}"
+
+
+def cancelled_steps(client: Any, cluster: str, steps: Sequence[str]) -> list[str]:
+    """Return one sentence for each of the steps that was cancelled on a cluster that lives: somebody's wish.
+
+    Args:
+        client: a boto3 client for EMR.
+        cluster: its id.
+        steps: their ids.
+    """
+    found = [client.describe_step(ClusterId=cluster, StepId=step)["Step"] for step in steps]
+    return [
+        f"The step {step['Name']} ({step['Id']}) was cancelled: "
+        f"{step['Status'].get('StateChangeReason', {}).get('Message', 'no message')}"
+        for step in found
+        if step["Status"]["State"] in ("CANCEL_PENDING", "CANCELLED")
+    ]

@@ -1,10 +1,6 @@
-"""List prices of EMR instances, and the estimated cost of a cluster."""
+"""List prices of EMR instances, and what a cluster costs at most."""
 
-import math
 import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 from taxiway.core.settings import Settings, SettingsError
 
@@ -35,54 +31,26 @@ def units(instance_type: str) -> int:
     return 2 if size[1] else 4 * int(size[2] or 1)
 
 
-@dataclass(frozen=True)
-class Cost:
-    """An upper bound of the cost of a cluster at list prices: EC2 and EMR, without disks, S3 and data transfer.
+def price(instance_type: str) -> float:
+    """Return what an instance costs an hour, in US dollars: EC2 on demand and EMR's surcharge, without disks.
 
-    Attributes:
-        seconds: lifetime of the cluster.
-        instances: its instances, such as ``1 × m7g.xlarge, 3 × r7g.xlarge``.
-        usd: US dollars with every worker at its on-demand price; None if a type's price is unknown.
+    Raises:
+        KeyError: its price is unknown.
     """
-
-    seconds: float
-    instances: str
-    usd: float | None
-
-    def __str__(self) -> str:
-        price = (
-            "price unknown" if self.usd is None else f"at most {self.usd:.2f} USD (list price, check before relying)"
-        )
-        return f"{self.instances} for {self.seconds:,.0f} s: {price}"
+    return sum(LIST_PRICES[instance_type])
 
 
-def estimate_cost(settings: Settings, seconds: float) -> Cost:
-    """Estimate the cost of a cluster of :func:`job_flow`, at its initial size, for its lifetime.
+def most_per_hour(settings: Settings) -> float:
+    """Return what a cluster of ``job_flow`` costs an hour at most, in US dollars: at list prices, without disks.
 
-    Spot capacity counts at the on-demand price, and every worker as the type with the highest price per unit. EMR bills
-    by the second, with a minimum of one minute.
+    That is the primary node, and as many worker units as managed scaling may reach, all of the dearest type and at the
+    on-demand price, which a spot price never exceeds. Each of the two worker fleets may exceed its target by less than
+    an instance, because EMR rounds up to whole ones.
+
+    Raises:
+        KeyError: the price of an instance type is unknown.
+        SettingsError: its size is.
     """
-    known = {
-        type_: sum(LIST_PRICES[type_]) / units(type_) for type_ in settings.emr_worker_types if type_ in LIST_PRICES
-    }
-    most_expensive = max(known, key=known.__getitem__, default=settings.emr_worker_types[0])
-    fleets = (settings.emr_on_demand_units, settings.emr_spot_units)
-    workers = sum(math.ceil(fleet / units(most_expensive)) for fleet in fleets)
-    instances = f"1 × {settings.emr_primary_type}, {workers} × {most_expensive}"
-    if len(known) < len(settings.emr_worker_types) or settings.emr_primary_type not in LIST_PRICES:
-        return Cost(seconds, instances, None)
-    hourly = sum(LIST_PRICES[settings.emr_primary_type]) + workers * sum(LIST_PRICES[most_expensive])
-    return Cost(seconds, instances, hourly * max(seconds, 60) / 3600)
-
-
-def cluster_cost(settings: Settings, client: Any, cluster: str) -> Cost:
-    """Estimate the cost of a cluster until now, or until its end.
-
-    Args:
-        settings: those that it was created with.
-        client: a boto3 client for EMR.
-        cluster: its id.
-    """
-    timeline = client.describe_cluster(ClusterId=cluster)["Cluster"]["Status"]["Timeline"]
-    until = timeline.get("EndDateTime") or datetime.now(UTC)
-    return estimate_cost(settings, (until - timeline["CreationDateTime"]).total_seconds())
+    unit = max(price(type_) / units(type_) for type_ in settings.emr_worker_types)
+    rounding = max(price(type_) - price(type_) / units(type_) for type_ in settings.emr_worker_types)
+    return price(settings.emr_primary_type) + settings.emr_max_units * unit + 2 * rounding

@@ -1,12 +1,13 @@
 """What an EMR cluster used, by EMR's API: time, idle time, cores, memory, cost, duration of steps."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from taxiway.aws.prices import LIST_PRICES, units
+from taxiway.aws.prices import price, units
 from taxiway.core.settings import SettingsError
 
 # GB of memory per virtual core, by the first letter of the instance family.
@@ -19,15 +20,18 @@ class Usage:
 
     Attributes:
         seconds: its lifetime.
+        instances: all that it ever had, such as ``1 × m7g.xlarge, 3 × r7g.xlarge``.
         idle_seconds: of these, the time in which it was ready and ran no step.
         vcpu_hours: virtual cores × hours of all instances; None if the size of a type is unknown.
         memory_gb_hours: the same for memory, in GB.
-        usd: US dollars at on-demand list prices, EC2 and EMR, at least a minute per instance: an upper bound if there
-            are spot instances. None if a type's price is unknown.
-        steps: (program, seconds) of each completed step, such as ``("curate", 95.0)``.
+        usd: an estimate in US dollars at list prices of us-east-1: EC2 and EMR, without disks, S3 and data transfer,
+            with spot instances at the on-demand price, and at least a minute for each instance. None if a type's price
+            is unknown.
+        steps: (program, seconds) of each completed step, such as ``("build_month", 95.0)``.
     """
 
     seconds: float
+    instances: str
     idle_seconds: float
     vcpu_hours: float | None
     memory_gb_hours: float | None
@@ -54,10 +58,11 @@ def cluster_usage(client: Any, cluster: str) -> Usage:
     ready = timeline.get("ReadyDateTime", end)
     return Usage(
         seconds=(end - timeline["CreationDateTime"]).total_seconds(),
+        instances=", ".join(f"{count} × {kind}" for kind, count in Counter(kind for kind, _ in lifetimes).items()),
         idle_seconds=max((end - ready).total_seconds() - _union(busy, ready), 0),
         vcpu_hours=_sum(lifetimes, units),
         memory_gb_hours=_sum(lifetimes, lambda kind: units(kind) * MEMORY[kind[0]]),
-        usd=_sum([(kind, max(hours, 1 / 60)) for kind, hours in lifetimes], lambda kind: sum(LIST_PRICES[kind])),
+        usd=_sum([(kind, max(hours, 1 / 60)) for kind, hours in lifetimes], price),
         steps=tuple(
             (_program(step), (ended - started).total_seconds())
             for step in steps

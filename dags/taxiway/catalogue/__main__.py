@@ -51,11 +51,11 @@ def _show(engine: sa.Engine) -> None:
     for heading in ("data set", "status", "rows", "bytes", "finished (UTC)", "error or URL"):
         table.add_column(heading, overflow="fold")
     for dataset, attempt in latest_attempts(engine):
-        cells = ["not collected", "", "", "", dataset.url]
+        cells = ["not collected", "", "", "", dataset.source]
         if attempt:
             finished = f"{attempt.finished:%Y-%m-%d %H:%M:%S}" if attempt.finished else ""
             counts = ["" if count is None else f"{count:,}" for count in (attempt.rows, attempt.bytes)]
-            cells = [attempt.status, *counts, finished, attempt.error or dataset.url]
+            cells = [attempt.status, *counts, finished, attempt.error or dataset.source]
         table.add_row(dataset.month, dataset.name, *cells)
     Console().print(table)
 

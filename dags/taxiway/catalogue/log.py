@@ -27,7 +27,7 @@ def begin_attempt(engine: sa.Engine, dataset: Dataset, dag_run_id: str | None = 
             ingestion_log.insert().values(
                 dataset=dataset.name,
                 month=dataset.month,
-                url=dataset.url,
+                url=dataset.source,
                 dag_run_id=dag_run_id,
                 again=again,
                 started=now,

@@ -21,6 +21,7 @@ class Status(StrEnum):
 class Attempt:
     """One attempt to collect a data set: a row of ``ingestion_log``.
 
+    ``url`` has no query string: it may hold a signature.
     ``again`` requests that the month is analysed once it is complete, even if nothing changed.
     ``finished``, ``bytes``, ``sha256``, ``rows``, ``s3_bucket`` and ``s3_key`` are set when it is complete, ``error``
     (one sentence) when it failed. ``source_version`` is the file's version as reported by the source (entity tag or

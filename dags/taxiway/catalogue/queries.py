@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from taxiway.catalogue.models import Attempt, Input, Status, datasets, ingestion_log
-from taxiway.core.dataset_list import CatalogueError, Dataset
+from taxiway.core.dataset_list import CatalogueError, Dataset, public_url
 
 
 def complete_months(engine: sa.Engine) -> dict[str, list[Input]]:
@@ -68,7 +68,7 @@ def last_complete(engine: sa.Engine, dataset: Dataset) -> Attempt | None:
         .where(
             ingestion_log.c.dataset == dataset.name,
             ingestion_log.c.month == dataset.month,
-            ingestion_log.c.url == dataset.url,
+            ingestion_log.c.url == dataset.source,
             ingestion_log.c.status == Status.COMPLETE,
         )
         .order_by(ingestion_log.c.id.desc())
@@ -83,25 +83,15 @@ def read_latest_attempts(
     connection: sa.Connection, months: Collection[str] | None = None
 ) -> list[tuple[Dataset, Attempt | None]]:
     """Return the same as :func:`latest_attempts`, within a transaction."""
-    log = ingestion_log.alias().c
-    latest = (
-        sa.select(sa.func.max(log.id))
-        .where(log.dataset == datasets.c.name, log.month == datasets.c.month, log.url == datasets.c.url)
-        .correlate(datasets)
-        .scalar_subquery()
-    )
-    query = (
-        sa.select(datasets, ingestion_log)
-        .select_from(datasets.outerjoin(ingestion_log, ingestion_log.c.id == latest))
-        .order_by(datasets.c.month, datasets.c.name)
-    )
+    log, chosen = ingestion_log.c, datasets.select().order_by(datasets.c.month, datasets.c.name)
+    newest = sa.select(sa.func.max(log.id)).group_by(log.dataset, log.month, log.url)
     if months is not None:
-        query = query.where(datasets.c.month.in_(months))
-    width = len(datasets.c)
-    return [
-        (Dataset(*row[:width]), None if row[width] is None else _attempt(row[width:]))
-        for row in connection.execute(query)
-    ]
+        chosen, newest = chosen.where(datasets.c.month.in_(months)), newest.where(log.month.in_(months))
+    attempts = map(_attempt, connection.execute(ingestion_log.select().where(log.id.in_(newest)).order_by(log.id)))
+    # Not compared by the database: the log has the URLs without their query strings, of which a new one is no change.
+    latest = {(attempt.dataset, attempt.month, public_url(attempt.url)): attempt for attempt in attempts}
+    listed = [Dataset(**row._mapping) for row in connection.execute(chosen)]
+    return [(dataset, latest.get((dataset.name, dataset.month, dataset.source))) for dataset in listed]
 
 
 def _attempt(row: Sequence[Any]) -> Attempt:

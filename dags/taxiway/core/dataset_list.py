@@ -3,9 +3,9 @@
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from taxiway.core.month import PATTERN
 
@@ -13,8 +13,22 @@ REQUIRED_COLUMNS = ("name", "month", "url")
 OPTIONAL_COLUMNS = ("expected_bytes", "expected_sha256")
 
 
+# The rest of a URL in a text: to white space, or to a quote that ends it.
+_REST = r"(?:[^\s'\"]|['\"](?=[\w%&=+/]))*"
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without the user names, passwords and query strings of URLs, which may hold secrets."""
+    text = re.sub(r"(?<=://)[^\s/?#'\"]*@", "", text)
+    text = re.sub(rf"(://[^\s?#'\"]*)[?#]{_REST}", r"\1", text)
+    return re.sub(rf"\?{_REST}={_REST}", "", text)  # of a path alone
+
+
 class CatalogueError(ValueError):
     """The catalogue or a list of data sets cannot be used; the text is one sentence that says why and where."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(without_secrets(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +38,33 @@ class Dataset:
     Attributes:
         name: unique name.
         month: the month of its trips, ``YYYY-MM``.
-        url: absolute ``https``, ``http`` or ``file`` URL.
+        url: absolute ``https``, ``http`` or ``file`` URL. Its query string may hold a signature: see :attr:`source`.
         expected_bytes: size, if known in advance.
         expected_sha256: checksum (64 lower-case hex digits), if known in advance.
     """
 
     name: str
     month: str
-    url: str
+    url: str = field(repr=False)
     expected_bytes: int | None = None
     expected_sha256: str | None = None
+
+    @property
+    def source(self) -> str:
+        """The URL for messages and logs: without its query string."""
+        return public_url(self.url)
 
     @property
     def file(self) -> str:
         """The name of the file in the lake: that of the URL, with ``.parquet`` appended if it is missing."""
         name = quote(unquote(PurePosixPath(urlsplit(self.url).path).name), safe="-_.")
         return name if name.endswith(".parquet") else f"{name}.parquet"
+
+
+def public_url(url: str) -> str:
+    """Return a URL without user name, password, query string and fragment."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def read_list(file: Path) -> list[tuple[int, Dataset]]:
@@ -106,7 +131,7 @@ def check_unique(listed: Sequence[tuple[int | None, Dataset]], file: Path) -> No
         place = "the catalogue" if line is None else f"line {line}"
         for key, what in (
             (dataset.name, f"the name {dataset.name!r}"),
-            ((dataset.url,), f"the URL {dataset.url}"),
+            ((dataset.url,), f"the URL {dataset.source}"),
             ((dataset.month, dataset.file), f"a file {dataset.file} of {dataset.month}"),
         ):
             if key in seen:
@@ -133,25 +158,27 @@ def _dataset(cells: dict[str, str], folder: Path) -> Dataset:
 def _absolute_url(url: str, folder: Path) -> str:
     try:
         parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError as error:
-        raise ValueError(f"the URL {url!r} cannot be read ({error})") from None
+        host, shown = parts.hostname, public_url(url)
+    except ValueError:  # whose text may have a password
+        raise ValueError(f"the URL {without_secrets(url)!r} cannot be read") from None
     if parts.scheme in ("http", "https"):
         if not host:
-            raise ValueError(f"the URL {url!r} names no host")
+            raise ValueError(f"the URL {shown!r} names no host")
         if parts.username or parts.password:
             raise ValueError(f"the URL of {host} carries a user name or password, which would end up in logs")
         if not PurePosixPath(parts.path).name:
-            raise ValueError(f"the URL {url!r} names no file")
+            raise ValueError(f"the URL {shown!r} names no file")
         return url
     if parts.scheme not in ("", "file"):
         raise ValueError(
-            f"the URL {url!r} begins with {parts.scheme}://, but only https, http and file can be collected"
+            f"the URL {shown!r} begins with {parts.scheme}://, but only https, http and file can be collected"
         )
     if host and host != "localhost":
-        raise ValueError(f"the URL {url!r} names the host {host!r}; a file URL has three slashes, file:///folder/file")
+        raise ValueError(
+            f"the URL {shown!r} names the host {host!r}; a file URL has three slashes, file:///folder/file"
+        )
     # A plain path is used literally: it may contain % or #.
     path = unquote(parts.path) if parts.scheme else url
     if not PurePosixPath(path).name:
-        raise ValueError(f"the URL {url!r} names no file")
+        raise ValueError(f"the URL {shown!r} names no file")
     return (folder / path).resolve().as_uri()

@@ -5,11 +5,12 @@ what a step reports.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import types
 
 from taxiway.hvfhv.metrics import DATASET
@@ -28,6 +29,7 @@ from taxiway.hvfhv.tables import (
 from taxiway.lake import Lake, LakeError, Publication, Table, join_inputs
 from taxiway.operations import metrics
 
+NOT_FINITE = "NaN or infinite"
 TOLERANCE = 1e-9  # of a sum of shares, which are doubles
 SMALL_MARTS = (SERVICE_QUALITY, MARKET_SHARE, POPULAR_ZONES, RISING_ZONES, TREND)
 
@@ -48,6 +50,7 @@ class Outputs:
         quarantined: rows by reason.
         schemas: of the tables whose rows are not read.
         marts: the small marts.
+        not_finite: of the tables whose rows are not in ``marts``: number of NaN and infinite values by column.
     """
 
     month: str
@@ -57,6 +60,7 @@ class Outputs:
     quarantined: Mapping[str, int]
     schemas: Mapping[Table, pa.Schema]
     marts: Mapping[Table, pa.Table]
+    not_finite: Mapping[Table, Mapping[str, int]] = field(default_factory=dict)
 
 
 def failures(outputs: Outputs) -> list[str]:
@@ -67,6 +71,8 @@ def failures(outputs: Outputs) -> list[str]:
     found = _lost_rows(outputs)
     for table, schema in outputs.schemas.items():
         found += schema_faults(table, schema)
+    for table, columns in outputs.not_finite.items():
+        found += [_wrong_value(table, name, NOT_FINITE, rows) for name, rows in columns.items() if rows]
     if training > trips:
         found.append(f"{ETA_TRAINING.name} has {training:,} rows, but {TRIPS.name} has only {trips:,}.")
     for table, mart in outputs.marts.items():
@@ -159,12 +165,14 @@ def _repeated_keys(database: duckdb.DuckDBPyConnection, table: Table) -> list[st
 
 
 def _wrong_values(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
-    """Return the required columns that have nulls, and the columns that have values outside their bounds."""
+    """Return the columns with values that they may not have: nulls, no numbers, numbers outside their bounds."""
     found = []
     for column in table.contract.columns.values():
         faults = {}
         if column.required and column.name not in table.key:  # keys are checked by _repeated_keys
             faults["null"] = f"{column.name} is null"
+        if column.type == "double":
+            faults[NOT_FINITE] = f"not isfinite({column.name})"
         if column.minimum is not None:
             faults[f"below {column.minimum:g}"] = f"{column.name} < {column.minimum}"
         if column.maximum is not None:
@@ -173,8 +181,12 @@ def _wrong_values(database: duckdb.DuckDBPyConnection, table: Table) -> list[str
         for fault, condition in faults.items():
             (rows,) = _all(database, f"select count(*) from {table.name} where {condition}")[0]  # noqa: S608
             if rows:
-                found.append(f"{column.name} of {table.name} is {fault} in {rows:,} row{'s' * (rows != 1)}.")
+                found.append(_wrong_value(table, column.name, fault, rows))
     return found
+
+
+def _wrong_value(table: Table, column: str, fault: str, rows: int) -> str:
+    return f"{column} of {table.name} is {fault} in {rows:,} row{'s' * (rows != 1)}."
 
 
 def _wrong_shares(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
@@ -218,13 +230,13 @@ def check_month(lake: Lake, job: Job, finished: Sequence[Job]) -> list[Publicati
         the versions to publish: all tables of the month first, then the later months' rising zones.
 
     Raises:
-        CheckError: checks or the month's steps failed.
+        CheckError: checks or the step of the month failed.
         LakeError: outputs are missing.
     """
     month = job["month"]
     months = [other["month"] for other in finished]
     if month not in months:
-        raise CheckError(f"{month} was not analysed because its Spark steps failed: see its tasks curate and marts.")
+        raise CheckError(f"{month} was not analysed because its Spark step failed: see its task build_month.")
     outputs, whole = _read_outputs(lake, job)
     found = failures(outputs)
     publications = [whole]
@@ -259,10 +271,20 @@ def _read_outputs(lake: Lake, job: Job) -> tuple[Outputs, Publication]:
         quarantined=quarantined,
         schemas={table: lake.schema(locations[table]) for table in (TRIPS, QUARANTINE, ETA_TRAINING)},
         marts=marts,
+        not_finite={ETA_TRAINING: _not_finite(lake, locations[ETA_TRAINING], ETA_TRAINING)},
     )
     rows |= {QUARANTINE: sum(quarantined.values())} | {table: mart.num_rows for table, mart in marts.items()}
     inputs = join_inputs([file["sha256"] for file in job["inputs"]])
     return outputs, _publication(job["month"], inputs, locations, rows)
+
+
+def _not_finite(lake: Lake, location: str, table: Table) -> dict[str, int]:
+    """Count the values of a large table that are NaN or infinite, which the statistics of its files do not show."""
+    found = {name: 0 for name, type_ in table.columns.items() if type_ == "double"}
+    for batch in lake.batches(location, list(found)):
+        for name in found:
+            found[name] += pc.sum(pc.invert(pc.is_finite(batch[name]))).as_py() or 0
+    return found
 
 
 def _publication(period: str, inputs: str, locations: Mapping[Table, str], rows: Mapping[Table, int]) -> Publication:

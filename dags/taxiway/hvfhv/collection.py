@@ -20,12 +20,14 @@ from urllib.request import url2pathname
 
 import requests
 import sqlalchemy as sa
+import urllib3
 from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as aws
 from botocore.client import BaseClient
 
 from taxiway import catalogue
 from taxiway.catalogue import Attempt, Dataset
+from taxiway.core.dataset_list import public_url, without_secrets
 from taxiway.core.s3 import split
 from taxiway.hvfhv.settings import HvfhvSettings
 from taxiway.hvfhv.tables import TRIP_FILE
@@ -43,6 +45,9 @@ log = logging.getLogger(__name__)
 
 class CollectionError(Exception):
     """A data set cannot be collected, and a retry would not help; the text is one sentence."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(without_secrets(text))
 
 
 class TransientError(CollectionError):
@@ -94,7 +99,8 @@ def collect(
         catalogue.fail_attempt(engine, attempt, sentence)
         raise (type(error) if isinstance(error, CollectionError) else CollectionError)(sentence) from None
     except BaseException as error:  # also when the task is killed
-        catalogue.fail_attempt(engine, attempt, f"{dataset.name}: it ended with {type(error).__name__}: {error}")
+        sentence = without_secrets(f"{dataset.name}: it ended with {type(error).__name__}: {error}")
+        catalogue.fail_attempt(engine, attempt, sentence)
         raise
 
 
@@ -117,7 +123,7 @@ def _collect(
         and _is_stored(s3, bucket, key, earlier.sha256)
         and _is_unchanged(dataset, earlier, config.download_timeout_s)
     ):
-        log.info("%s is unchanged since %s: not downloaded again", dataset.url, earlier.finished)
+        log.info("%s is unchanged since %s: not downloaded again", dataset.source, earlier.finished)
         file = earlier.as_input()
         collected = Collected(file.rows, file.bytes, file.sha256, downloaded=False)
         version = earlier.source_version
@@ -143,14 +149,14 @@ def _fetch(
     bucket, key = target
     with _scratch_file(config.scratch_dir) as file:
         size, sha256, version = _download(dataset, file, config.download_timeout_s)
-        log.info("%s: %s bytes downloaded", dataset.url, f"{size:,}")
+        log.info("%s: %s bytes downloaded", dataset.source, f"{size:,}")
         try:
             rows = check_trip_file(file, dataset.month)
         except TripFileError as error:
-            raise CollectionError(f"{dataset.url} cannot be used: {error}.") from None
+            raise CollectionError(f"{dataset.source} cannot be used: {error}.") from None
         if duplicate_of := catalogue.claim_content(engine, attempt, sha256):
             raise CollectionError(
-                f"{dataset.url} is identical to the file of the data set {duplicate_of!r}; correct one of the URLs."
+                f"{dataset.source} is identical to the file of the data set {duplicate_of!r}; correct one of the URLs."
             )
         if not _is_stored(s3, bucket, key, sha256):
             _store(s3, file, bucket, key, sha256)
@@ -182,11 +188,11 @@ def _download(dataset: Dataset, file: BinaryIO, timeout_s: float) -> tuple[int, 
     file.flush()
     size, sha256 = file.tell(), digest.hexdigest()
     if source.size is not None and size != source.size:
-        raise TransientError(f"{dataset.url} ended after {size:,} of {source.size:,} bytes; try again later.")
+        raise TransientError(f"{dataset.source} ended after {size:,} of {source.size:,} bytes; try again later.")
     _check_size(size, dataset)
     if dataset.expected_sha256 not in (None, sha256):
         raise CollectionError(
-            f"{dataset.url} has the SHA-256 {sha256}, but the catalogue expects {dataset.expected_sha256}; "
+            f"{dataset.source} has the SHA-256 {sha256}, but the catalogue expects {dataset.expected_sha256}; "
             "correct the one that is wrong."
         )
     return size, sha256, source.version
@@ -195,7 +201,7 @@ def _download(dataset: Dataset, file: BinaryIO, timeout_s: float) -> tuple[int, 
 def _check_size(size: int | None, dataset: Dataset) -> None:
     if size is not None and dataset.expected_bytes not in (None, size):
         raise CollectionError(
-            f"{dataset.url} has {size:,} bytes, but the catalogue expects {dataset.expected_bytes:,}; "
+            f"{dataset.source} has {size:,} bytes, but the catalogue expects {dataset.expected_bytes:,}; "
             "correct the one that is wrong."
         )
 
@@ -238,17 +244,21 @@ def _open_http(url: str, timeout_s: float) -> Iterator[_Source]:
         session.get(url, timeout=timeout_s, stream=True) as response,
     ):
         if response.status_code != HTTPStatus.OK:
-            message = f"{url} returned {response.status_code} {response.reason or ''}".rstrip()
+            message = f"{public_url(url)} returned {response.status_code} {response.reason or ''}".rstrip()
             if response.status_code >= 500 or response.status_code in TRANSIENT:
                 raise TransientError(f"{message}; try again later.")
-            raise CollectionError(f"{message}; correct the URL in the catalogue.")
+            expired = urlsplit(url).query and response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+            remedy = "its signature may have expired, so put a new URL" if expired else "correct the URL"
+            raise CollectionError(f"{message}; {remedy} in the catalogue.")
         yield _Source(_http_version(response), _content_length(response), response.iter_content(CHUNK))
 
 
 @contextmanager
 def _open_file(url: str) -> Iterator[_Source]:
     def faults(error: OSError) -> CollectionError:
-        return CollectionError(f"{url} cannot be read ({error.strerror}); correct the URL or the file's permissions.")
+        return CollectionError(
+            f"{public_url(url)} cannot be read ({error.strerror}); correct the URL or the file's permissions."
+        )
 
     def chunks() -> Iterator[bytes]:
         try:
@@ -267,6 +277,7 @@ def _open_file(url: str) -> Iterator[_Source]:
 
 
 def _session() -> requests.Session:
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)  # it logs query strings at DEBUG
     session = requests.Session()
     session.max_redirects = MAX_REDIRECTS
     session.headers["Accept-Encoding"] = "identity"  # so that Content-Length is the size of the file
@@ -287,6 +298,7 @@ def _content_length(response: requests.Response) -> int | None:
 
 @contextmanager
 def _http_faults(url: str, timeout_s: float) -> Iterator[None]:
+    url = public_url(url)
     try:
         yield
     except requests.TooManyRedirects:
@@ -300,6 +312,8 @@ def _http_faults(url: str, timeout_s: float) -> Iterator[None]:
         if isinstance(error, requests.Timeout) or isinstance(cause, TimeoutError):
             raise TransientError(f"{url} sent no data for {timeout_s:g} s; try again later.") from None
         raise TransientError(f"{url} is unreachable, or closed the connection ({cause}); try again later.") from None
+    except (urllib3.exceptions.HTTPError, ValueError):  # what requests lets through, mostly of a redirect's address
+        raise CollectionError(f"{url} is not usable, or redirects to an address that is not; correct it.") from None
 
 
 def _first_cause(error: BaseException) -> BaseException:
@@ -348,4 +362,4 @@ def _s3_faults(s3: BaseClient, bucket: str) -> Iterator[None]:
     except (aws.ConnectionError, aws.HTTPClientError):
         raise TransientError(f"S3 at {s3.meta.endpoint_url} cannot be reached; try again later.") from None
     except aws.BotoCoreError as error:
-        raise CollectionError(f"S3 cannot be used: {error}") from None
+        raise CollectionError(f"S3 cannot be used: {str(error).rstrip('.')}.") from None

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, TypedDict
 
 from taxiway.aws.emr import Step, spark_step
 from taxiway.core.month import shift
-from taxiway.core.settings import Settings
 from taxiway.hvfhv.settings import HvfhvSettings
-from taxiway.hvfhv.tables import POPULAR_ZONES, TRIPS, baseline_months
-from taxiway.lake import Lake, Partition, join_inputs, version_of
+from taxiway.hvfhv.tables import POPULAR_ZONES, TREND, TRIPS, baseline_months
+from taxiway.lake import Lake, LakeError, Partition, join_inputs, version_of
 
 if TYPE_CHECKING:
     from taxiway.catalogue import Attempt, Dataset, Input
@@ -184,29 +183,27 @@ def dependants(analysed: Collection[str], published: Collection[str]) -> dict[st
 # ── Steps ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def curate_steps(lake: Lake, job: Job, attempt: int) -> list[Step]:
-    """Return the step that curates a month; every try writes a version of its own."""
-    inputs = [argument for file in job["inputs"] for argument in ("--input", file["uri"])]
-    arguments = [*_partition(lake.settings, job["month"], f"{job['version']}.{attempt}"), *inputs]
-    return [spark_step(lake.settings, f"curate {job['month']}", "hvfhv/curate.py", arguments)]
+def month_steps(lake: Lake, job: Job, attempt: int) -> list[Step]:
+    """Return the step that builds the tables of a month.
 
-
-def mart_steps(lake: Lake, job: Job) -> list[Step]:
-    """Return the step that builds a month's marts.
-
-    Marts have the version of the curated trips that they are built from. So a second try overwrites the folders of the
-    first, which is safe until that version is published; after that a new version is required.
-
-    Raises:
-        PlanError: the version is published.
-        LakeError: the month's trips are not curated.
+    Every try writes a version of its own: a step of the try before may still run. But if that one has come to the
+    marts, its trips are complete; then this try goes on with its version, unless readers see it.
     """
-    month, trips = job["month"], lake.attempt(TRIPS, job["month"], job["version"])
-    published = lake.partition(TRIPS, month)
-    if published and published.location == trips:
-        raise PlanError(f"{month} is published from {trips}: clear curate as well, or run the DAG for it again.")
-    arguments = _partition(lake.settings, month, version_of(trips))
-    return [spark_step(lake.settings, f"marts {month}", "hvfhv/build_marts.py", arguments)]
+    month = job["month"]
+    version = _interrupted(lake, job) or f"{job['version']}.{attempt}"
+    inputs = [argument for file in job["inputs"] for argument in ("--input", file["uri"])]
+    arguments = ["--month", month, "--lake", lake.settings.lake, "--version", version, *inputs]
+    return [spark_step(lake.settings, f"build_month {month}", "hvfhv/build_month.py", arguments)]
+
+
+def _interrupted(lake: Lake, job: Job) -> str | None:
+    """Return the version of the job's last try, if it has begun the marts and is not published."""
+    try:
+        last, *marts = (version_of(lake.attempt(table, job["month"], job["version"])) for table in (TRIPS, TREND))
+    except LakeError:
+        return None
+    published = lake.partition(TRIPS, job["month"])
+    return last if marts == [last] and not (published and published.version == last) else None
 
 
 def rising_zones_steps(lake: Lake, jobs: Sequence[Job], attempt: int) -> list[Step]:
@@ -233,7 +230,3 @@ def rising_zones_steps(lake: Lake, jobs: Sequence[Job], attempt: int) -> list[St
         name = f"rising_zones {chosen[0]} to {chosen[-1]}" if len(chosen) > 1 else f"rising_zones {chosen[0]}"
         steps.append(spark_step(lake.settings, name, "hvfhv/rank_rising_zones.py", arguments))
     return steps
-
-
-def _partition(settings: Settings, month: str, version: str) -> list[str]:
-    return ["--month", month, "--lake", settings.lake, "--version", version]

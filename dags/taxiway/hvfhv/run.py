@@ -1,6 +1,5 @@
 """A run of ``hvfhv_analysis``: data passed between its tasks, and the parts of its tasks that use Airflow's context."""
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -9,7 +8,7 @@ from typing import Any, cast
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
 
-from taxiway.aws.emr import Step, failure_of_cluster
+from taxiway.aws.emr import Step
 from taxiway.aws.programs import ProgramsError, settings_for_steps
 from taxiway.aws.usage import cluster_usage
 from taxiway.core.contracts import ContractError
@@ -20,10 +19,8 @@ from taxiway.hvfhv.tables import TABLES
 from taxiway.lake import Lake, LakeError, Publication, open_lake
 from taxiway.operations import metrics
 
-log = logging.getLogger(__name__)
-
 # Tasks whose results other tasks read.
-PLAN, CREATE_CLUSTER, MARTS, PUBLISH = "plan", "create_cluster", "analyse.marts", "release.publish"
+PLAN, CREATE_CLUSTER, BUILD_MONTH, PUBLISH = "plan", "create_cluster", "analyse.build_month", "release.publish"
 CLUSTER = f"{{{{ ti.xcom_pull(task_ids='{CREATE_CLUSTER}') }}}}"
 MONTH = f"{{{{ ti.xcom_pull(task_ids='{PLAN}')[ti.map_index]['month'] }}}}"
 
@@ -45,9 +42,9 @@ def job_of(ti: Any) -> Job:
 
 
 def finished_jobs(ti: Any) -> list[Job]:
-    """Return the jobs whose marts are built: their task has returned the ids of its steps."""
+    """Return the jobs whose tables are built: their task has returned the ids of its steps."""
     jobs = ti.xcom_pull(task_ids=PLAN)
-    steps = ti.xcom_pull(task_ids=MARTS, map_indexes=range(len(jobs)))
+    steps = ti.xcom_pull(task_ids=BUILD_MONTH, map_indexes=range(len(jobs)))
     return [job for job, made in zip(jobs, steps, strict=True) if made]
 
 
@@ -74,7 +71,6 @@ def publish(publications: list[Publication], run_id: str) -> list[str]:
 
 def report(job: Job, ti: Any) -> None:
     """Write the reports of the months that a job published."""
-    from taxiway.aws.prices import cluster_cost
     from taxiway.catalogue import Input, complete_months, open_catalogue
     from taxiway.hvfhv.report import write_report
 
@@ -84,29 +80,19 @@ def report(job: Job, ti: Any) -> None:
             f"{job['month']} was not published, so it has no new report: see the logs of its check and publish tasks."
         )
     found = lake()
-    cost = cluster_cost(settings(), found.session.client("emr"), ti.xcom_pull(task_ids=CREATE_CLUSTER))
+    used = cluster_usage(found.session.client("emr"), ti.xcom_pull(task_ids=CREATE_CLUSTER))
     inputs = complete_months(open_catalogue()) | {job["month"]: [Input(**file) for file in job["inputs"]]}
     for month in months:
-        write_report(found, month, inputs.get(month, []), cost)
-
-
-def log_failure_of_cluster(context: Context) -> None:
-    """Log why EMR terminated the run's cluster by itself, if it did: a callback of failed tasks."""
-    if failure := failure_of_cluster(_emr(), context["ti"].xcom_pull(task_ids=CREATE_CLUSTER)):
-        log.error(failure)
+        write_report(found, month, inputs.get(month, []), used)
 
 
 def count_usage(context: Context) -> None:
     """Count the usage of the run's cluster: a callback of the task that terminated it."""
     with metrics.best_effort():
-        used = cluster_usage(_emr(), context["ti"].xcom_pull(task_ids=CREATE_CLUSTER))
+        used = cluster_usage(lake().session.client("emr"), context["ti"].xcom_pull(task_ids=CREATE_CLUSTER))
         metrics.cluster_used(context["dag"].dag_id, used)
 
 
 def fail_without_retry() -> AbstractContextManager[None]:
     """Fail the task without a retry for errors that a retry cannot fix."""
     return unrecoverable(PlanError, ProgramsError, LakeError, ContractError)
-
-
-def _emr() -> Any:
-    return lake().session.client("emr")

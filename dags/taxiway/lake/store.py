@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from taxiway.core.s3 import split
+from taxiway.core.s3 import is_data_file, split
 from taxiway.core.settings import Settings
 from taxiway.lake.glue import GlueCatalogue
 from taxiway.lake.tables import Table, TableSet
@@ -15,6 +16,10 @@ from taxiway.lake.versions import KEPT, Partition, Publication, age_rank, versio
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.fs
+
+
+# EMRFS leaves an object of this name beside a folder.
+FOLDER_MARKER = "_$folder$"
 
 
 class LakeError(RuntimeError):
@@ -54,6 +59,9 @@ class Lake:
             secret_key=credentials.secret_key,
             session_token=credentials.token,
             region=self._s3.meta.region_name,
+            # Those of the AWS SDK for C++ are of one and three seconds, in which a busy machine may not answer.
+            connect_timeout=10,
+            request_timeout=60,
             # For AWS's own endpoints Arrow's default is right: it uses virtual-hosted-style requests.
             endpoint_override=None if endpoint.endswith(".amazonaws.com") else endpoint,
         )
@@ -70,7 +78,8 @@ class Lake:
         Raises:
             LakeError: no try has written to it.
         """
-        found = [folder for folder in self._versions(table, period) if age_rank(folder)[0] == plan]
+        tries = (folder for folder in self._versions(table, period) if age_rank(folder)[0] == plan)
+        found = [folder for folder in tries if self.data_files(folder)]
         if not found:
             raise LakeError(
                 f"{table.name} of {period} has no version {plan} in "
@@ -80,16 +89,26 @@ class Lake:
         return max(found, key=age_rank)
 
     def _versions(self, table: Table, period: str) -> list[str]:
+        """Return the folders of all versions, those too of which only a marker is left."""
         bucket, prefix = split(f"{table.contract.partition_folder(self.settings.lake, period)}/version=")
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
-        return [
-            f"s3://{bucket}/{found['Prefix'].rstrip('/')}" for page in pages for found in page.get("CommonPrefixes", [])
-        ]
+        found = set()
+        for page in pages:
+            found |= {each["Prefix"].rstrip("/") for each in page.get("CommonPrefixes", [])}
+            found |= {each["Key"].removesuffix(FOLDER_MARKER) for each in page.get("Contents", [])}
+        return [f"s3://{bucket}/{key}" for key in sorted(found)]
 
-    def _objects(self, location: str) -> Iterator[dict[str, Any]]:
-        bucket, prefix = split(f"{location}/")
-        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+    def _objects(self, prefix: str) -> Iterator[dict[str, Any]]:
+        """Yield all objects whose address begins with a prefix, markers too."""
+        bucket, key = split(prefix)
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key):
             yield from page.get("Contents", [])
+
+    def data_files(self, location: str) -> list[str]:
+        """Return the keys of the files with data below a folder; see :func:`taxiway.core.s3.is_data_file`."""
+        _, prefix = split(f"{location}/")
+        found = self._objects(f"{location}/")
+        return sorted(each["Key"] for each in found if is_data_file(each["Key"].removeprefix(prefix), each["Size"]))
 
     # Reading --------------------------------------------------------------------------------------------------------
 
@@ -110,6 +129,14 @@ class Lake:
         import pyarrow as pa
 
         return pa.concat_tables(file.read(columns=columns) for file in self._parquet(location))
+
+    def batches(self, location: str, columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+        """Return some columns of a folder, or of one Parquet file, a part at a time; for large tables.
+
+        Raises:
+            LakeError: there is no Parquet file.
+        """
+        return (batch for file in self._parquet(location) for batch in file.iter_batches(columns=columns))
 
     def count(self, location: str) -> int:
         """Return the number of rows of a folder, or of one Parquet file, from the files' footers.
@@ -135,8 +162,8 @@ class Lake:
         from pyarrow import parquet
 
         bucket, prefix = split(location)
-        keys = [prefix] if prefix.endswith(".parquet") else [found["Key"] for found in self._objects(location)]
-        files = [self._files.open_input_file(f"{bucket}/{key}") for key in sorted(keys) if key.endswith(".parquet")]
+        keys = [prefix] if prefix.endswith(".parquet") else self.data_files(location)
+        files = [self._files.open_input_file(f"{bucket}/{key}") for key in keys if key.endswith(".parquet")]
         if not files:
             raise LakeError(f"{location} holds no Parquet file: run the DAG for it again.")
         return [parquet.ParquetFile(file) for file in files]
@@ -227,16 +254,19 @@ class Lake:
                 continue
             safe = {current.location, current.parameters.get("previous_location")}
             versions = sorted(self._versions(table, period), key=age_rank, reverse=True)
-            newest = [folder for folder in versions if age_rank(folder) <= age_rank(current.location)]
-            safe |= set(newest[: self.settings.kept_versions])
+            older = (folder for folder in versions if age_rank(folder) <= age_rank(current.location))
+            newest = (folder for folder in older if self.data_files(folder))
+            safe |= set(islice(newest, self.settings.kept_versions))
             deleted += [folder for folder in versions if folder not in safe and self._delete_if_old(folder)]
         return deleted
 
     def _delete_if_old(self, location: str) -> bool:
-        objects = list(self._objects(location))
+        bucket, key = split(location)
+        # Markers too, those beside the folder among them.
+        own = (key, f"{key}{FOLDER_MARKER}")
+        objects = [each for each in self._objects(location) if each["Key"].startswith(f"{key}/") or each["Key"] in own]
         if any(found["LastModified"] > datetime.now(UTC) - timedelta(days=1) for found in objects):
             return False
-        bucket, _ = split(location)
         for start in range(0, len(objects), 1000):  # the limit of one request
             keys = [{"Key": found["Key"]} for found in objects[start : start + 1000]]
             self._s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})

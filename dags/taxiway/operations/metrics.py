@@ -4,7 +4,10 @@ Nothing is sent if Airflow's metrics are disabled. A metric that cannot be sent 
 fails the task.
 
 In the StatsD protocol a label is a part of the dotted name, in any mode of Airflow's client (``airflow.`` is its
-prefix), and consists of letters, digits, ``_`` and ``-``; ``helm/airflow/mappings/`` maps it back to a label:
+prefix); ``helm/airflow/mappings/`` maps it back to a label. Characters other than letters, digits, ``_``, ``-`` and
+``~`` are percent-encoded, as ``stat_name`` of ``helm/airflow/base.yaml`` encodes those of Airflow's own metrics, so
+that both have the same labels (but for a dot, which separates labels here: ``%2E``). Without that function ``%`` is
+``_``.
 
     airflow.taxiway.rows.<dataset>.<outcome>.<reason>:14977|c     taxiway_rows_total; outcome accepted (reason none) or
                                                                   quarantined (its reject reason)
@@ -17,7 +20,7 @@ prefix), and consists of letters, digits, ``_`` and ``-``; ``helm/airflow/mappin
     airflow.taxiway.emr.memory_gb_hours.<dag_id>:57.1|c           taxiway_emr_memory_gb_hours_total
     airflow.taxiway.emr.cost_usd.<dag_id>:0.51|c                  taxiway_emr_cost_usd_total
     airflow.taxiway.emr.clusters.<state>:1|g                      taxiway_emr_clusters; state in lower case, LIVE ones
-    airflow.taxiway.spark_step.<dag_id>.<program>:95000.000000|ms taxiway_spark_step_seconds; program such as curate
+    airflow.taxiway.spark_step.<dag_id>.<program>:95000.000000|ms taxiway_spark_step_seconds; program: build_month
     airflow.taxiway.delivery.lag:3|g                              taxiway_delivery_lag_seconds
     airflow.taxiway.delivery.commit:1795249000|g                  taxiway_delivery_commit_timestamp_seconds, Unix time
     airflow.taxiway.cost_guard.found.<kind>:1|g                   taxiway_cost_guard_found; kind one of KINDS
@@ -39,6 +42,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from taxiway.aws.usage import Usage
@@ -186,6 +190,10 @@ def gauge(*name: str, value: float) -> None:
 
 def _send(how: str, value: float, *name: str) -> None:
     with best_effort():
+        from airflow.sdk.configuration import conf
         from airflow.sdk.observability import stats
 
-        getattr(stats, how)(".".join(["taxiway", *(re.sub(r"[^A-Za-z0-9_-]", "_", part) for part in name)]), value)
+        stat = ".".join(["taxiway", *(quote(part, safe="").replace(".", "%2E") for part in name)])
+        if not conf.get("metrics", "stat_name_handler", fallback=None):
+            stat = re.sub("[%~]", "_", stat)
+        getattr(stats, how)(stat, value)

@@ -1,6 +1,6 @@
-"""The cluster and the steps are what EMR's API takes, and their cost is an upper bound."""
+"""The cluster and the steps are what EMR's API takes, and no cluster costs more than the most that is said."""
 
-from datetime import UTC, datetime, timedelta
+import random
 from typing import Any
 
 import boto3
@@ -9,8 +9,8 @@ import pytest
 from botocore.stub import Stubber
 from botocore.validate import ParamValidator
 
-from taxiway.aws.emr import failure_of_cluster, job_flow, spark_step
-from taxiway.aws.prices import LIST_PRICES, cluster_cost, estimate_cost, units
+from taxiway.aws.emr import end_of_cluster, job_flow, spark_step
+from taxiway.aws.prices import LIST_PRICES, most_per_hour, units
 from taxiway.core.settings import Settings, SettingsError
 
 EMR = botocore.session.get_session().get_service_model("emr")
@@ -96,29 +96,49 @@ def test_a_size_that_does_not_tell_its_units_is_refused() -> None:
 
 
 def test_a_step_submits_a_published_program() -> None:
-    step = spark_step(Settings(spark_jobs="s3://jobs/abc"), "curate", "hvfhv/curate.py", ["--month", "2023-01"])
+    step = spark_step(Settings(spark_jobs="s3://jobs/abc"), "curate", "hvfhv/build_month.py", ["--month", "2023-01"])
 
     assert faults("AddJobFlowSteps", {"JobFlowId": "j-1", "Steps": [step]}) == ""
     assert step["ActionOnFailure"] == "CONTINUE"
     assert " ".join(step["HadoopJarStep"]["Args"]) == (
-        "spark-submit --deploy-mode cluster --py-files s3://jobs/abc/spark_jobs.zip s3://jobs/abc/hvfhv/curate.py "
+        "spark-submit --deploy-mode cluster --py-files s3://jobs/abc/spark_jobs.zip s3://jobs/abc/hvfhv/build_month.py "
         "--month 2023-01"
     )
 
 
-def test_a_cluster_costs_its_instances_for_its_time() -> None:
-    settings = Settings(emr_primary_type="m7g.xlarge", emr_worker_types=("r6g.xlarge", "r7g.xlarge"))
-    cost = estimate_cost(settings, 1800)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(),
+        Settings(emr_on_demand_units=1, emr_spot_units=1, emr_max_units=2, emr_worker_types=("r7g.2xlarge",)),
+        Settings(
+            emr_on_demand_units=0, emr_spot_units=8, emr_max_units=50, emr_worker_types=("r6g.xlarge", "r7g.2xlarge")
+        ),
+        Settings(emr_on_demand_units=7, emr_spot_units=9, emr_max_units=16),
+    ],
+    ids=["defaults", "small", "spot alone", "as large as it starts"],
+)
+def test_no_cluster_that_scaling_may_make_costs_more(settings: Settings) -> None:
+    chance = random.Random(7)
 
-    # 2 units on demand and 6 on spot, each fleet rounded up to whole instances of the type with the dearest unit.
-    assert cost.instances == "1 × m7g.xlarge, 3 × r7g.xlarge"
-    assert cost.usd == pytest.approx((0.1632 + 0.0408 + 3 * (0.2142 + 0.05355)) / 2)
-    assert str(cost).startswith("1 × m7g.xlarge, 3 × r7g.xlarge for 1,800 s: at most 0.50 USD")
+    def fleet(target: int) -> float:
+        """Fill a fleet as EMR does: with whole instances of any type, until the target is reached."""
+        cost = 0.0
+        while target > 0:
+            type_ = chance.choice(settings.emr_worker_types)
+            cost, target = cost + sum(LIST_PRICES[type_]), target - units(type_)
+        return cost
+
+    primary = sum(LIST_PRICES[settings.emr_primary_type])
+    for _ in range(300):
+        core = chance.randint(0, settings.emr_max_units)
+        assert primary + fleet(core) + fleet(settings.emr_max_units - core) <= most_per_hour(settings) + 1e-9
 
 
-def test_emr_bills_a_minute_at_least() -> None:
-    assert estimate_cost(Settings(), 1).usd == estimate_cost(Settings(), 60).usd
-    assert estimate_cost(Settings(), 61).usd != estimate_cost(Settings(), 60).usd
+def test_the_most_is_not_far_above_the_largest_cluster() -> None:
+    """32 units of r7g.xlarge, and a rounded-up r7g.2xlarge in each fleet."""
+    workers = 8 * (0.2142 + 0.05355) + 2 * (0.4284 + 0.1071) * 7 / 8
+    assert most_per_hour(Settings()) == pytest.approx(0.1632 + 0.0408 + workers)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +147,8 @@ def test_emr_bills_a_minute_at_least() -> None:
     ids=["primary", "one of the workers"],
 )
 def test_a_price_that_is_not_known_is_not_guessed(settings: Settings) -> None:
-    cost = estimate_cost(settings, 600)
-
-    assert cost.usd is None
-    assert str(cost).endswith("price unknown")
+    with pytest.raises(KeyError, match=r"x9z\.xlarge"):
+        most_per_hour(settings)
 
 
 def test_the_default_cluster_has_a_price() -> None:
@@ -147,28 +165,24 @@ def client(status: dict[str, Any]) -> Any:
     return emr
 
 
-def test_a_cluster_costs_from_its_creation_to_its_end() -> None:
-    created = datetime(2026, 11, 21, 10, tzinfo=UTC)
-    timeline = {"CreationDateTime": created, "EndDateTime": created + timedelta(minutes=20)}
+@pytest.mark.parametrize(
+    ("state", "code", "message", "who"),
+    [
+        ("TERMINATED", "USER_REQUEST", "Terminated by user request", "A user or program"),
+        ("TERMINATING", "USER_REQUEST", "Terminated by user request", "A user or program"),
+        ("TERMINATED", "ALL_STEPS_COMPLETED", "Terminated by the auto-termination policy", "EMR itself"),
+        ("TERMINATED_WITH_ERRORS", "VALIDATION_ERROR", "Invalid InstanceProfile: taxiway-emr-instance.", "EMR itself"),
+        ("TERMINATED_WITH_ERRORS", "BOOTSTRAP_FAILURE", "On the master instance, bootstrap action 1", "EMR itself"),
+        ("TERMINATED_WITH_ERRORS", "INSTANCE_FAILURE", "All core nodes were lost", "EMR itself"),
+        ("TERMINATED_WITH_ERRORS", "INTERNAL_ERROR", "Failed to start the job flow", "EMR itself"),
+    ],
+)
+def test_who_ended_a_cluster_is_said_with_the_reason(state: str, code: str, message: str, who: str) -> None:
+    ended = client({"State": state, "StateChangeReason": {"Code": code, "Message": message}})
 
-    cost = cluster_cost(Settings(), client({"State": "TERMINATED", "Timeline": timeline}), "j-1")
-
-    assert cost == estimate_cost(Settings(), 1200)
+    assert end_of_cluster(ended, "j-1") == f"{who} terminated the cluster j-1 ({code}): {message}"
 
 
-def test_a_cluster_that_lives_has_cost_up_to_now() -> None:
-    timeline = {"CreationDateTime": datetime.now(UTC) - timedelta(minutes=10)}
-
-    cost = cluster_cost(Settings(), client({"State": "RUNNING", "Timeline": timeline}), "j-1")
-
-    assert cost.seconds == pytest.approx(600, abs=10)
-
-
-def test_a_cluster_that_emr_ended_says_why() -> None:
-    reason = {"Code": "VALIDATION_ERROR", "Message": "Invalid InstanceProfile: taxiway-emr-instance."}
-    ended = client({"State": "TERMINATED_WITH_ERRORS", "StateChangeReason": reason})
-
-    assert failure_of_cluster(ended, "j-1") == (
-        "EMR terminated the cluster j-1 by itself (VALIDATION_ERROR): Invalid InstanceProfile: taxiway-emr-instance."
-    )
-    assert failure_of_cluster(client({"State": "WAITING"}), "j-1") is None
+@pytest.mark.parametrize("state", ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"])
+def test_a_cluster_that_lives_was_ended_by_nobody(state: str) -> None:
+    assert end_of_cluster(client({"State": state}), "j-1") is None

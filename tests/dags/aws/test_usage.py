@@ -43,9 +43,9 @@ def usage(cluster: dict[str, datetime], steps: list[dict[str, Any]], instances: 
 
 def test_time_money_and_steps() -> None:
     steps = [
-        step("build_marts.py", "COMPLETED", 25, 30),
-        step("curate.py", "COMPLETED", 10, 20),
-        step("curate.py", "FAILED", 15, 22),
+        step("rank_rising_zones.py", "COMPLETED", 25, 30),
+        step("build_month.py", "COMPLETED", 10, 20),
+        step("build_month.py", "FAILED", 15, 22),
         step("rank_rising_zones.py", "CANCELLED", None, None),
     ]
     used = usage(
@@ -55,11 +55,12 @@ def test_time_money_and_steps() -> None:
     )
 
     assert used.seconds == 3600
+    assert used.instances == "1 × m7g.xlarge, 2 × r7g.2xlarge", "what scaling made of it, not what it began with"
     assert used.idle_seconds == (55 - 12 - 5) * 60, "ready for 55 minutes, busy from 10 to 22 and from 25 to 30"
     assert used.vcpu_hours == pytest.approx(4 + 8 / 2 + 8 / 2)
     assert used.memory_gb_hours == pytest.approx(16 + 64 / 2 + 64 / 2)
     assert used.usd == pytest.approx(0.1632 + 0.0408 + 0.4284 + 0.1071)
-    assert used.steps == (("build_marts", 300.0), ("curate", 600.0))
+    assert used.steps == (("rank_rising_zones", 300.0), ("build_month", 600.0))
 
 
 def test_a_cluster_that_ends_now_counts_up_to_now() -> None:
@@ -72,7 +73,7 @@ def test_a_cluster_that_ends_now_counts_up_to_now() -> None:
 
 
 def test_a_cluster_that_never_was_ready_was_never_idle() -> None:
-    used = usage(timeline("CreationDateTime", 0, 3), [step("curate.py", "CANCELLED", None, None)], [])
+    used = usage(timeline("CreationDateTime", 0, 3), [step("build_month.py", "CANCELLED", None, None)], [])
 
     assert (used.seconds, used.idle_seconds, used.usd) == (180, 0, 0)
 

@@ -220,6 +220,54 @@ def test_a_wrong_list_is_told_in_a_sentence(tmp_path: Path, lines: list[str], se
     assert "\n" not in str(caught.value)
 
 
+SIGNED = "https://example.org/a.parquet?X-Amz-Date=20230101&X-Amz-Signature=s3cret&sig=s3cret%2F"
+LISTS_WITH_SIGNATURES = {
+    "the URL twice": [HEADER, f"a,2023-01,{SIGNED}", f"b,2023-01,{SIGNED}"],
+    "the file twice": [HEADER, f"a,2023-01,{SIGNED}", f"b,2023-01,{SIGNED}1"],
+    "columns swapped": [HEADER, f"a,{SIGNED},2023-01"],
+    "in the size": [f"{HEADER},expected_bytes", f"a,2023-01,https://example.org/a,{SIGNED}"],
+    "no header": [f"name,month,url,{SIGNED}", "a,2023-01,b,c"],
+    "no file": [HEADER, "a,2023-01,https://example.org?sig=s3cret"],
+    "another scheme": [HEADER, "a,2023-01,abfss://me:s3cret@example.org/a?sig=s3cret"],
+    "a broken address": [HEADER, "a,2023-01,https://me:s3cret@[::1/a?sig=s3cret"],
+    "a broken name of a host": [HEADER, "a,2023-01,https://me:s3cret@exa\u2100mple.org/a?sig=s3cret"],
+    "a file's host": [HEADER, "a,2023-01,file://me:s3cret@host/a?sig=s3cret"],
+    "a fragment": [HEADER, "a,2023-01,https://example.org/#s3cret"],
+}
+
+
+@pytest.mark.parametrize("lines", LISTS_WITH_SIGNATURES.values(), ids=LISTS_WITH_SIGNATURES)
+def test_a_wrong_list_is_told_without_its_signatures(tmp_path: Path, lines: list[str]) -> None:
+    with pytest.raises(CatalogueError) as caught:
+        catalogue.read_list(write(tmp_path, *lines))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_signature_is_kept_for_the_download_alone(
+    engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("taxiway.catalogue.__main__.open_catalogue", lambda: engine)
+    signed = Dataset("a", "2023-01", SIGNED)
+    load(engine, tmp_path, signed)
+    assert catalogue.find_dataset(engine, "a").url == SIGNED
+    assert "s3cret" not in repr(signed)
+    assert main(["show"]) == 0
+    complete(engine, signed)
+    assert main(["show"]) == 0
+    with engine.connect() as connection:
+        logged = str(connection.execute(catalogue.ingestion_log.select()).all())
+    assert "s3cret" not in logged + capsys.readouterr().out
+
+
+def test_a_new_signature_is_no_new_source(engine: sa.Engine, tmp_path: Path) -> None:
+    load(engine, tmp_path, Dataset("a", "2023-01", SIGNED))
+    complete(engine, Dataset("a", "2023-01", SIGNED))
+    again = Dataset("a", "2023-01", f"{SIGNED}9")
+    load(engine, tmp_path, again)
+    assert list(catalogue.complete_months(engine)) == ["2023-01"]
+    assert catalogue.last_complete(engine, again) is not None
+
+
 def test_files_that_are_no_lists(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="cannot be read: No such file"):
         catalogue.read_list(tmp_path / "none.csv")

@@ -136,7 +136,7 @@ def test_months_share_a_cluster_and_one_that_fails_holds_up_no_other(
     state, tasks = run()
 
     assert state == "failed"
-    assert tasks["analyse.marts"] == ["success", "upstream_failed"]
+    assert tasks["analyse.build_month"] == ["success", "failed"]
     assert tasks["release.publish"] == ["success", "upstream_failed"]
     assert tasks["report"] == ["success", "failed"]
     assert tasks["terminate_cluster"] == ["success"]
@@ -151,7 +151,7 @@ def test_months_share_a_cluster_and_one_that_fails_holds_up_no_other(
     log = capfd.readouterr()
     said = log.out + log.err
     assert "cannot be read as Parquet" in said, "EMR's message of a failed step must be in the task's log"
-    assert "2023-02 was not analysed because its Spark steps failed" in said
+    assert "2023-02 was not analysed because its Spark step failed" in said
     assert "Failed to run task callback" not in said
     assert "Metrics could not be sent" not in said
 
@@ -160,7 +160,7 @@ def test_months_share_a_cluster_and_one_that_fails_holds_up_no_other(
     state, tasks = run()
 
     assert state == "success"
-    assert tasks["analyse.curate"] == ["success"]
+    assert tasks["analyse.build_month"] == ["success"]
     assert len(set(versions(lake, "2023-02").values())) == 1
     january, february = versions(lake, "2023-01"), versions(lake, "2023-02")
 
@@ -231,7 +231,7 @@ def test_programs_that_are_not_published_fail_before_there_is_a_cluster(
 def test_steps_run_the_programs_of_the_commit_or_none(
     lake: Lake, engine: sa.Engine, of_commit: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Once curate runs its programs are gone, as if the next commit had come, which is not published yet."""
+    """Once build_month runs its programs are gone, as if the next commit had come, which is not published yet."""
     collect(engine, "2023-01", "2023-01", sample("2023-01"))
     publish.publish("s3://taxiway-artifacts/spark_jobs", COMMIT)
     bucket = boto3.resource("s3").Bucket("taxiway-lake")
@@ -249,8 +249,8 @@ def test_steps_run_the_programs_of_the_commit_or_none(
 
     assert not thread.is_alive()
     assert state == "failed"
-    assert tasks["analyse.curate"] == ["success"], "its step is ordered: when it returns, it needs no programs"
-    assert tasks["analyse.marts"] == ["failed"]
+    assert tasks["analyse.build_month"] == ["success"], "its step is ordered: when it returns, it needs no programs"
+    assert tasks["rising_zones"] == ["failed"]
     assert tasks["terminate_cluster"] == ["success"]
     log = capfd.readouterr()
     assert f"The Spark programs of commit {COMMIT}, the commit of this DAG, are not published" in log.out + log.err

@@ -95,6 +95,26 @@ def changed(table: lake.Table, row: int, **values: object) -> Callable[[Outputs]
     return change
 
 
+DOUBLES = [
+    (table, name)
+    for table in (SERVICE_QUALITY, MARKET_SHARE, POPULAR_ZONES, RISING_ZONES, TREND)
+    for name, type_ in table.columns.items()
+    if type_ == "double"
+]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(("table", "name"), DOUBLES, ids=lambda part: getattr(part, "name", part))
+def test_a_number_that_is_none_is_refused(outputs: Outputs, table: lake.Table, name: str, value: float) -> None:
+    found = failures(changed(table, 0, **{name: value})(outputs))
+    assert f"{name} of {table.name} is NaN or infinite in 1 row." in found
+
+
+def test_a_number_that_is_none_is_refused_in_a_large_mart(outputs: Outputs) -> None:
+    found = failures(replace(outputs, not_finite={ETA_TRAINING: {"trip_miles": 2}}))
+    assert found == ["trip_miles of hvfhv_eta_training is NaN or infinite in 2 rows."]
+
+
 def test_sound_outputs_pass(outputs: Outputs) -> None:
     assert set(outputs.schemas) | set(outputs.marts) == set(TABLES), "every table is checked"
     assert failures(outputs) == []

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
@@ -355,6 +356,75 @@ def test_nobody_listens(s3: Any, config: HvfhvSettings, engine: sa.Engine) -> No
 def test_a_host_that_does_not_exist(s3: Any, config: HvfhvSettings, engine: sa.Engine) -> None:
     dataset = listed(engine, "https://taxis.invalid/trips.parquet")
     assert_fails(engine, s3, config, dataset, TransientError, "https://taxis.invalid/trips.parquet is unreachable")
+
+
+SECRET = "s3cret"
+SIGNED = f"/trips.parquet?X-Amz-Credential=a%2Fb&X-Amz-Signature={SECRET}&sig={SECRET}'{SECRET}"
+ADDRESSES_WITH_SECRETS = [
+    f"ftp://me:{SECRET}@example.org/x?sig={SECRET}",
+    f"http://me:{SECRET}@127.0.0.1:1/x?sig={SECRET}",
+    f"http://[::1/{SECRET}?sig={SECRET}",
+    f"http://.example.org/x?sig={SECRET}",
+    f"//{'a' * 70}.example/x?sig={SECRET}",
+    f"http://127.0.0.1:port/x?sig={SECRET}",
+]
+
+
+def assert_nothing_is_told(
+    engine: sa.Engine, s3: Any, config: HvfhvSettings, dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Assert that a collection fails, and neither its error, its log nor the ingestion log has the secret."""
+    with caplog.at_level("DEBUG"), pytest.raises(CollectionError) as caught:
+        collect(engine, s3, URI, config, dataset)
+    with engine.connect() as connection:
+        logged = str(connection.execute(catalogue.ingestion_log.select()).all())
+    told = "".join(traceback.format_exception(caught.value)) + caplog.text + logged
+    assert str(caught.value) in logged
+    assert SECRET not in told
+
+
+def test_a_signed_url_is_used_and_never_shown(
+    web: Web, s3: Any, config: HvfhvSettings, engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = listed(engine, web.serve(SIGNED, CONTENT, ETag='"1"'))
+    with caplog.at_level("DEBUG"):
+        assert collect(engine, s3, URI, config, dataset).downloaded
+        assert not collect(engine, s3, URI, config, dataset).downloaded
+    assert f"{web.url}/trips.parquet is unchanged" in caplog.text
+    assert SECRET not in caplog.text
+    assert latest(engine).url == f"{web.url}/trips.parquet"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
+def test_a_refused_signature_is_not_shown(
+    status: int, web: Web, s3: Any, config: HvfhvSettings, engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = listed(engine, web.serve(SIGNED, b"", status))
+    assert_nothing_is_told(engine, s3, config, dataset, caplog)
+    assert ("its signature may have expired" in str(latest(engine).error)) == (status in (401, 403))
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", CONTENT[:5000], CONTENT])
+def test_a_signature_is_not_shown_of_a_wrong_file(
+    content: bytes, web: Web, s3: Any, config: HvfhvSettings, engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = listed(engine, web.serve(SIGNED, content), expected_sha256=None if content != CONTENT else "0" * 64)
+    assert_nothing_is_told(engine, s3, config, dataset, caplog)
+
+
+@pytest.mark.parametrize("address", [SIGNED, *ADDRESSES_WITH_SECRETS])
+def test_a_secret_of_a_redirect_is_not_shown(
+    address: str, web: Web, s3: Any, config: HvfhvSettings, engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = listed(engine, web.serve("/trips.parquet", b"", 302, Location=address))
+    web.serve(SIGNED, b"", 302, Location=SIGNED)  # for ever
+    assert_nothing_is_told(engine, s3, config, dataset, caplog)
+
+
+def test_a_signature_is_not_shown_of_a_host_that_is_gone(
+    s3: Any, config: HvfhvSettings, engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert_nothing_is_told(engine, s3, config, listed(engine, f"https://taxis.invalid{SIGNED}"), caplog)
 
 
 def yellow() -> bytes:

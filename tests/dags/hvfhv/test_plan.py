@@ -15,14 +15,13 @@ from taxiway.hvfhv.plan import (
     Job,
     PlanError,
     choose_jobs,
-    curate_steps,
     dependants,
     forced_months,
-    mart_steps,
+    month_steps,
     reasons_to_wait,
     rising_zones_steps,
 )
-from taxiway.hvfhv.tables import POPULAR_ZONES, TABLES, TRIPS
+from taxiway.hvfhv.tables import POPULAR_ZONES, TABLES, TREND, TRIPS
 from taxiway.lake import Lake, Partition, Publication, Table
 
 NOW = datetime(2026, 11, 21, 10, 11, 12, 123456, UTC)
@@ -233,31 +232,38 @@ def arguments(step: Step) -> list[str]:
     return step["HadoopJarStep"]["Args"][5:]
 
 
-def test_every_try_curates_into_a_version_of_its_own(lake: Lake) -> None:
-    (step,) = curate_steps(lake, job("2023-01"), 2)
+def version_of_step(lake: Lake, attempt: int) -> str:
+    (step,) = month_steps(lake, job("2023-01"), attempt)
+    words = arguments(step)
+    return words[words.index("--version") + 1]
 
-    assert step["Name"] == "curate 2023-01"
+
+def test_every_try_builds_a_version_of_its_own(lake: Lake) -> None:
+    write(lake, TRIPS, "2023-01", f"{VERSION}.1")  # the step of the first try may still write to it
+    (step,) = month_steps(lake, job("2023-01"), 2)
+
+    assert step["Name"] == "build_month 2023-01"
     assert " ".join(arguments(step)) == (
-        f"s3://jobs/hvfhv/curate.py --month 2023-01 --lake s3://lake --version {VERSION}.2 "
+        f"s3://jobs/hvfhv/build_month.py --month 2023-01 --lake s3://lake --version {VERSION}.2 "
         "--input s3://lake/raw/2023-01.parquet"
     )
 
 
-def test_marts_are_made_from_the_last_try_of_the_trips(lake: Lake) -> None:
-    for version in (f"{VERSION}.1", f"{VERSION}.2"):
-        write(lake, TRIPS, "2023-01", version)
-    (marts,) = mart_steps(lake, job("2023-01"))
+def test_a_try_goes_on_where_the_one_before_had_come_to_the_marts(lake: Lake) -> None:
+    for table in (TRIPS, TREND):
+        write(lake, table, "2023-01", f"{VERSION}.1")
+    assert version_of_step(lake, 2) == f"{VERSION}.1"
 
-    where = f"--month 2023-01 --lake s3://lake --version {VERSION}.2"
-    assert " ".join(arguments(marts)) == f"s3://jobs/hvfhv/build_marts.py {where}"
+    write(lake, TRIPS, "2023-01", f"{VERSION}.2")
+    assert version_of_step(lake, 3) == f"{VERSION}.3", "the last try has not come to the marts"
 
 
-def test_marts_are_never_made_where_readers_look(lake: Lake) -> None:
-    write(lake, TRIPS, "2023-01", f"{VERSION}.1")
+def test_no_try_writes_where_readers_look(lake: Lake) -> None:
+    for table in (TRIPS, TREND):
+        write(lake, table, "2023-01", f"{VERSION}.1")
     publish(lake, "2023-01", f"{VERSION}.1")
 
-    with pytest.raises(PlanError, match=r"^2023-01 is published from s3://lake/curated.*: clear curate as well"):
-        mart_steps(lake, job("2023-01"))
+    assert version_of_step(lake, 2) == f"{VERSION}.2"
 
 
 def test_rising_zones_are_ranked_for_the_run_and_the_later_months_that_it_changes(lake: Lake) -> None:

@@ -20,7 +20,7 @@ import pytest
 import vl_convert
 
 from taxiway import lake
-from taxiway.aws.prices import Cost
+from taxiway.aws.usage import Usage
 from taxiway.catalogue import Input
 from taxiway.hvfhv import tables
 from taxiway.hvfhv.report import MonthFigures, charts, page, render, text
@@ -93,7 +93,7 @@ FIGURES = MonthFigures(
     ),
     accepted=90,
     quarantined={"duplicate": 3, "outside_month": 7},
-    cost=Cost(94.2, "1 × m7g.xlarge, 2 × r7g.xlarge", 0.0312),
+    used=Usage(94.2, "1 × m7g.xlarge, 2 × r7g.xlarge", 0, 0.3, 2.1, 0.0312, ()),
     inputs=(Input("trips of February", "s3://lake/raw/f.parquet", "ab" * 32, 100, 54321),),
     partitions=(
         partition(tables.TRIPS, "2023-02"),
@@ -294,7 +294,7 @@ def test_one_company_no_baseline_nothing_quarantined() -> None:
         trend=trend(("2023-02", mart(tables.TREND, ("uber", 6, 50.0, 40, 80, 0.0, 50.0, 1.0)))),
         accepted=6,
         quarantined={},
-        cost=None,
+        used=None,
         inputs=(replace(FIGURES.inputs[0], rows=6),),
         partitions=(only,),
     )
@@ -325,7 +325,7 @@ def test_a_company_that_has_left_stays_in_the_trend() -> None:
 
 
 def test_a_cost_without_a_price() -> None:
-    seen = Page(render(replace(FIGURES, cost=Cost(7250, "1 × x9.xlarge", None))))
+    seen = Page(render(replace(FIGURES, used=Usage(7250, "1 × x9.xlarge", 0, None, None, None, ()))))
     assert "2 h 0 min" in seen.prose
     assert "the price of an instance type is unknown" in seen.prose
 
@@ -381,7 +381,7 @@ def test_hostile_text_stays_text(seen: Page) -> None:
         FIGURES,
         **hostile,
         quarantined={evil: 10},
-        cost=Cost(1, evil, 1),
+        used=Usage(1, evil, 0, 0, 0, 1, ()),
         inputs=(Input(evil, evil, evil, 100, 1),),
         partitions=(bad,),
     )

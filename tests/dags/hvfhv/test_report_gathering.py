@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from taxiway import lake
-from taxiway.aws.prices import Cost
+from taxiway.aws.usage import Usage
 from taxiway.catalogue import Input
 from taxiway.core.settings import Settings
 from taxiway.hvfhv import tables
@@ -23,7 +23,7 @@ ARROW = {
     "timestamp": pa.timestamp("us"),
 }
 INPUTS = (Input("january", "s3://lake/raw/january.parquet", "ab" * 32, 105, 1),)
-COST = Cost(100, "1 × m7g.xlarge", 1.5)
+USED = Usage(100, "1 × m7g.xlarge", 0, 0.1, 0.4, 1.5, ())
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_figures_are_those_of_the_published_version_and_the_months_before(store:
     publish(store, "2022-12", 50)
     publish(store, "2023-02", 9)
     publish(store, "2023-01", 100)
-    figures = gather(store, "2023-01", INPUTS, COST)
+    figures = gather(store, "2023-01", INPUTS, USED)
     assert (figures.rows_in, figures.accepted) == (105, 100)
     assert figures.quarantined == {"duplicate": 3, "unknown_zone": 2}
     assert figures.trend.select(["month", "trips"]).to_pylist() == [
@@ -80,7 +80,7 @@ def test_the_page_is_put_to_s3_and_replaced(store: lake.Lake) -> None:
     publish(store, "2023-01", 100)
     s3 = store.session.client("s3")
     s3.put_object(Bucket="lake", Key="reports/hvfhv/2023-01.html", Body=b"an older page")
-    assert write_report(store, "2023-01", INPUTS, COST) == "s3://lake/reports/hvfhv/2023-01.html"
+    assert write_report(store, "2023-01", INPUTS, USED) == "s3://lake/reports/hvfhv/2023-01.html"
     found = s3.get_object(Bucket="lake", Key="reports/hvfhv/2023-01.html")
     assert found["ContentType"] == "text/html; charset=utf-8"
     page = found["Body"].read().decode()
@@ -90,4 +90,4 @@ def test_the_page_is_put_to_s3_and_replaced(store: lake.Lake) -> None:
 
 def test_a_month_that_is_not_published_has_no_report(store: lake.Lake) -> None:
     with pytest.raises(lake.LakeError, match=r"^hvfhv_\w+ of 2023-01 is not published, so there is no report: analyse"):
-        write_report(store, "2023-01", INPUTS, COST)
+        write_report(store, "2023-01", INPUTS, USED)

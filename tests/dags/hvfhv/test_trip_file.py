@@ -1,8 +1,9 @@
 """Which files pass as HVFHV trips of a month, and what is said of those that do not."""
 
 import io
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -82,11 +83,12 @@ WRONG = {
     "nothing": (b"", "it is empty"),
     "an error page": (b"<!DOCTYPE html>\n<html><title>Gone</title>", "an HTML or XML page.*DOCTYPE html"),
     "an error page after a blank line": (b"\r\n <html>", "an HTML or XML page"),
+    "an encrypted file": (b"PARE" + WHOLE[4:-4] + b"PARE", "an encrypted Parquet file; write it anew without"),
     "a CSV": (b"hvfhs_license_num,request_datetime\nHV0003,2023-01-01", "not a Parquet file; it begins with"),
     "only the magic": (b"PAR1", "truncated"),
     "the first half": (WHOLE[: len(WHOLE) // 2], "truncated Parquet file: its end is missing after [0-9,]+ bytes"),
     "all but a byte": (WHOLE[:-1], "truncated"),
-    "a piece missing in the middle": (WHOLE[:2000] + WHOLE[-12000:], "truncated Parquet file: its footer"),
+    "a piece missing in the middle": (WHOLE[:2000] + WHOLE[-12000:], "its column request_datetime is damaged"),
     "a broken footer": (WHOLE[:-200] + b"\xff" * 192 + WHOLE[-8:], "damaged Parquet file"),
     "an absurd length of the footer": (WHOLE[:-8] + b"\xff\xff\xff\x7fPAR1", "damaged Parquet file"),
     "yellow taxis": (
@@ -121,6 +123,79 @@ def test_a_wrong_file_is_told_in_a_sentence(content: bytes, sentence: str) -> No
     with pytest.raises(TripFileError, match=sentence) as caught:
         check(content)
     assert "\n" not in str(caught.value)
+
+
+def chunk(content: bytes | bytearray, name: str) -> slice:
+    """Return the place of a column's pages in a file of one row group."""
+    group = pq.read_metadata(io.BytesIO(content)).row_group(0)
+    [found] = [column for column in map(group.column, range(group.num_columns)) if column.path_in_schema == name]
+    start = found.dictionary_page_offset or found.data_page_offset
+    return slice(start, start + found.total_compressed_size)
+
+
+@pytest.mark.parametrize("name", TRIPS.column_names)
+def test_a_damaged_page_of_any_column_is_found(name: str) -> None:
+    content = bytearray(parquet(TRIPS, compression="none", use_dictionary=False, write_page_checksum=True))
+    pages = chunk(content, name)
+    content[(pages.start + pages.stop) // 2] ^= 0xFF
+    with pytest.raises(TripFileError, match=f"its column {name} is damaged"):
+        check(bytes(content))
+
+
+@pytest.mark.parametrize("name", ["originating_base_num", "driver_pay", "on_scene_datetime"])
+def test_a_damaged_page_without_a_checksum_is_found_where_it_cannot_be_decoded(name: str) -> None:
+    content = bytearray(parquet(TRIPS, compression="zstd"))
+    pages = chunk(content, name)
+    content[pages] = bytes(pages.stop - pages.start)
+    with pytest.raises(TripFileError, match=f"its column {name} is damaged"):
+        check(bytes(content))
+
+
+def test_damage_of_a_column_that_nobody_reads_does_not_matter() -> None:
+    content = bytearray(parquet(TRIPS.append_column("robot_fee", TRIPS["tolls"])))
+    pages = chunk(content, "robot_fee")
+    content[pages] = b"\xff" * (pages.stop - pages.start)
+    assert check(bytes(content)) == 500
+
+
+PICKUPS = TRIPS["pickup_datetime"].cast(pa.int64())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "type_", "year"),
+    [
+        (pc.multiply(PICKUPS, 1000), pa.timestamp("us"), "549\\d\\d"),
+        (PICKUPS, pa.timestamp("ms"), "549\\d\\d"),
+        (pc.multiply(PICKUPS, 1000), pa.timestamp("ms"), "53\\d{6}"),
+        (pc.subtract(PICKUPS, 10**17), pa.timestamp("us"), "-1\\d\\d\\d"),
+    ],
+)
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York"])
+@pytest.mark.parametrize("name", ["pickup_datetime", "dropoff_datetime"])
+def test_times_in_another_unit_than_their_type_says(
+    name: str, zone: str | None, numbers: pa.ChunkedArray, type_: pa.DataType, year: str
+) -> None:
+    column = numbers.cast(pa.timestamp(type_.unit, zone))
+    with pytest.raises(TripFileError, match=f"its column {name} has times of about the year {year}; its numbers seem"):
+        check(parquet(replaced(name, column)))
+
+
+def test_the_month_is_that_of_the_wall_clock() -> None:
+    """Five hours of New York's January are February in UTC."""
+    pickups = times(["2023-02-01 00:00:00", "2023-02-01 04:59:59"] * 250).cast(pa.timestamp("us", "UTC"))
+    late = parquet(replaced("pickup_datetime", pickups.cast(pa.timestamp("us", "America/New_York"))))
+    assert check(late, "2023-01") == 500
+    with pytest.raises(TripFileError, match="of 2023-02: they began between 2023-01-31 19:00:00 and 2023-01-31 23:59"):
+        check(late, "2023-02")
+    labelled = parquet(replaced("pickup_datetime", pickups))
+    assert check(labelled, "2023-02") == 500
+
+
+@pytest.mark.parametrize("zone", ["US/Eastern", "EST5EDT"])
+def test_the_aliases_of_new_york_are_its_equals(zone: str) -> None:
+    hours = [datetime(2019, 1, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in range(12 * 365 * 24)]
+    here, there = ZoneInfo("America/New_York"), ZoneInfo(zone)
+    assert all(hour.astimezone(here).utcoffset() == hour.astimezone(there).utcoffset() for hour in hours)
 
 
 @pytest.mark.parametrize(

@@ -320,6 +320,51 @@ def test_rows_are_counted_and_read_over_all_files_of_a_folder(lake: Lake) -> Non
         lake.count(lake.location(POPULAR_ZONES, MONTH, "none"))
 
 
+def put_markers(lake: Lake, location: str) -> None:
+    """Leave beside a version what writers leave: markers of folders, a commit's files, a checksum, a copy under way."""
+    _, _, key = location.removeprefix("s3://").partition("/")
+    file = io.BytesIO()
+    pq.write_table(pa.table({"other": ["x"]}), file)
+    for name in ("_temporary/0/task_1/part-9.parquet", "__magic/job-1/part-9.parquet", "part-9.parquet._COPYING_"):
+        lake._s3.put_object(Bucket="taxiway-lake", Key=f"{key}/{name}", Body=file.getvalue())
+    for name in ("/", "_$folder$", "/_SUCCESS", "/.part-0.parquet.crc", "/_temporary/", "/sub_$folder$", "/sub/"):
+        lake._s3.put_object(Bucket="taxiway-lake", Key=f"{key}{name}", Body=b"")
+    lake._s3.put_object(Bucket="taxiway-lake", Key=f"{key}/part-8.parquet", Body=b"")  # a folder of that name
+
+
+def test_markers_and_files_of_a_commit_are_no_data(lake: Lake) -> None:
+    location = write(lake, POPULAR_ZONES, f"{FIRST}.1", rows=(3, 4))
+    put_markers(lake, location)
+    put_markers(lake, lake.location(POPULAR_ZONES, MONTH, f"{FIRST}.2"))  # a try that was ended before it wrote data
+
+    assert lake.count(location) == 7
+    assert lake.read(location).num_rows == 7
+    assert lake.schema(location) == pa.schema({"zone_id": pa.int32()})
+    assert lake.attempt(POPULAR_ZONES, MONTH, FIRST) == location
+    with pytest.raises(LakeError, match=r"version=.*\.2 holds no Parquet file"):
+        lake.count(lake.location(POPULAR_ZONES, MONTH, f"{FIRST}.2"))
+
+
+@pytest.mark.usefixtures("versions_of_last_week")
+def test_markers_are_deleted_with_their_version_and_keep_no_place(lake: Lake) -> None:
+    versions = [f"2026112{number}T000000000000Z.1" for number in range(4)]
+    for version in versions:
+        lake.publish(publication(lake, version), "run")
+        put_markers(lake, lake.location(TRIPS, MONTH, version))
+    put_markers(lake, lake.location(TRIPS, MONTH, f"{versions[2]}0"))  # never written to; a name that begins alike
+    beside = lake.location(TRIPS, MONTH, "20261120T000000000000Z.7")
+    lake._s3.put_object(Bucket="taxiway-lake", Key=f"{beside.removeprefix('s3://taxiway-lake/')}_$folder$", Body=b"")
+
+    deleted = lake.prune(MONTH)
+
+    assert left(lake, TRIPS) == versions[2:]
+    assert {beside, lake.location(TRIPS, MONTH, f"{versions[2]}0")} <= set(deleted)
+    kept = [found["Key"] for found in lake._objects(lake.location(TRIPS, MONTH, ""))]
+    assert all(f"version={versions[2]}" in key or f"version={versions[3]}" in key for key in kept)
+    assert any(key.endswith(f"version={versions[2]}_$folder$") for key in kept)
+    assert lake.count(lake.location(TRIPS, MONTH, versions[2])) == 1
+
+
 def test_counting_rows_reads_no_data(lake: Lake) -> None:
     table = pa.table({"zone_id": pa.array(range(1_000_000), pa.int32())})
     file = io.BytesIO()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import yaml
 from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsLogger
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
@@ -21,7 +22,7 @@ from taxiway.lake import Lake, Publication
 from taxiway.operations import metrics
 from taxiway.operations.delivery import Delivery
 
-USAGE = Usage(1834.25, 120.5, 8.25, 57.0, 0.5, (("curate", 95.0),))
+USAGE = Usage(1834.25, "1 × m7g.xlarge", 120.5, 8.25, 57.0, 0.5, (("build_month", 95.0),))
 
 
 class Wire:
@@ -81,7 +82,7 @@ def test_each_line_is_as_the_docstring_says(wire: Wire) -> None:
         "airflow.taxiway.emr.vcpu_hours.hvfhv_analysis:8.25|c",
         "airflow.taxiway.emr.memory_gb_hours.hvfhv_analysis:57.0|c",
         "airflow.taxiway.emr.cost_usd.hvfhv_analysis:0.5|c",
-        "airflow.taxiway.spark_step.hvfhv_analysis.curate:95000.000000|ms",
+        "airflow.taxiway.spark_step.hvfhv_analysis.build_month:95000.000000|ms",
         "airflow.taxiway.emr.clusters.waiting:2|g",
         "airflow.taxiway.delivery.lag:3.0|g",
         "airflow.taxiway.delivery.commit:1795249000.0|g",
@@ -133,7 +134,7 @@ def test_freshness_is_the_end_of_the_newest_month(wire: Wire, aws: str) -> None:
 
 
 def test_what_is_not_known_is_not_counted(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
-    metrics.cluster_used("hvfhv_analysis", Usage(60, 0, None, None, None, ()))
+    metrics.cluster_used("hvfhv_analysis", Usage(60, "", 0, None, None, None, ()))
 
     assert [line.split(".")[3] for line in wire.lines()] == ["cluster_seconds", "idle_seconds"]
     assert "cost_usd of the cluster are not counted" in caplog.text
@@ -142,7 +143,24 @@ def test_what_is_not_known_is_not_counted(wire: Wire, caplog: pytest.LogCaptureF
 def test_a_label_cannot_break_the_line(wire: Wire) -> None:
     metrics.bytes_collected("a.b:1|c\nx", 1)
 
-    assert wire.lines() == ["airflow.taxiway.bytes_collected.a_b_1_c_x:1|c"]
+    assert wire.lines() == ["airflow.taxiway.bytes_collected.a_2Eb_3A1_7Cc_0Ax:1|c"]
+
+
+def test_a_label_is_that_of_airflows_own_metrics(wire: Wire, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    overlay = yaml.safe_load((Path(__file__).parents[3] / "helm/airflow/base.yaml").read_text())
+    (tmp_path / "local_settings_of_a_test.py").write_text(overlay["airflowLocalSettings"])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("AIRFLOW__METRICS__STAT_NAME_HANDLER", "local_settings_of_a_test.stat_name")
+    monkeypatch.setenv("AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED", "True")
+    stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
+
+    metrics.deadline_missed("ventes_été")
+    stats.incr("ti.start", tags={"dag_id": "ventes_été"})
+
+    assert wire.lines() == [
+        "airflow.taxiway.deadline_missed.ventes_%C3%A9t%C3%A9:1|c",
+        "airflow.ti.start,dag_id=ventes_%C3%A9t%C3%A9:1|c",
+    ]
 
 
 def test_where_metrics_are_off_nothing_happens(caplog: pytest.LogCaptureFixture) -> None:

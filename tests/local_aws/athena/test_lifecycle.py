@@ -160,7 +160,7 @@ from pathlib import Path
 from local_aws.database import Database
 from local_aws.moto_backend import open_moto
 data = Path(sys.argv[1])
-s3, moto = open_moto(data, Database(data / "state.db"))
+moto, s3 = open_moto(data, Database(data / "state.db"))
 if sys.argv[2] == "put":
     from local_aws.moto_backend import s3_store
     scope = "AWS4-HMAC-SHA256 Credential=a/20240101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"

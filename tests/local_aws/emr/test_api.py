@@ -17,6 +17,7 @@ from tests.local_aws.endpoint import Endpoint, error_of, eventually
 
 StartCluster = Callable[..., str]
 
+EXAMPLES_JAR = "/usr/lib/spark/examples/jars/spark-examples.jar"
 INSTANCES: dict[str, Any] = {
     "InstanceGroups": [
         {"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1},
@@ -179,6 +180,19 @@ print("rows", spark.read.parquet("s3://logs/out/").count())
             ),
             "KeyError: 1",
         ),
+        (step("run-example", "SparkPi", "10"), "SparkPi needs RDDs, which Sail does not have: use --engine spark."),
+        (step("spark-example", "SparkPi", "10"), "use --engine spark."),
+        (step("run-example", "sql.Nonsense"), "The example sql.Nonsense is not available here; these are: JavaPage"),
+        (step("run-example", "--master", "yarn"), "run-example needs the name of an example"),
+        (step("spark-submit", "--class", "org.apache.spark.examples.SparkPi", EXAMPLES_JAR), "use --engine spark."),
+        (step("spark-submit", "/usr/lib/spark/examples/src/main/python/pi.py"), "use --engine spark."),
+        (step("s3://logs/x", "y", jar="/home/hadoop/contrib/streaming/hadoop-streaming.jar"), "needs Hadoop"),
+        (step("s3-dist-cp", "--src", "s3://logs/none/"), "the following arguments are required: --dest"),
+        (step("s3-dist-cp", "--src", "s3://logs/none/", "--dest", "s3://logs/x/"), "nothing at --src s3://logs/none/"),
+        (step("s3-dist-cp", "--src=s3://logs/none/", "--dest=hdfs:///x"), "--dest hdfs:///x needs Hadoop"),
+        (step("s3-dist-cp", "--src=s3://logs/", "--dest=s3://logs/x", "--groupBy=.*(\\d)"), "--groupBy cannot be used"),
+        (step("s3-dist-cp", "--src=s3://logs/", "--dest=s3://logs/x", "--srcPattern=("), "is not a regular expression"),
+        (step("s3-dist-cp", "--src=s3://nowhere-at-all/", "--dest=s3://logs/x"), "NoSuchBucket"),
         (step("no-such-program"), "command-runner.jar: there is no program 'no-such-program' on this machine."),
         (step("Main", jar="s3://logs/own.jar"), "s3://logs/own.jar needs Hadoop, which is not available here"),
         (step(), "command-runner.jar needs a command"),
@@ -204,6 +218,87 @@ def test_script_runner(emr: Any, s3: Any, cluster: StartCluster) -> None:
     step_id, end = run_step(emr, job_flow, step("s3://logs/script.sh", "you", jar="s3://x/script-runner.jar"))
     assert end["State"] == "COMPLETED"
     assert log(s3, job_flow, step_id, "stdout") == f"hello you from {step_id} with {3 * 1024**3}\n"  # conftest.py
+
+
+@pytest.mark.parametrize(
+    ("text", "output"),
+    [
+        ("#!/usr/bin/env python3\nimport sys; print(sys.argv[1:])\n", "['a b', 'c']\n"),
+        ('#!/bin/bash -e\nfalse || echo $0 >&2\nfor each in "$@"; do echo "$each"; done\n', "a b\nc\n"),
+        ("#!/opt/none/bash\necho $#\n", "2\n"),  # an interpreter that is elsewhere on this machine
+        ("echo $#\n", "2\n"),
+        ("", ""),
+    ],
+)
+def test_script_runner_honours_the_first_line(emr: Any, s3: Any, cluster: StartCluster, text: str, output: str) -> None:
+    s3.put_object(Bucket="logs", Key="shebang", Body=text.encode())
+    job_flow = cluster()
+    step_id, end = run_step(emr, job_flow, step("s3://logs/shebang", "a b", "c", jar="s3://x/script-runner.jar"))
+    assert end["State"] == "COMPLETED", end
+    assert log(s3, job_flow, step_id, "stdout") == output
+
+
+def test_an_interpreter_that_is_missing_is_named(emr: Any, s3: Any, cluster: StartCluster) -> None:
+    s3.put_object(Bucket="logs", Key="shebang", Body=b"#!/usr/bin/no-such-shell -x\ntrue\n")
+    _, end = run_step(emr, cluster(), step("s3://logs/shebang", jar="s3://x/script-runner.jar"))
+    assert "The script asks for /usr/bin/no-such-shell in its first line" in end["FailureDetails"]["Message"]
+
+
+@pytest.mark.parametrize(
+    ("jar", "word"),
+    [
+        ("command-runner.jar", "state-pusher-script"),
+        (
+            "s3://us-east-1.elasticmapreduce/libs/script-runner/script-runner.jar",
+            "s3://us-east-1.elasticmapreduce/libs/state-pusher/0.1/fetch",
+        ),
+    ],
+)
+def test_the_step_that_debugging_adds_does_nothing(emr: Any, cluster: StartCluster, jar: str, word: str) -> None:
+    job_flow = cluster(
+        Instances={"KeepJobFlowAliveWhenNoSteps": False},
+        Steps=[step(word, jar=jar, action="TERMINATE_CLUSTER"), bash("true")],
+    )
+    wait_for(emr, job_flow, "TERMINATED", "TERMINATED_WITH_ERRORS")
+    assert states(emr, job_flow) == ["COMPLETED", "COMPLETED"]
+
+
+def test_s3_dist_cp(emr: Any, s3: Any, cluster: StartCluster, tmp_path: Path) -> None:
+    for key in ("in/a.gz", "in/deep/b.gz", "in/c.txt", "in/folder/", "in_$folder$", "in2/no.gz"):
+        s3.put_object(Bucket="logs", Key=key, Body=key.encode())
+    (tmp_path / "local.gz").write_bytes(b"local")
+    job_flow = cluster()
+
+    def copy(*words: str, jar: str = "command-runner.jar", command: tuple[str, ...] = ("s3-dist-cp",)) -> str:
+        step_id, end = run_step(emr, job_flow, step(*command, *words, jar=jar))
+        assert end["State"] == "COMPLETED", end
+        return log(s3, job_flow, step_id, "stdout")
+
+    def keys(prefix: str) -> list[str]:
+        found = s3.list_objects_v2(Bucket="logs", Prefix=prefix).get("Contents", [])
+        return [entry["Key"].removeprefix(prefix) for entry in found]
+
+    assert "3 of 3 files copied" in copy("--src", "s3://logs/in", "--dest", "s3://logs/all/")
+    assert keys("all/") == ["a.gz", "c.txt", "deep/b.gz"]
+    assert s3.get_object(Bucket="logs", Key="all/deep/b.gz")["Body"].read() == b"in/deep/b.gz"
+    copy("--src=s3n://logs/in/", "--dest=s3a://logs/some", r"--srcPattern=.*\.gz", "--s3Endpoint=s3.amazonaws.com")
+    assert keys("some/") == ["a.gz", "deep/b.gz"]
+    copy(
+        "--src",
+        "s3://logs/some",
+        "--dest",
+        "s3://logs/moved",
+        "--deleteOnSuccess",
+        jar="/lib/s3-dist-cp.jar",
+        command=(),
+    )
+    assert (keys("some/"), keys("moved/")) == ([], ["a.gz", "deep/b.gz"])
+    copy("--src", "s3://logs/in/c.txt", "--dest", "s3://logs/one")
+    assert keys("one/") == ["c.txt"]
+    copy("--src", f"file://{tmp_path}", "--dest", "s3://logs/up")
+    assert keys("up/") == ["local.gz"]
+    copy("--src", "s3://logs/in", "--dest", f"{tmp_path}/down")
+    assert (tmp_path / "down" / "deep" / "b.gz").read_bytes() == b"in/deep/b.gz"
 
 
 def test_a_step_runs_where_no_logs_can_be_written(emr: Any, cluster: StartCluster) -> None:
@@ -356,6 +451,12 @@ if spark.read.parquet("s3://logs/out/").count() != int(sys.argv[1]):
     _, wrong = run_step(emr, job_flow, step(*submit, "1"))
     assert right["State"] == "COMPLETED", right
     assert wrong["FailureDetails"]["Message"] == "The count is wrong: look at s3://logs/out."
+    for words in (
+        ("run-example", "SparkPi", "2"),
+        ("spark-submit", "--deploy-mode", "client", "--class", "org.apache.spark.examples.SparkPi", EXAMPLES_JAR, "2"),
+    ):
+        _, end = run_step(emr, job_flow, step(*words))
+        assert end["State"] == "COMPLETED", end
 
 
 def test_pages_and_filters(emr: Any, cluster: StartCluster) -> None:
@@ -556,6 +657,151 @@ def test_settings_of_the_request_are_returned(emr: Any, cluster: StartCluster) -
     assert emr.describe_cluster(ClusterId=job_flow)["Cluster"]["Tags"] == [{"Key": "b", "Value": "2"}]
 
 
+def test_a_cluster_is_described_as_emr_does(emr: Any, cluster: StartCluster) -> None:
+    applications = [{"Name": "Spark"}, {"Name": "hadoop"}, {"Name": "Own", "Version": "1"}]
+    described = emr.describe_cluster(
+        ClusterId=cluster(ReleaseLabel="emr-7.13.0", LogUri="s3://logs/emr", Applications=applications)
+    )["Cluster"]
+    assert described["Applications"] == [
+        {"Name": "Spark", "Version": "3.5.6"},
+        {"Name": "Hadoop"},
+        {"Name": "Own", "Version": "1"},
+    ]
+    assert described["LogUri"] == "s3n://logs/emr/"
+    assert described["Ec2InstanceAttributes"]["Ec2AvailabilityZone"] == "us-east-1a"
+    assert described["Configurations"] == []
+    bare = emr.describe_cluster(ClusterId=cluster(LogUri="s3n://logs/x/"))["Cluster"]
+    assert (bare["Applications"], bare["Configurations"], bare["LogUri"]) == ([], [], "s3n://logs/x/")
+    placed = cluster(Instances={"Placement": {"AvailabilityZone": "us-east-1c"}})
+    zone = emr.describe_cluster(ClusterId=placed)["Cluster"]["Ec2InstanceAttributes"]["Ec2AvailabilityZone"]
+    assert zone == "us-east-1c"
+
+
+@pytest.mark.parametrize("scheme", ["s3", "s3n", "s3a"])
+def test_logs_of_all_schemes_leave_no_folder(
+    emr: Any, s3: Any, endpoint: Endpoint, cluster: StartCluster, scheme: str
+) -> None:
+    job_flow = cluster(LogUri=f"{scheme}://logs/emr/")
+    for text in ("true", "echo no >&2; false"):
+        step_id, end = run_step(emr, job_flow, bash(text))
+        assert "ended" in log(s3, job_flow, step_id, "controller")
+        assert not (endpoint.data / "emr" / step_id).exists()
+    assert end["FailureDetails"]["LogFile"] == f"s3://logs/emr/{job_flow}/steps/{step_id}/stderr.gz"
+
+
+def test_instances_know_their_market(emr: Any, cluster: StartCluster) -> None:
+    fleets = [
+        {
+            "InstanceFleetType": "MASTER",
+            "TargetOnDemandCapacity": 1,
+            "InstanceTypeConfigs": [{"InstanceType": "m7g.xlarge"}],
+        },
+        {
+            "InstanceFleetType": "CORE",
+            "TargetOnDemandCapacity": 4,
+            "TargetSpotCapacity": 8,
+            "InstanceTypeConfigs": [{"InstanceType": "r7g.xlarge", "WeightedCapacity": 4}],
+        },
+    ]
+    job_flow = cluster(Instances={"InstanceGroups": [], "InstanceFleets": fleets})
+    core = emr.list_instances(ClusterId=job_flow, InstanceFleetType="CORE")["Instances"]
+    assert [each["Market"] for each in core] == ["ON_DEMAND", "SPOT", "SPOT"]
+    groups = cluster()
+    found = emr.list_instances(ClusterId=groups)["Instances"]
+    assert [each["Market"] for each in found] == ["ON_DEMAND", "SPOT", "SPOT"]
+
+
+def test_instance_groups_can_be_modified(emr: Any, cluster: StartCluster) -> None:
+    job_flow = cluster()
+    wait_for(emr, job_flow, "WAITING")
+
+    def groups() -> dict[str, Any]:
+        return {each["Name"]: each for each in emr.list_instance_groups(ClusterId=job_flow)["InstanceGroups"]}
+
+    change = {"InstanceGroupId": groups()["CORE"]["Id"], "InstanceCount": 4}
+    emr.modify_instance_groups(ClusterId=job_flow, InstanceGroups=[change])
+    assert (groups()["CORE"]["RequestedInstanceCount"], groups()["CORE"]["RunningInstanceCount"]) == (4, 4)
+    emr.modify_instance_groups(InstanceGroups=[change | {"InstanceCount": 3}])  # the cluster's id may be missing
+    assert len(emr.list_instances(ClusterId=job_flow, InstanceGroupTypes=["CORE"])["Instances"]) == 3
+    task = {"Name": "spare", "InstanceRole": "TASK", "InstanceType": "m5.xlarge", "InstanceCount": 2, "Market": "SPOT"}
+    (task_id,) = emr.add_instance_groups(JobFlowId=job_flow, InstanceGroups=[task])["InstanceGroupIds"]
+    assert groups()["spare"]["Id"] == task_id
+    emr.modify_instance_groups(ClusterId=job_flow, InstanceGroups=[{"InstanceGroupId": task_id, "InstanceCount": 0}])
+    assert groups()["spare"]["RequestedInstanceCount"] == 0
+    master = [{"InstanceGroupId": groups()["MASTER"]["Id"], "InstanceCount": 2}]
+    for arguments, code in (
+        ({"ClusterId": job_flow, "InstanceGroups": master}, "ValidationException"),
+        (
+            {"ClusterId": job_flow, "InstanceGroups": [change | {"InstanceGroupId": "ig-NONE"}]},
+            "InvalidRequestException",
+        ),
+        ({"InstanceGroups": [change | {"InstanceGroupId": "ig-NONE"}]}, "InvalidRequestException"),
+        ({"ClusterId": job_flow, "InstanceGroups": [change | {"InstanceCount": -1}]}, "ValidationException"),
+    ):
+        assert error_of(emr.modify_instance_groups, **arguments)["Error"]["Code"] == code
+    core = [task | {"InstanceRole": "CORE"}]
+    error = error_of(emr.add_instance_groups, JobFlowId=job_flow, InstanceGroups=core)["Error"]
+    assert error["Code"] == "ValidationException"
+    emr.terminate_job_flows(JobFlowIds=[job_flow])
+    wait_for(emr, job_flow, "TERMINATED")
+    error = error_of(emr.modify_instance_groups, ClusterId=job_flow, InstanceGroups=[change])["Error"]
+    assert "may not be modified" in error["Message"]
+
+
+def test_groups_of_the_short_form_can_be_modified(emr: Any) -> None:
+    instances = {"MasterInstanceType": "m5.xlarge", "InstanceCount": 3, "KeepJobFlowAliveWhenNoSteps": True}
+    job_flow = emr.run_job_flow(Name="x", ReleaseLabel="emr-7.13.0", Instances=instances)["JobFlowId"]
+    core = emr.list_instance_groups(ClusterId=job_flow)["InstanceGroups"][1]
+    emr.modify_instance_groups(InstanceGroups=[{"InstanceGroupId": core["Id"], "InstanceCount": 5}])
+    counts = [each["RequestedInstanceCount"] for each in emr.list_instance_groups(ClusterId=job_flow)["InstanceGroups"]]
+    assert counts == [1, 5]
+    emr.terminate_job_flows(JobFlowIds=[job_flow])
+
+
+def test_instance_fleets_can_be_modified(emr: Any, cluster: StartCluster) -> None:
+    kinds = [{"InstanceType": "m7g.xlarge"}]
+    fleets = [
+        {"InstanceFleetType": kind, "TargetOnDemandCapacity": 1, "InstanceTypeConfigs": kinds}
+        for kind in ("MASTER", "CORE")
+    ]
+    job_flow = cluster(Instances={"InstanceGroups": [], "InstanceFleets": fleets})
+    core = emr.list_instance_fleets(ClusterId=job_flow)["InstanceFleets"][1]
+    change = {"InstanceFleetId": core["Id"], "TargetOnDemandCapacity": 2, "TargetSpotCapacity": 5}
+    emr.modify_instance_fleet(ClusterId=job_flow, InstanceFleet=change)
+    changed = emr.list_instance_fleets(ClusterId=job_flow)["InstanceFleets"][1]
+    assert (changed["TargetOnDemandCapacity"], changed["TargetSpotCapacity"]) == (2, 5)
+    task = fleets[0] | {"InstanceFleetType": "TASK"}
+    added = emr.add_instance_fleet(ClusterId=job_flow, InstanceFleet=task)["InstanceFleetId"]
+    assert emr.list_instance_fleets(ClusterId=job_flow)["InstanceFleets"][2]["Id"] == added
+    error = error_of(emr.add_instance_fleet, ClusterId=job_flow, InstanceFleet=task)["Error"]
+    assert error["Code"] == "ValidationException"
+    unknown = change | {"InstanceFleetId": "if-NONE"}
+    error = error_of(emr.modify_instance_fleet, ClusterId=job_flow, InstanceFleet=unknown)["Error"]
+    assert error["Code"] == "InvalidRequestException"
+
+
+def test_security_configurations(new_endpoint: Callable[..., Endpoint]) -> None:
+    endpoint = new_endpoint().start()
+    emr = endpoint.client("emr")
+    text = json.dumps({"EncryptionConfiguration": {"EnableInTransitEncryption": False}})
+    for name in ("first", "second"):
+        created = emr.create_security_configuration(Name=name, SecurityConfiguration=text)
+        assert (created["Name"], created["CreationDateTime"].timestamp() > 0) == (name, True)
+    for name, content, message in (("first", text, "already exists"), ("third", "no", "is not JSON")):
+        error = error_of(emr.create_security_configuration, Name=name, SecurityConfiguration=content)["Error"]
+        assert error["Code"] == "InvalidRequestException"
+        assert message in error["Message"]
+    emr.delete_security_configuration(Name="second")
+    endpoint.kill()
+    emr = endpoint.start().client("emr")
+    assert [each["Name"] for each in emr.list_security_configurations()["SecurityConfigurations"]] == ["first"]
+    assert emr.describe_security_configuration(Name="first")["SecurityConfiguration"] == text
+    for operation in (emr.describe_security_configuration, emr.delete_security_configuration):
+        error = error_of(operation, Name="second")["Error"]
+        assert error["Code"] == "InvalidRequestException"
+        assert "Security configuration with name 'second' does not exist." in error["Message"]
+
+
 def test_instance_groups_and_releases(emr: Any, cluster: StartCluster) -> None:
     job_flow = cluster()
     groups = emr.list_instance_groups(ClusterId=job_flow)["InstanceGroups"]
@@ -566,3 +812,16 @@ def test_instance_groups_and_releases(emr: Any, cluster: StartCluster) -> None:
     labels = emr.list_release_labels(Filters={"Prefix": "emr-7"})["ReleaseLabels"]
     assert labels[-1] == "emr-7.0.0"
     assert emr.describe_release_label(ReleaseLabel="emr-spark-8.0.0")["Applications"][0]["Version"] == "4.0.2"
+
+
+def test_the_tag_of_a_cluster_names_the_engine(emr: Any, cluster: StartCluster) -> None:
+    cluster_id = cluster(Tags=[{"Key": "local-aws:engine", "Value": "hive"}])
+    _, ended = run_step(emr, cluster_id, step("spark-submit", "s3://logs/none.py"))
+    assert ended["FailureDetails"]["Message"] == "Engine 'hive' is unknown: choose sail or spark."
+
+
+@pytest.mark.spark
+def test_a_cluster_with_a_tag_runs_apache_spark(emr: Any, cluster: StartCluster) -> None:
+    cluster_id = cluster(Tags=[{"Key": "local-aws:engine", "Value": "spark"}])
+    _, ended = run_step(emr, cluster_id, step("run-example", "SparkPi", "2"))
+    assert ended["State"] == "COMPLETED", ended

@@ -11,7 +11,7 @@ from local_aws.database import Database
 from local_aws.emr.clusters import Clusters
 from local_aws.emr.model import Cluster, Step, new_id
 from local_aws.emr.store import History
-from local_aws.execution import Result, Run, State
+from local_aws.execution import Failure, Result, Run, State
 from local_aws.execution.process import Cancellation
 from tests.local_aws.endpoint import eventually
 
@@ -30,6 +30,7 @@ class Starter:
     def __init__(self) -> None:
         self.may_start = True
         self.may_end = threading.Event()
+        self.failure: Failure | None = None
 
     def start(self, cluster: Cluster, step: Step, on_end: Callable[[Result], None]) -> Run | None:
         if not self.may_start:
@@ -39,7 +40,8 @@ class Starter:
         def run() -> None:
             while not (ended := self.may_end.wait(0.01)) and not cancellation.requested:
                 pass
-            on_end(Result(State.SUCCEEDED if ended else State.CANCELLED))
+            state = (State.FAILED if self.failure else State.SUCCEEDED) if ended else State.CANCELLED
+            on_end(Result(state, failure=self.failure if ended else None))
 
         thread = threading.Thread(target=run)
         thread.start()
@@ -84,8 +86,8 @@ def add(clusters: Clusters, **settings: Any) -> Cluster:
     return cluster
 
 
-def add_step(clusters: Clusters, cluster: Cluster) -> Step:
-    step = Step(new_id("s"), cluster.id, "x", "x.jar", [], None, {}, "CONTINUE", None, clusters.now())
+def add_step(clusters: Clusters, cluster: Cluster, action: str = "CONTINUE") -> Step:
+    step = Step(new_id("s"), cluster.id, "x", "x.jar", [], None, {}, action, None, clusters.now())
     clusters.add_steps(cluster, [step])
     return step
 
@@ -149,3 +151,33 @@ def test_a_step_waits_until_the_machine_has_room_for_it(clusters: Clusters, cloc
     starter.may_start = True
     pass_time(clusters, clock, 0)
     assert (cluster.state, step.state, step.started) == ("RUNNING", "RUNNING", clock())
+
+
+@pytest.mark.parametrize("action", ["success", "TERMINATE_CLUSTER", "user"])
+def test_a_cluster_runs_as_long_as_waiters_need(tmp_path: Path, clock: Clock, starter: Starter, action: str) -> None:
+    database = Database(tmp_path / "state.db")
+    clusters = Clusters(History(database), starter, state_s=10, running_s=31, clock=clock)
+    cluster = add(clusters, keep_alive=False)
+    steps = [add_step(clusters, cluster, "TERMINATE_CLUSTER" if action != "success" else "CONTINUE") for _ in range(2)]
+    pass_time(clusters, clock, 10)
+    pass_time(clusters, clock, 10)
+    assert cluster.state == "RUNNING"
+    if action == "TERMINATE_CLUSTER":
+        starter.failure = Failure("Exit status 1.", "no")
+    starter.may_end.set()
+    eventually(lambda: not steps[0].active)
+    pass_time(clusters, clock, 1)
+    eventually(lambda: not steps[1].active)
+    assert steps[1].state == ("CANCELLED" if action == "TERMINATE_CLUSTER" else "COMPLETED")
+    for _ in range(29):
+        pass_time(clusters, clock, 1)
+        assert cluster.state == "RUNNING"
+    if action == "user":  # who ends a cluster need not wait
+        clusters.terminate(cluster)
+        assert cluster.state == "TERMINATING"
+    pass_time(clusters, clock, 1)
+    assert cluster.state == "TERMINATING"
+    pass_time(clusters, clock, 10)
+    assert cluster.state == ("TERMINATED_WITH_ERRORS" if action == "TERMINATE_CLUSTER" else "TERMINATED")
+    clusters.close()
+    database.close()

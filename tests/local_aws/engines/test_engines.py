@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,10 @@ import psutil
 import pytest
 from moto.server import ThreadedMotoServer
 
-from local_aws.engines import Engine, engine
+from local_aws.engines import Engine, Engines, engine
 from local_aws.engines.sail import SailEngine
 from local_aws.engines.spark import SparkEngine
+from local_aws.engines.spark_environment import spark_python
 from local_aws.engines.submit import parse
 from local_aws.execution import Launch, LaunchError
 from local_aws.execution.storage import Storage, s3_client
@@ -185,6 +187,49 @@ def test_a_program_runs_on_local_files(sail: Engine, s3: dict[str, str], tmp_pat
     assert json.loads(stdout)["zone"] == "UTC"
 
 
+@pytest.mark.parametrize("packed", ["environment.tar.gz", "environment.zip"])
+def test_a_packed_environment(any_engine: Engine, s3: dict[str, str], tmp_path: Path, packed: str) -> None:
+    """As AWS documents it for Python libraries; its PySpark and its Python are those of another machine."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    source = tmp_path / "source"
+    packages = source / "lib" / version / "site-packages"
+    (packages / "pyspark").mkdir(parents=True)
+    (packages / "pyspark" / "__init__.py").write_text("raise ImportError('the PySpark of the environment')")
+    (packages / "greeting.py").write_text("TEXT = 'hello from'\n")
+    (source / "bin").mkdir()
+    if packed.endswith(".gz"):
+        (source / "bin" / "python").symlink_to("/nowhere/python3")
+    name, _, form = packed.partition(".")
+    made = shutil.make_archive(str(tmp_path / name), {"tar.gz": "gztar", "zip": "zip"}[form], source)
+    client = s3_client(s3)
+    client.upload_file(made, "jobs", packed)
+    program = """
+import os, greeting
+from pathlib import Path
+from pyspark.sql import SparkSession
+from pyspark.sql.functions import udf
+def greet(number):
+    import greeting
+    return f"{greeting.TEXT} {number}"
+spark = SparkSession.builder.getOrCreate()
+rows = spark.range(2).select(udf(greet)("id")).collect()
+print([row[0] for row in rows], Path("notes/helpers/rows.py").exists(), os.environ["COLOUR"], "jobs" in os.environ)
+"""
+    client.put_object(Bucket="jobs", Key="packed.py", Body=program)
+    work = tmp_path / "work"
+    work.mkdir()
+    words = [
+        *("--archives", f"s3://jobs/{packed}#environment,s3://jobs/helpers.zip#notes"),
+        *("--conf", "spark.emr-serverless.driverEnv.PYSPARK_PYTHON=./environment/bin/python"),
+        *("--conf", "spark.yarn.appMasterEnv.COLOUR=blue", "s3://jobs/packed.py"),
+    ]
+
+    status, stdout, stderr = run(any_engine.command(words, work, s3))
+
+    assert status == 0, stderr + stdout
+    assert stdout == "['hello from 0', 'hello from 1'] True blue False\n"
+
+
 def test_a_program_that_raises_ends_with_its_traceback(any_engine: Engine, s3: dict[str, str], tmp_path: Path) -> None:
     status, stdout, stderr = run(any_engine.command(["s3://jobs/failing.py", "raise"], tmp_path, s3))
 
@@ -230,6 +275,31 @@ def test_a_terminated_program_leaves_no_process(any_engine: Engine, s3: dict[str
     assert process.returncode != 0
     psutil.wait_procs(members, timeout=5)
     assert [member for member in members if member.is_running() and member.status() != psutil.STATUS_ZOMBIE] == []
+
+
+CLEANING = """
+import atexit, sys, time
+atexit.register(print, "at exit", flush=True)
+try:
+    print("ready", flush=True)
+    time.sleep(float(sys.argv[1]))
+finally:
+    print("finally", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "status"), [("0", 0), ("600", 143)])
+def test_a_program_on_sail_cleans_up_when_it_ends_and_when_it_is_terminated(
+    sail: Engine, s3: dict[str, str], tmp_path: Path, seconds: str, status: int
+) -> None:
+    s3_client(s3).put_object(Bucket="jobs", Key="cleaning.py", Body=CLEANING)
+    process = start(sail.command(["s3://jobs/cleaning.py", seconds], tmp_path, s3))
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    if status:
+        process.terminate()
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout, stderr) == (status, "finally\nat exit\n", "")
 
 
 def test_warming_ends_with_the_engine(sail: Engine) -> None:
@@ -287,7 +357,19 @@ print(spark.sql("select max(n) from (select row_number() over (order by text) as
         (["--clas", "x", "s3://jobs/totals.py"], "option --clas cannot be used here; these can: --name,"),
         (["--class", "com.example.Main", "s3://jobs/app.jar"], "--class cannot be used: only Python programs"),
         (["s3://jobs/app.jar", "x"], "s3://jobs/app.jar cannot be run: only Python programs"),
-        (["--archives", "s3://jobs/env.tar.gz", "s3://jobs/totals.py"], "option --archives cannot be used here"),
+        (
+            ["--archives", "s3://jobs/env.tar.gz", "s3://jobs/totals.py"],
+            "s3://jobs/env.tar.gz, given as --archives, does",
+        ),
+        (
+            ["--archives", "s3://jobs/env.rar", "s3://jobs/totals.py"],
+            "s3://jobs/env.rar, given as --archives, is none of",
+        ),
+        (["--archives", "s3://jobs/helpers.zip#a/b", "s3://jobs/totals.py"], "cannot be unpacked into 'a/b'"),
+        (
+            ["--conf", "spark.pyspark.python=e/bin/python", "s3://jobs/totals.py"],
+            "e/bin/python, given as the Python of",
+        ),
         (["s3://jobs/none.py"], "s3://jobs/none.py, given as the program, does not exist."),
         (["s3://no-such-bucket/totals.py"], "s3://no-such-bucket/totals.py, given as the program, does not exist."),
         (["--py-files", "s3://jobs/none.zip", "s3://jobs/totals.py"], "s3://jobs/none.zip, given as --py-files, does"),
@@ -399,3 +481,25 @@ def test_jars_that_cannot_be_downloaded_give_one_sentence(tmp_path: Path) -> Non
     assert "Connection refused" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
     assert [path.name for path in (tmp_path / "spark-jars").iterdir() if not path.name.endswith(".lock")] == []
+
+
+def test_the_second_engine_is_prepared_when_it_is_asked_for(tmp_path: Path) -> None:
+    engines = Engines(SailEngine(), spark_python=tmp_path / "python")
+    assert engines.named("sail") is engines.default
+    with pytest.raises(LaunchError, match="cannot be run as the python of Apache Spark"):
+        engines.named("spark")
+    engines.close()
+
+
+def test_an_environment_for_apache_spark_that_cannot_be_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAXIWAY_LOCAL", str(tmp_path))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_TIMEOUT", "1")
+    with pytest.raises(LaunchError, match=r"^Apache Spark cannot be fetched \(.*\): check the network, or install"):
+        spark_python()
+    environment = tmp_path / "venvs" / "spark"
+    (environment / "bin").mkdir(parents=True)
+    (environment / ".installed").touch()
+    assert spark_python() == environment / "bin" / "python"  # that of the checkout

@@ -7,10 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import boto3
 import psutil
 import pytest
+from botocore.config import Config
 
-from local_aws.execution import Launch, LaunchError, Limits, Program, Result, Run, Runner, State, remove_leftovers
+from local_aws.execution import (
+    Launch,
+    LaunchError,
+    Limits,
+    Program,
+    Result,
+    Run,
+    Runner,
+    State,
+    remove_leftovers,
+    storage,
+)
 from tests.local_aws.endpoint import Endpoint, eventually
 
 Results = queue.Queue[Result]
@@ -66,6 +79,34 @@ def test_a_program_gets_its_arguments_and_environment_and_its_logs_go_to_s3(
     stdout = gzip.decompress(s3.get_object(Bucket="runs", Key=listed[1])["Body"].read()).decode()
     assert stdout == f"2023-01 r-1 {endpoint.url} {tmp_path}/runs/r-1/work\n"
     assert not described.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("excepted", "value"), [("", "127.0.0.1"), ("intra.example, 127.0.0.1", "intra.example,127.0.0.1"), ("*", "*")]
+)
+def test_a_proxy_of_the_users_is_not_asked_for_the_endpoint(
+    endpoint: Endpoint,
+    program: Callable[..., Program],
+    results: Results,
+    excepted: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither by a program nor by the runner, which puts its logs there."""
+    endpoint.client("s3").create_bucket(Bucket="proxied")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", excepted)
+    storage._s3_client.cache_clear()
+    runner = Runner(endpoint.url, "us-east-1", Limits(programs=1, memory=200 * MIB, grace_s=5))
+    code = "import os, sys; sys.exit({os.environ[name] for name in ('no_proxy', 'NO_PROXY')} != {sys.argv[1]})"
+    assert run(runner, program(code, value, log_uri="s3://proxied/logs"), results) == Result(State.SUCCEEDED, 0)
+    session = boto3.Session("x", "x", region_name="us-east-1")
+    direct = session.client("s3", endpoint_url=endpoint.url, config=Config(proxies={}))
+    assert direct.list_objects_v2(Bucket="proxied")["KeyCount"] == 2
+    direct.delete_objects(Bucket="proxied", Delete={"Objects": [{"Key": f"logs/std{x}.gz"} for x in ("out", "err")]})
+    direct.delete_bucket(Bucket="proxied")
 
 
 def test_a_failure_has_its_reason_and_the_log_that_explains_it(

@@ -34,7 +34,7 @@ checked AS (
 
 -- Partitioning by the whole row puts rows together whose columns are all equal, nulls too.
 SELECT
-    * EXCLUDE (reason),
+    * EXCLUDE (reason) REPLACE (CASE WHEN isfinite(trip_miles) THEN trip_miles END AS trip_miles),
     CASE
         WHEN reason IS NULL AND row_number() OVER (PARTITION BY checked) > 1 THEN 'duplicate'
         ELSE reason

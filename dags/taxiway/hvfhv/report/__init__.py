@@ -11,21 +11,21 @@ from taxiway.hvfhv.report.figures import MonthFigures, gather
 from taxiway.hvfhv.report.page import render
 
 if TYPE_CHECKING:
-    from taxiway.aws.prices import Cost
+    from taxiway.aws.usage import Usage
     from taxiway.catalogue import Input
     from taxiway.lake import Lake
 
 __all__ = ["MonthFigures", "gather", "render", "write_report"]
 
 
-def write_report(lake: "Lake", month: str, inputs: Sequence["Input"], cost: "Cost | None") -> str:
+def write_report(lake: "Lake", month: str, inputs: Sequence["Input"], used: "Usage | None") -> str:
     """Write the report of a published month to ``<lake>/reports/hvfhv/YYYY-MM.html``, replacing an existing one.
 
     Args:
         lake: to read from and write to.
         month: ``YYYY-MM``.
         inputs: the files that the published version was built from.
-        cost: of the run.
+        used: what the run's cluster used.
 
     Returns:
         the page's ``s3://`` URI.
@@ -33,7 +33,7 @@ def write_report(lake: "Lake", month: str, inputs: Sequence["Input"], cost: "Cos
     Raises:
         taxiway.lake.LakeError: the month is not published.
     """
-    page = render(gather(lake, month, inputs, cost))
+    page = render(gather(lake, month, inputs, used))
     uri = f"{lake.settings.lake}/reports/hvfhv/{month}.html"
     bucket, key = split(uri)
     lake.session.client("s3").put_object(

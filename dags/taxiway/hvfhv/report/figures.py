@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from taxiway.aws.prices import Cost
+from taxiway.aws.usage import Usage
 from taxiway.hvfhv.tables import MARKET_SHARE, POPULAR_ZONES, QUARANTINE, RISING_ZONES, SERVICE_QUALITY, TREND, TRIPS
 from taxiway.lake import Lake, LakeError, Partition, Table
 
@@ -26,7 +26,7 @@ class MonthFigures:
             (``YYYY-MM``); the page omits later months.
         accepted: rows of the curated trips.
         quarantined: rows by reason.
-        cost: of the run that analysed the month; ``None`` if unknown.
+        used: what the cluster of the run that analysed the month used; ``None`` if unknown.
         inputs: the files of the month, by the ingestion log.
         partitions: those that were read: the month of every table, and earlier months of the trend.
         generated_at: when the page was generated, in UTC.
@@ -40,7 +40,7 @@ class MonthFigures:
     trend: pa.Table
     accepted: int
     quarantined: Mapping[str, int]
-    cost: Cost | None
+    used: Usage | None
     inputs: Sequence["Input"]
     partitions: Sequence[Partition]
     generated_at: datetime
@@ -51,14 +51,14 @@ class MonthFigures:
         return sum(file.rows for file in self.inputs)
 
 
-def gather(lake: Lake, month: str, inputs: Sequence["Input"], cost: Cost | None) -> MonthFigures:
+def gather(lake: Lake, month: str, inputs: Sequence["Input"], used: Usage | None) -> MonthFigures:
     """Read the figures of a published month.
 
     Args:
         lake: to read from.
         month: ``YYYY-MM``.
         inputs: the files that the published version was built from.
-        cost: of the run.
+        used: what the run's cluster used.
 
     Raises:
         taxiway.lake.LakeError: the month is not published.
@@ -71,7 +71,7 @@ def gather(lake: Lake, month: str, inputs: Sequence["Input"], cost: Cost | None)
         trend=pa.concat_tables(_with_month(lake.read(part.location), part.period) for part in trends),
         accepted=int(parts[TRIPS].parameters["rows"]),
         quarantined=_count_reasons(lake.read(parts[QUARANTINE].location, ["reject_reason"])),
-        cost=cost,
+        used=used,
         inputs=inputs,
         partitions=(*parts.values(), *reversed(trends)),
         generated_at=datetime.now(UTC),
