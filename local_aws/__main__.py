@@ -73,10 +73,10 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--port", type=_port, default=4566, help="port to listen on")
     parser.add_argument("--data", type=Path, default=Path(".local/aws"), help="folder of everything that is stored")
-    parser.add_argument("--engine", choices=("sail", "spark"), default="sail", help="runs the Spark programs of steps")
+    parser.add_argument("--engine", choices=("sail", "spark"), default="sail", help="runs Spark programs")
     parser.add_argument("--spark-python", type=Path, help="python of an environment with PySpark, for --engine spark")
-    parser.add_argument("--max-steps", type=_count, default=2, help="steps that run at once, over all clusters")
-    parser.add_argument("--step-memory", type=_size, default="6g", help="memory that one step may use")
+    parser.add_argument("--max-steps", type=_count, default=2, help="steps and job runs that run at once, all together")
+    parser.add_argument("--step-memory", type=_size, default="6g", help="memory that one step or job run may use")
     parser.add_argument("--max-queries", type=_count, default=4, help="Athena queries that run at once")
     parser.add_argument("--query-memory", type=_size, default="4g", help="memory that one Athena query may use")
     parser.add_argument(

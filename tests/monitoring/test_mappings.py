@@ -266,7 +266,7 @@ def test_no_name_of_a_dag_a_task_or_a_queue_is_lost(mappings: str, tmp_path: Pat
 
 
 def test_local_settings_of_ones_own_keep_the_names_of_metrics() -> None:
-    with pytest.raises(RenderError, match="repeat its functions"):
+    with pytest.raises(RenderError, match="repeat its function stat_name"):
         render("kind", (), {"airflowLocalSettings": "STATE_COLORS = {}"})
 
 
