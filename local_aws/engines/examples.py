@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local_aws.engines.interface import Engine
-from local_aws.engines.spark import SparkEngine
 from local_aws.execution import LaunchError
 
 _BIN = r"(/usr/bin/|/usr/lib/spark/bin/)?"
@@ -64,6 +63,8 @@ def _file_of(example: str, engine: Engine) -> str:
 
 
 def _file(name: str, example: str, engine: Engine) -> str:
+    from local_aws.engines.spark import SparkEngine  # not above: spark_jars, which that imports, is run as a program
+
     if not isinstance(engine, SparkEngine):
         raise LaunchError(f"The example {example} needs RDDs, which Sail does not have: use --engine spark.")
     file: Path = engine.examples / f"{name}.py"

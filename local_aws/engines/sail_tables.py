@@ -210,4 +210,6 @@ def _mark(place: str) -> None:
         key = "/".join(part for part in (address.path.strip("/"), "_SUCCESS") if part)
         boto3.client("s3").put_object(Bucket=address.netloc, Key=key, Body=b"")
     elif address.scheme in ("", "file"):
-        Path(unquote(address.path), "_SUCCESS").touch()
+        folder = Path(unquote(address.path))
+        folder.mkdir(parents=True, exist_ok=True)  # without rows Sail writes nothing
+        (folder / "_SUCCESS").touch()

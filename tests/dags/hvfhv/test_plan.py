@@ -218,7 +218,7 @@ def job(month: str) -> Job:
 
 def write(lake: Lake, table: Table, month: str, version: str) -> str:
     location = lake.location(table, month, version)
-    lake._s3.put_object(Bucket="lake", Key=f"{location.removeprefix('s3://lake/')}/part.parquet", Body=b"")
+    lake._s3.put_object(Bucket="lake", Key=f"{location.removeprefix('s3://lake/')}/part.parquet", Body=b"PAR1")
     return location
 
 
