@@ -10,6 +10,7 @@ import os
 import runpy
 import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -40,8 +41,7 @@ def run(file: Path) -> int:
     tables.install(specification["conf"], catalogue=bool(endpoint))
     sys.argv = [specification["program"], *specification["arguments"]]
     sys.path[:0] = specification["path"]
-    # What cancels a program gives it time to clean up: `finally` and `atexit` are to run, as AWS documents it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    _exit_on_sigterm()
     try:
         runpy.run_path(specification["program"], run_name="__main__")
     except SystemExit as end:
@@ -50,6 +50,29 @@ def run(file: Path) -> int:
         traceback.print_exception(error.with_traceback(_of_program(error.__traceback__, specification["program"])))
         return 1
     return 0
+
+
+def _exit_on_sigterm() -> None:
+    """Exit by SystemExit: what cancels a program gives it time for `finally` and `atexit`, as AWS documents it."""
+    exiting, main = threading.Event(), threading.get_ident()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def handle(*_: object) -> None:
+        if not exiting.is_set():
+            exiting.set()
+            sys.exit(128 + signal.SIGTERM)
+
+    def repeat() -> None:
+        # A signal that comes just before a wait, or to another thread, does not end the wait: it is sent again.
+        while signal.SIGTERM not in os.read(reader, 1):
+            pass
+        while not exiting.wait(0.1):
+            signal.pthread_kill(main, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=repeat, name="sigterm", daemon=True).start()
 
 
 def _load(name: str) -> Any:

@@ -269,10 +269,10 @@ def test_engines_agree(on_sail: Programs, on_spark: Programs, tmp_path: Path) ->
     """A real month, with duplicates and rejected trips added, has the same rows in all tables on both engines."""
     real = SAMPLE / f"fhvhv_tripdata_sample_{MONTH}.parquet"
     # In a seventh of them what is no number: missing money, infinite miles.
-    faults = f"""(SELECT * REPLACE (trip_miles + if(trip_time % 7 = 0, 'Infinity', 500) AS trip_miles)
+    faults = f"""(SELECT * REPLACE (trip_miles + if(trip_time % 7 = 0, 'Infinity'::DOUBLE, 500) AS trip_miles)
         FROM '{real}' LIMIT 20)
-        UNION ALL (SELECT * REPLACE (if(trip_time % 7 = 0, 'NaN', driver_pay) AS driver_pay, 'Infinity' AS tips,
-            if(trip_time % 7 = 1, 'NaN', PULocationID::DOUBLE) AS PULocationID) FROM '{real}' LIMIT 200)"""
+        UNION ALL (SELECT * REPLACE (if(trip_time % 7 = 0, 'NaN'::DOUBLE, driver_pay) AS driver_pay, 'Infinity'::DOUBLE AS tips,
+            if(trip_time % 7 = 1, 'NaN'::DOUBLE, PULocationID::DOUBLE) AS PULocationID) FROM '{real}' LIMIT 200)"""
     raw = str(tmp_path / "raw.parquet")
     duckdb.execute(f"COPY (FROM '{real}' UNION ALL (FROM '{real}' LIMIT 10) UNION ALL ({faults})) TO '{raw}'")
     for name, programs in (("sail", on_sail), ("spark", on_spark)):
