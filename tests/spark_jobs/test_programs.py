@@ -271,8 +271,9 @@ def test_engines_agree(on_sail: Programs, on_spark: Programs, tmp_path: Path) ->
     # In a seventh of them what is no number: missing money, infinite miles.
     faults = f"""(SELECT * REPLACE (trip_miles + if(trip_time % 7 = 0, 'Infinity'::DOUBLE, 500) AS trip_miles)
         FROM '{real}' LIMIT 20)
-        UNION ALL (SELECT * REPLACE (if(trip_time % 7 = 0, 'NaN'::DOUBLE, driver_pay) AS driver_pay, 'Infinity'::DOUBLE AS tips,
-            if(trip_time % 7 = 1, 'NaN'::DOUBLE, PULocationID::DOUBLE) AS PULocationID) FROM '{real}' LIMIT 200)"""
+        UNION ALL (SELECT * REPLACE (if(trip_time % 7 = 0, 'NaN'::DOUBLE, driver_pay) AS driver_pay,
+            'Infinity'::DOUBLE AS tips, if(trip_time % 7 = 1, 'NaN'::DOUBLE, PULocationID::DOUBLE) AS PULocationID)
+        FROM '{real}' LIMIT 200)"""
     raw = str(tmp_path / "raw.parquet")
     duckdb.execute(f"COPY (FROM '{real}' UNION ALL (FROM '{real}' LIMIT 10) UNION ALL ({faults})) TO '{raw}'")
     for name, programs in (("sail", on_sail), ("spark", on_spark)):
