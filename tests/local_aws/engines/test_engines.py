@@ -295,11 +295,13 @@ def test_a_program_on_sail_cleans_up_when_it_ends_and_when_it_is_terminated(
     s3_client(s3).put_object(Bucket="jobs", Key="cleaning.py", Body=CLEANING)
     process = start(sail.command(["s3://jobs/cleaning.py", seconds], tmp_path, s3))
     assert process.stdout
+    assert process.stderr
     assert process.stdout.readline() == "ready\n"
     if status:
         process.terminate()
-    stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stdout, stderr) == (status, "finally\nat exit\n", "")
+    # communicate() would lose what the line before was read with.
+    stdout, stderr = process.stdout.read(), process.stderr.read()
+    assert (process.wait(timeout=60), stdout, stderr) == (status, "finally\nat exit\n", "")
 
 
 def test_warming_ends_with_the_engine(sail: Engine) -> None:
