@@ -1,7 +1,5 @@
 """The cost guard against the local AWS endpoint, and its DAG beside real runs; EMR Serverless by botocore's model."""
 
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -30,24 +28,10 @@ NOW = datetime.now(UTC)
 ENDS = Settings(cost_guard_ends=True, cost_guard_grace_minutes=60)
 
 
-@pytest.fixture(scope="module")
-def local_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run the local AWS endpoint; return its address."""
-    folder = tmp_path_factory.mktemp("aws")
-    command = [sys.executable, "-m", "local_aws", "--port", "0", "--data", str(folder), "--state-seconds", "0"]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout
-        yield server.stdout.readline().removeprefix("AWS on this machine: ").split()[0]
-    finally:
-        server.terminate()
-        server.wait(60)
-
-
 @pytest.fixture
-def emr(local_aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def emr(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Point AWS clients at that endpoint, without a cluster that lives."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", local_aws)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     client = boto3.client("emr")
     yield client
     states = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]

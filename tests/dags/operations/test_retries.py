@@ -1,13 +1,10 @@
 """Tasks whose steps or cluster somebody ends: Airflow's own operator and trigger against the local AWS endpoint."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -21,26 +18,11 @@ from taxiway.aws.emr import job_flow
 from taxiway.core.settings import Settings
 from taxiway.operations.retries import StepRetries
 
-ROOT = Path(__file__).parents[3]
 USER = "A user or program terminated the cluster {} (USER_REQUEST): Terminated by user request. A retry cannot help: "
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iterator[str]:
-    """Run the local AWS endpoint; return its address."""
-    folder = tmp_path_factory.mktemp("aws")
-    command = [sys.executable, "-m", "local_aws", "--port", "0", "--data", str(folder), "--state-seconds", "0"]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout
-        yield server.stdout.readline().removeprefix("AWS on this machine: ").split()[0]
-    finally:
-        server.terminate()
-        server.wait(60)
-
-
 @pytest.fixture
-def emr(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+def emr(airflow_db: None, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     return boto3.client("emr")
 
