@@ -66,7 +66,7 @@ lock: $(UV) ## resolve the requirement locks anew (requirements/*.in → *.txt; 
 ## The platform on this machine -------------------------------------------------------------------
 
 .PHONY: demo
-demo: $(RUNTIME) ## run a pipeline on its sample and show the result (PIPELINE=hvfhv, CATALOG=my.csv, ENGINE=spark)
+demo: $(RUNTIME) ## run a pipeline on its sample and show the result (PIPELINE=hvfhv or all, CATALOG=my.csv, ENGINE=spark)
 	@$(LAPTOP) demo
 
 .PHONY: up
@@ -87,6 +87,12 @@ endif
 .PHONY: results
 results: $(RUNTIME) ## copy the published tables and reports out of the lake (DEST=folder, PIPELINE=… for one pipeline's)
 	@$(LAPTOP) results --to "$(DEST)"
+
+# Whatever stands in it, "$path" too, reaches Athena as it was typed.
+override export SQL := $(value SQL)
+.PHONY: query
+query: $(RUNTIME) ## ask the published tables by Athena's SQL (SQL="select …", ROWS=100, FORMAT=csv, DATABASE=taxiway)
+	@$(LAPTOP) query
 
 ## Airflow on Kubernetes --------------------------------------------------------------------------
 
