@@ -89,6 +89,7 @@ def test_migrations_make_the_tables_that_the_code_knows(engine: sa.Engine) -> No
         assert compare_metadata(context, catalogue.metadata) == []
 
 
+@pytest.mark.slow
 def test_migrations_that_run_at_once(url: str) -> None:
     program = "import sys; from taxiway import catalogue; catalogue.migrate(catalogue.open_engine(sys.argv[1]))"
     processes = [
