@@ -92,7 +92,7 @@ def warn(text: str, run: tuple[str, str] | None = None) -> None:
         from taxiway.catalogue import threads
         from taxiway.operations.slack import Bot
 
-        message = messages.of_text(text, colour=messages.COLOURS["warning"])
+        message = messages.of_text(f":warning: {text}")
         engine = _engine() if run and isinstance(slack, Bot) else None
         thread = threads.read_thread(engine, run) if engine and run else None
         if isinstance(slack, Bot) and thread and thread.channel and thread.ts:
