@@ -216,7 +216,8 @@ class Program:
 def job_run_arguments(settings: Settings) -> dict[str, Any]:
     """Return the arguments of ``EmrServerlessStartJobOperator`` that do not depend on the run.
 
-    It waits as long as EMR Serverless lets the job run take, and for its start.
+    It waits as long as EMR Serverless lets the job run take, and for its start. Its callbacks are :func:`explain` for
+    retries and :func:`explain_and_cancel` for failures.
     """
     seconds = settings.serverless_job_minutes * 60 + _START_S
     return {
@@ -229,8 +230,6 @@ def job_run_arguments(settings: Settings) -> dict[str, Any]:
         "job_driver": {},  # a part of the configuration, which is rendered as a whole
         "enable_application_ui_links": True,
         "retry_policy": JobRunRetries(),
-        "on_retry_callback": explain,
-        "on_failure_callback": explain_and_cancel,
     }
 
 
