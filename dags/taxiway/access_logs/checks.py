@@ -11,7 +11,7 @@ from taxiway.access_logs.consistency import LARGE, MARTS, OtherDay, Outputs
 from taxiway.access_logs.metrics import DATASET
 from taxiway.access_logs.plan import InputFile, Job, inputs_of
 from taxiway.access_logs.settings import AccessLogsSettings
-from taxiway.access_logs.tables import QUARANTINE, REQUESTS, SESSIONS, TABLES
+from taxiway.access_logs.tables import ACCESS_FILE, QUARANTINE, REQUESTS, SESSIONS, TABLES
 from taxiway.lake import Lake, LakeError, Publication, Table
 from taxiway.operations import metrics
 
@@ -32,7 +32,7 @@ class CheckError(LakeError):
 def read_outputs(
     lake: Lake, job: Job, files: Sequence[InputFile], others: Sequence[str], config: AccessLogsSettings
 ) -> tuple[Outputs, list[Publication]]:
-    """Return what the job run of a day has written, and what would be published of it: the day first.
+    """Return what the job run of a day has written, and what would be published of it: the day last.
 
     Args:
         lake: has the outputs.
@@ -50,24 +50,25 @@ def read_outputs(
     marts = {table: lake.read(locations[table]) for table in MARTS}
     outputs = Outputs(
         day=day,
-        lines={file["name"]: file["lines"] for file in files},
+        lines={_source_file(lake, job, file): file["lines"] for file in files},
         hours=_summed(lake, locations[REQUESTS], ("source_file", "requested_at", "status", "bytes"), HOURS),
         quarantined=_summed(lake, locations[QUARANTINE], ("source_file", "reject_reason"), QUARANTINED),
         schemas={table: lake.schema(locations[table]) for table in LARGE},
         marts=marts,
         before=_before(lake, day),
+        comparable=_comparable(lake, others),
         others={other: _other_day(lake, other, job) for other in others},
         usual=_usual(lake, job, config.count_days),
         factor=config.count_factor,
     )
     rows = {REQUESTS: outputs.parsed, QUARANTINE: sum(outputs.reasons.values())}
     rows |= {table: mart.num_rows for table, mart in marts.items()}
-    publications = [_publication(day, inputs_of(list(files)), locations, rows)]
+    publications = []
     for other, sessions in outputs.others.items():
         place = {SESSIONS: lake.attempt(SESSIONS, other, job["version"])}
         inputs = published[other].parameters["inputs"]
         publications.append(_publication(other, inputs, place, {SESSIONS: sessions.after.num_rows}))
-    return outputs, publications
+    return outputs, [*publications, _publication(day, inputs_of(list(files)), locations, rows)]
 
 
 def check_day(outputs: Outputs, found: Mapping[str, Sequence[str]]) -> None:
@@ -92,6 +93,22 @@ def _summed(lake: Lake, location: str, columns: Sequence[str], query: str) -> pa
             database.register("part", lake.schema(location).empty_table().select(columns))
             parts.append(database.execute(query).to_arrow_table())
     return pa.concat_tables(parts)
+
+
+def _source_file(lake: Lake, job: Job, file: InputFile) -> str:
+    """Return how the tables name a file: below the folder of its day in the lake, elsewhere by the end of its path."""
+    inside = job["folder"].startswith(f"{lake.settings.lake}/{ACCESS_FILE.path}/")
+    return file["name"] if inside else file["name"].rpartition("/")[2]
+
+
+def _comparable(lake: Lake, others: Sequence[str]) -> bool:
+    """Return whether the published sessions of other days are of runs that published all they had.
+
+    A run publishes the sessions of other days first, and the requests of its own day last. One that ended in between
+    has left sessions that count requests which are not published.
+    """
+    complete = {partition.version for partition in lake.partitions(REQUESTS).values()}
+    return {lake.partitions(SESSIONS)[other].version for other in others} <= complete
 
 
 def _before(lake: Lake, day: str) -> tuple[int, pa.Table] | None:

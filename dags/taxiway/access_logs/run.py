@@ -1,8 +1,10 @@
 """A run of ``access_logs_etl``: data passed between its tasks, and the parts of them that use Airflow's context."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from typing import Any, cast
 
 from airflow.sdk import Context, Variable, get_current_context
@@ -36,9 +38,10 @@ log = logging.getLogger(__name__)
 # Tasks whose results other tasks read.
 PLAN, INSPECT, CREATE, BUILD = "plan", "inspect", "create_application", "build_day"
 APPLICATION = f"{{{{ ti.xcom_pull(task_ids='{CREATE}') }}}}"
-_JOB = f"ti.xcom_pull(task_ids='{PLAN}')"
+_JOB = f"ti.xcom_pull(task_ids='{PLAN}', key='job')"
 MARKER_URI = f"{{{{ {_JOB}['folder'] }}}}/{MARKER}"
 NAME = f"{{{{ dag.dag_id }}}} {{{{ {_JOB}['day'] }}}} {{{{ {_JOB}['version'] }}}}"
+REBUILT = "rebuilt"  # key of the other days whose sessions the job run writes
 PROGRAM = "access_logs/build_day.py"
 
 
@@ -56,20 +59,29 @@ def fail_without_retry() -> AbstractContextManager[None]:
     return unrecoverable(PlanError, FileError, ProgramsError, LakeError, ContractError, serverless.ServerlessError)
 
 
-def plan(context: Context) -> Job:
-    """Read the Variable, and return the run's job; what it needs must be there before anything costs money."""
+def plan(context: Context) -> list[dict[str, Any]]:
+    """Read the Variable and push the run's job; return a run to start for each day that got files late.
+
+    What the run needs must be there before anything costs money.
+    """
     params: dict[str, Any] = context["params"]
     logical: datetime | None = context["dag_run"].logical_date
+    found = lake()
     with fail_without_retry():
         job = choose(Variable.get(VARIABLE, default=None), params["day"], logical, datetime.now(UTC))
         serverless.require_role(settings())
-        settings_for_steps(settings(), lake().session, context["ti"])
-    return job
+        settings_for_steps(settings(), found.session, context["ti"])
+    late = []
+    if job["advances"]:  # reruns and backfills must not start more of them
+        published = found.partitions(REQUESTS)
+        late = late_days(found.session.client("s3"), job, published, access_logs_settings().late_days)
+    context["ti"].xcom_push("job", job)
+    return [{"trigger_run_id": f"late__{day}__{job['version']}", "conf": {"day": day}} for day in late]
 
 
 def incomplete(context: Context) -> None:
     """Log that a folder was not complete in time: the failure callback of the task that waits for its marker."""
-    job = context["ti"].xcom_pull(task_ids=PLAN)
+    job = context["ti"].xcom_pull(task_ids=PLAN, key="job")
     if job:
         hours = access_logs_settings().wait_h
         error = PlanError(
@@ -134,7 +146,7 @@ def job_run_when_run() -> Any:
 
     def render(context: Context, jinja_env: object) -> dict[str, Any]:  # noqa: ARG001 - Airflow passes these names
         ti: Any = context["ti"]
-        job = cast("Job", ti.xcom_pull(task_ids=PLAN))
+        job = cast("Job", ti.xcom_pull(task_ids=PLAN, key="job"))
         found = lake()
         hold_lease(found, ti)
         files = cast("list[InputFile]", ti.xcom_pull(task_ids=INSPECT))
@@ -142,11 +154,10 @@ def job_run_when_run() -> Any:
         def arguments(attempt: int) -> list[str]:
             words = ["--day", job["day"], "--lake", found.settings.lake, "--version", f"{job['version']}.{attempt}"]
             words += [word for file in files for word in ("--input", file["uri"])]
-            near = neighbours(found, job)
-            return [*words, *(word for day in near for word in ("--neighbour", f"{day}={near[day]}"))]
+            return [*words, *neighbours(found, job)]
 
         with fail_without_retry():
-            return serverless.job_run_config(
+            config = serverless.job_run_config(
                 found.session.client("emr-serverless"),
                 settings(),
                 found.session,
@@ -155,39 +166,41 @@ def job_run_when_run() -> Any:
                 name=ti.task.render_template(NAME, context),
                 program=serverless.Program(PROGRAM, arguments),
             )
+        words = config["jobDriver"]["sparkSubmit"]["entryPointArguments"]
+        ti.xcom_push(REBUILT, [day for option, day in pairwise(words) if option == "--rebuild"])
+        return config
 
     return render
 
 
-def neighbours(found: Lake, job: Job) -> dict[str, str]:
-    """Return the published days that may share a session with the job's day → the folder of their requests."""
-    requests = found.partitions(REQUESTS)
-    return {day: requests[day].location for day in sorted(requests) if day != job["day"]}
+def neighbours(found: Lake, job: Job) -> list[str]:
+    """Return the arguments on other days: whose requests belong to sessions of the day, whose sessions change."""
+    from taxiway.access_logs.sessions_plan import plan as plan_sessions
 
+    requests, sessions = found.partitions(REQUESTS), found.partitions(SESSIONS)
 
-def changed_days(found: Lake, job: Job) -> list[str]:
-    """Return the other days whose sessions the job run has built again."""
-    changed = []
-    for day in neighbours(found, job):
-        try:
-            found.attempt(SESSIONS, day, job["version"])
-        except LakeError:
-            continue
-        changed.append(day)
-    return changed
+    def last_end(day: str) -> datetime | None:
+        return max(found.read(sessions[day].location, ["ended_at"]).column(0).to_pylist(), default=None)
+
+    days = sorted(requests.keys() & sessions.keys())
+    with ThreadPoolExecutor(8) as pool:  # a small file each
+        ends = dict(zip(map(date.fromisoformat, days), pool.map(last_end, days), strict=True))
+    planned = plan_sessions(date.fromisoformat(job["day"]), ends)
+    words = [word for day in planned.read for word in ("--neighbour", f"{day}={requests[str(day)].location}")]
+    return [*words, *(word for day in planned.rebuilt for word in ("--rebuild", str(day)))]
 
 
 # ── After it ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def check(job: Job, files: list[InputFile]) -> list[Publication]:
+def check(job: Job, files: list[InputFile], ti: Any) -> list[Publication]:
     """Check the day's outputs, tell the consistency report, and return what can be published."""
     from taxiway.access_logs import consistency
     from taxiway.access_logs.checks import check_day, read_outputs
 
-    found = lake()
+    found, others = lake(), ti.xcom_pull(task_ids=BUILD, key=REBUILT)
     with fail_without_retry():
-        outputs, publications = read_outputs(found, job, files, changed_days(found, job), access_logs_settings())
+        outputs, publications = read_outputs(found, job, files, others, access_logs_settings())
         checks = consistency.failures(outputs)
         notices.tell(
             cast("Any", get_current_context()),
@@ -216,15 +229,6 @@ def advance(job: Job) -> str | None:
     if following:
         Variable.set(VARIABLE, following, description="Folder of the next day that access_logs_etl processes")
     return following
-
-
-def late_runs(job: Job) -> list[dict[str, Any]]:
-    """Return a run to start for each of the last days that got files after it was published."""
-    if not job["advances"]:
-        return []
-    found = lake()
-    late = late_days(found.session.client("s3"), job, found.partitions(REQUESTS), access_logs_settings().late_days)
-    return [{"trigger_run_id": f"late__{day}__{job['version']}", "conf": {"day": day}} for day in late]
 
 
 def deadline_h() -> float:

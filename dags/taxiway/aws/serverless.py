@@ -269,20 +269,22 @@ def job_run_config(
     runs = list(runs_named(client, application, name))
     attempt = 1 + sum(run["state"] in LOST for run in runs)
     kept = next((run["id"] for run in runs if run["state"] not in LOST), None)
-    if kept:  # its programs: the token must not change with the code while it goes on
-        folder = client.get_job_run(applicationId=application, jobRunId=kept)["jobRun"]["tags"][PROGRAMS]
+    if kept:  # what it was asked for, although code, settings and the lake may have changed since
+        run = client.get_job_run(applicationId=application, jobRunId=kept)["jobRun"]
+        folder, driver, minutes = run["tags"][PROGRAMS], run["jobDriver"], run["executionTimeoutMinutes"]
     else:
-        folder = settings_for_steps(settings, session, ti).spark_jobs
-    return {
-        "clientToken": _digest(name, folder, attempt),
-        "jobDriver": {
+        folder, minutes = settings_for_steps(settings, session, ti).spark_jobs, settings.serverless_job_minutes
+        driver = {
             "sparkSubmit": {
                 "entryPoint": f"{folder}/{program.path}",
                 "entryPointArguments": list(program.arguments(attempt)),
                 "sparkSubmitParameters": spark_parameters(settings, folder),
             }
-        },
-        "executionTimeoutMinutes": settings.serverless_job_minutes,
+        }
+    return {
+        "clientToken": _digest(name, folder, attempt),
+        "jobDriver": driver,
+        "executionTimeoutMinutes": minutes,
         "tags": run_tags(settings, ti) | {PROGRAMS: folder},
     }
 
@@ -403,45 +405,46 @@ def _resumes(context: Context) -> bool:
 
 
 def before_stop(context: Context) -> None:
-    """Cancel what the run left on its application, queued job runs too; ``pre_execute`` of the stop.
+    """Prepare the stop of an application that was there before the run: its ``pre_execute``.
 
     Raises:
-        AirflowSkipException: it is stopped, or has job runs of others, which a forced stop would cancel.
+        AirflowSkipException: the run created it, so that it is deleted; or it is stopped, or has job runs of others.
     """
-    if _resumes(context):
-        return
-    task: Any = context["ti"].task
-    client, application = task.hook.conn, task.application_id
-    others = 0
-    for page in client.get_paginator("list_job_runs").paginate(applicationId=application, states=list(ACTIVE)):
-        for found in page["jobRuns"]:
-            run = client.get_job_run(applicationId=application, jobRunId=found["id"])["jobRun"]
-            if not is_of_run(run, context):
-                others += 1
-            elif found["state"] == "QUEUED":  # the operator cancels those in other states
-                client.cancel_job_run(applicationId=application, jobRunId=found["id"])
-    if others:
-        raise AirflowSkipException(
-            f"The application {application} has {others} job runs of others: it goes on, and stops when it is idle."
-        )
-    state = client.get_application(applicationId=application)["application"]["state"]
-    if state not in ("STARTING", "STARTED"):
-        raise AirflowSkipException(f"The application {application} is {state}: there is nothing to stop.")
+    if not _resumes(context):
+        _prepare_end(context, created=False)
 
 
 def before_delete(context: Context) -> None:
-    """Let the run delete only what it created; ``pre_execute`` of the deletion.
+    """Prepare the deletion of an application that the run created: its ``pre_execute``.
 
     Raises:
         AirflowSkipException: the application was there before, or is gone.
     """
-    if _resumes(context):
-        return
+    if not _resumes(context):
+        _prepare_end(context, created=True)
+
+
+def _prepare_end(context: Context, *, created: bool) -> None:
+    """Cancel what the run left on its application and the operator does not: job runs that are queued."""
     task: Any = context["ti"].task
-    found = task.hook.conn.get_application(applicationId=task.application_id)["application"]
-    if not is_of_run(found, context):
-        raise AirflowSkipException(f"The application {task.application_id} was there before this run: it stays.")
-    if found["state"] == "CREATED":  # never started: the operator would wait in vain for its stop
-        task.hook.conn.delete_application(applicationId=task.application_id)
-    if found["state"] in ("CREATED", "TERMINATED"):
-        raise AirflowSkipException(f"The application {task.application_id} is deleted.")
+    client, application = task.hook.conn, task.application_id
+    found = client.get_application(applicationId=application)["application"]
+    if is_of_run(found, context) is not created:
+        what = "was created by this run and is deleted" if not created else "was there before this run and stays"
+        raise AirflowSkipException(f"The application {application} {what}.")
+    others = 0
+    for page in client.get_paginator("list_job_runs").paginate(applicationId=application, states=list(ACTIVE)):
+        for each in page["jobRuns"]:
+            run = client.get_job_run(applicationId=application, jobRunId=each["id"])["jobRun"]
+            if not is_of_run(run, context):
+                others += 1
+            elif each["state"] == "QUEUED":
+                client.cancel_job_run(applicationId=application, jobRunId=each["id"])
+    if others:
+        raise AirflowSkipException(
+            f"The application {application} has {others} job runs of others: it goes on, and stops when it is idle."
+        )
+    if created and found["state"] == "CREATED":  # never started: the operator would wait in vain for its stop
+        client.delete_application(applicationId=application)
+    if found["state"] in (("CREATED", "TERMINATED") if created else ("CREATED", "STOPPED", "STOPPING", "TERMINATED")):
+        raise AirflowSkipException(f"The application {application} is not started: there is nothing to end.")
