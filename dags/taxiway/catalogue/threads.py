@@ -59,6 +59,11 @@ def add_task(engine: sa.Engine, run: Run, task: tuple[str, str], end: Mapping[st
     return _change(engine, run, change)
 
 
+def open_thread(engine: sa.Engine, run: Run) -> RunThread:
+    """Add that something is to be told of a run before any of its tasks has ended."""
+    return _change(engine, run, lambda _: {})
+
+
 def end_run(engine: sa.Engine, run: Run, state: Literal["success", "failed"]) -> RunThread | None:
     """Add that a run has ended; None if nothing was told of it, which then needs no end. Forgets runs of long ago."""
     now = datetime.now(UTC)

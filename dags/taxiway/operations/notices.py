@@ -168,6 +168,8 @@ def _reply(slack: "Bot | Webhook", engine: "Engine | None", run: tuple[str, str]
     if engine is None or isinstance(slack, Webhook):
         slack.post(_named(run, message))
         return
+    if threads.read_thread(engine, run) is None:
+        threads.open_thread(engine, run)
     for _ in range(2):
         _show(slack, engine, run, patience=PATIENCE_S, unless_there=True)
         thread = threads.read_thread(engine, run)
