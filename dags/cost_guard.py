@@ -37,7 +37,7 @@ defence: a run terminates its own cluster, and EMR terminates a cluster that is 
 * **Scope:** only resources with the tags `TAXIWAY_COST_TAGS`, `dag_id` and `run_id`; all others are never touched.
   Deployments that share an AWS account need different cost tags.
 * **It only reports** until `TAXIWAY_COST_GUARD_ENDS` is true: in the log, by the metric `taxiway_cost_guard_found`, and
-  through the Airflow notifier `TAXIWAY_NOTIFIER`. When it is true, a resource that is found again
+  in Slack (`TAXIWAY_SLACK_CONN_ID`). When it is true, a resource that is found again
   `TAXIWAY_COST_GUARD_GRACE_MINUTES` after the first report is terminated; the resource's tag `taxiway:orphan-since` has
   the time of the first report. A cluster with termination protection is only reported.
 * **If it fails**, the task's last line says which AWS calls failed; all other resources were still checked.
@@ -52,9 +52,8 @@ def cost_guard() -> None:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 
         from taxiway.aws.usage import cluster_usage
-        from taxiway.operations import metrics
+        from taxiway.operations import metrics, notices
         from taxiway.operations.cost_guard import guard
-        from taxiway.operations.notices import notify
 
         context = get_current_context()
 
@@ -77,7 +76,7 @@ def cost_guard() -> None:
                     used = cluster_usage(session.client("emr"), finding.resource.id)
                     metrics.cluster_used(finding.resource.tags["dag_id"], used)
         if sentences:
-            notify(settings(), context, " ".join(sentences))
+            notices.warn("\n".join(sentences))
         if faults:
             raise AirflowFailException(" ".join(faults))
         return sentences

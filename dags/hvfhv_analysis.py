@@ -19,6 +19,7 @@ from taxiway.hvfhv import run
 from taxiway.hvfhv.plan import Job, month_steps, plan_run, rising_zones_steps
 from taxiway.hvfhv.settings import hvfhv_settings
 from taxiway.lake import Publication
+from taxiway.operations import notices
 from taxiway.operations.deadlines import done_within
 from taxiway.operations.retries import StepRetries
 
@@ -39,6 +40,7 @@ STEPS: dict[str, Any] = {
     max_active_runs=1,  # a month is never analysed twice at once; events that arrive meanwhile trigger one later run
     deadline=done_within(hvfhv_settings().months_wait_h + 24),
     tags=["tier:1", "domain:hvfhv"],
+    **notices.of_run(),
     params={
         "months": Param(
             [],
@@ -49,6 +51,7 @@ STEPS: dict[str, Any] = {
         )
     },
     default_args={
+        **notices.of_tasks("docs/runbooks/DagSuccessBurnsFast.md"),
         "owner": "data-platform",
         "aws_conn_id": settings().aws_conn_id,
         "execution_timeout": timedelta(minutes=30),
@@ -150,7 +153,9 @@ def hvfhv_analysis() -> None:
         **STEPS,
     )
     terminate_cluster = EmrTerminateJobFlowOperator(
-        task_id="terminate_cluster", job_flow_id=run.CLUSTER, on_success_callback=run.count_usage
+        task_id="terminate_cluster",
+        job_flow_id=run.CLUSTER,
+        on_success_callback=[run.count_usage, notices.succeeded],
     )
 
     jobs >> create_cluster >> analyse.expand(job=jobs) >> rising_zones

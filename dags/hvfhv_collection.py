@@ -11,6 +11,7 @@ from taxiway.core.errors import unrecoverable
 from taxiway.core.month import PATTERN
 from taxiway.core.settings import settings
 from taxiway.hvfhv.settings import hvfhv_settings
+from taxiway.operations import notices
 from taxiway.operations.deadlines import done_within
 
 hvfhv_raw = Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")
@@ -24,6 +25,7 @@ hvfhv_raw = Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")
     max_active_runs=4,
     deadline=done_within(24),
     tags=["tier:1", "domain:hvfhv"],
+    **notices.of_run(),
     params={
         "month": Param(
             None,
@@ -40,6 +42,7 @@ hvfhv_raw = Asset("hvfhv_raw", uri=f"{settings().lake}/raw/hvfhv")
         ),
     },
     default_args={
+        **notices.of_tasks("docs/runbooks/DagSuccessBurnsFast.md"),
         "owner": "data-platform",
         "execution_timeout": timedelta(minutes=5),
         "retries": 5,

@@ -1,8 +1,9 @@
 """The dataset catalogue and the ingestion log: the data sets to collect, and the result of every attempt.
 
 Two tables in the database of Airflow's connection ``tlc_catalog`` (SQLite or MySQL): ``datasets``, filled from a CSV,
-and ``ingestion_log``, one row for each attempt to collect a data set. An attempt belongs to a data set if its name,
-month and URL are those that the catalogue has now. All times are UTC.
+and ``ingestion_log``, one row for each attempt to collect a data set; a third, ``run_threads``, is that of
+:mod:`taxiway.catalogue.threads`. An attempt belongs to a data set if its name, month and URL are those that the
+catalogue has now. All times are UTC.
 
 Set the connection with the variable ``AIRFLOW_CONN_TLC_CATALOG``; special characters in its URI are percent-encoded,
 and parameters that begin with ``ssl_`` are passed to PyMySQL:

@@ -109,3 +109,18 @@ ingestion_log = sa.Table(
     sa.Column("source_version", sa.Text),
     sa.Column("error", sa.Text),
 )
+
+run_threads = sa.Table(
+    "run_threads",
+    metadata,
+    sa.Column("dag_id", sa.String(250), primary_key=True),
+    sa.Column("run_id", sa.String(250), primary_key=True),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("ended", UtcDateTime),
+    sa.Column("tasks", sa.Text().with_variant(mysql.MEDIUMTEXT, "mysql"), nullable=False),  # JSON
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("updated", UtcDateTime, nullable=False),
+    sa.Column("leased", UtcDateTime),
+    sa.Column("channel", sa.String(50)),
+    sa.Column("ts", sa.String(50)),
+)

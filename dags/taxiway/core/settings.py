@@ -148,10 +148,12 @@ class Settings(TypedSettings):
     deadlines: bool = Field(
         default=False, description="give runs of the main DAGs a deadline; airflow dags test cannot run such a DAG"
     )
-    notifier: dict[str, Any] | None = Field(
-        default=None,
-        description='Airflow notifier for warnings as JSON: {"class": "a.b.Notifier", its arguments}, '
-        "where {{ notice }} is the text",
+    slack_conn_id: str = Field(
+        default="slack_api_default",
+        description="Airflow connection for notices, of type slack or slackwebhook; empty sends none",
+    )
+    slack_channel: str = Field(
+        default="#taxiway", min_length=2, max_length=80, description="channel of the notices, its name or id"
     )
     cost_guard_ends: bool = Field(
         default=False, description="have cost_guard terminate resources that no run needs; false only reports them"
@@ -181,13 +183,6 @@ class Settings(TypedSettings):
             raise ValueError(f"{bad[0]!r} is not key=value")
         return {key.strip(): tag.strip() for key, _, tag in pairs}
 
-    @field_validator("notifier")
-    @classmethod
-    def _has_class(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", str(value.get("class"))):
-            raise ValueError('it has no "class", the path of an Airflow notifier')
-        return value
-
     @field_validator("spark_jobs")
     @classmethod
     def _known_placeholder(cls, value: str) -> str:
@@ -205,6 +200,8 @@ class Settings(TypedSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
+        if "TAXIWAY_NOTIFIER" in os.environ:
+            log.warning("TAXIWAY_NOTIFIER is not read any more: warnings go to Slack, see TAXIWAY_SLACK_CONN_ID.")
         wanted = self.emr_on_demand_units + self.emr_spot_units
         if wanted < 1:
             raise ValueError(

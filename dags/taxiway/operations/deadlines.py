@@ -27,14 +27,13 @@ def done_within(hours: float) -> DeadlineAlert | None:
 
 
 def missed(*, context: Mapping[str, Any], hours: float) -> None:
-    """Report a run that missed its deadline: in the log, by a metric, and through the notifier. Called by an executor.
+    """Report a run that missed its deadline: in the log, by a metric, and in Slack. Called by an executor.
 
     Args:
         context: ``dag_run`` (as Airflow's REST API shows it) and ``deadline``.
         hours: length of the deadline, from when the run was queued.
     """
-    from taxiway.operations import metrics
-    from taxiway.operations.notices import notify
+    from taxiway.operations import metrics, notices
 
     run = context["dag_run"]
     notice = (
@@ -43,4 +42,4 @@ def missed(*, context: Mapping[str, Any], hours: float) -> None:
     )
     log.warning(notice)
     metrics.deadline_missed(run["dag_id"])
-    notify(settings(), dict(context), notice)
+    notices.warn(notice, (run["dag_id"], run["dag_run_id"]))
