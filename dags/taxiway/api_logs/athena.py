@@ -86,7 +86,7 @@ def show_candidates(lake: Lake, plan: str, folders: Folders) -> None:
     glue = GlueCatalogue(client, lake.settings.glue_database, lake.settings.lake)
     glue.ensure_tables(CANDIDATES)
     for table in CANDIDATES:
-        here = {period: each for period, each in glue.partitions(table).items()}
+        here = glue.partitions(table)
         wanted = {f"{plan}-{hours}": folder for (of, hours), folder in folders.items() if of == table}
         gone = [{"Values": period.split("-")} for period in here.keys() - wanted.keys()]
         for start in range(0, len(gone), MOST_DELETED):

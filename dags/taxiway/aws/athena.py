@@ -86,7 +86,7 @@ class Workgroup:
         with self._faults("its named queries"):
             pages = self._client.get_paginator("list_named_queries").paginate(WorkGroup=self.name)
             ids = [one for page in pages for one in page["NamedQueryIds"]]
-            kept = {}
+            kept: dict[str, dict[str, Any]] = {}
             for start in range(0, len(ids), MOST_NAMED):
                 found = self._client.batch_get_named_query(NamedQueryIds=ids[start : start + MOST_NAMED])
                 kept |= {query["Name"]: query for query in found["NamedQueries"]}
