@@ -96,7 +96,11 @@ def secrets_manager(session: Any) -> ReadSecret:
     Args:
         session: a ``boto3.Session``.
     """
-    client = session.client("secretsmanager")
+    return secrets_manager_of(session.client("secretsmanager"))
+
+
+def secrets_manager_of(client: Any) -> ReadSecret:
+    """Return what reads secrets by a boto3 client."""
 
     def read(name: str) -> str:
         try:
