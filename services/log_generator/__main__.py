@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m services.log_generator",
-        description="Play the API server that writes encrypted logs. Without a rate each event is delivered in the hour "
+        description="Play the API server that writes encrypted logs. Without a rate each event is put in the hour "
         "in which it occurred; with one the events are written over and over, as if they occurred now, until Ctrl-C.",
     )
     parser.add_argument("--events", type=Path, required=True, help="JSON lines, plain or gzip")
