@@ -218,9 +218,15 @@ def hours_to_build(converted: Iterable[Converted], former: Iterable[str], fed_la
     return sorted(touched | (near & set(fed_later)))
 
 
-def arrivals_of(hour: str, known: Collection[str]) -> list[str]:
-    """Return the known arrival hours that may hold events of an hour: from one before it, for clocks that are ahead."""
-    return [found for by in range(-1, late_hours() + 1) if (found := hours.shift(hour, by)) in known]
+def arrivals_of(events: Iterable[str], known: Collection[str]) -> list[str]:
+    """Return the known arrival hours that may hold hours of events: from the one before, for clocks that are ahead."""
+    first, last = hours.shift(min(events), -1), hours.shift(max(events), late_hours())
+    return sorted(arrival for arrival in known if first <= arrival <= last)
+
+
+def arrival_of(source_object: str) -> str:
+    """Return the hour in which an object arrived, by its folder."""
+    return "-".join(part.partition("=")[2] for part in source_object.split("/")[:-1] if "=" in part)
 
 
 def sizes_of(

@@ -18,6 +18,8 @@ from taxiway.api_logs.plan import (
     Converted,
     PlanError,
     TooEarlyError,
+    arrival_of,
+    arrivals_of,
     by_size,
     hours_to_build,
     inputs_of,
@@ -33,7 +35,7 @@ from taxiway.core.contracts import ContractError
 from taxiway.core.errors import unrecoverable
 from taxiway.core.s3 import split
 from taxiway.core.settings import settings
-from taxiway.lake import Lake, LakeError, Publication, open_lake
+from taxiway.lake import Lake, LakeError, Partition, Publication, open_lake
 from taxiway.operations import metrics, notices
 
 log = logging.getLogger(__name__)
@@ -144,12 +146,45 @@ def touched(ti: Any) -> list[Batch]:
 
 def build(batch: Batch, ti: Any) -> list[Built]:
     """Build hours of events, each as a whole."""
-    raise NotImplementedError
+    from taxiway.api_logs.merge import build_hours, window
+
+    found, version = lake(), f"{batch['plan']}.{ti.try_number}"
+    staged: dict[str, list[str]] = {hour: [] for built in batch["hours"] for hour in window(built)}
+    versions = staged_versions(found, converted_of(ti))
+    for arrival in arrivals_of(staged, versions):
+        for hour in staged.keys() & staged_hours(found, arrival, versions[arrival]):
+            staged[hour].append(staged_folder(found, arrival, versions[arrival], hour))
+    targets = {hour: found.location(EVENTS, hour, version) for hour in batch["hours"]}
+    built = build_hours(targets, staged, files=found.files)
+    for hour, counts in built.items():
+        log.info("%s: %s events, %s duplicates", hour, f"{counts['records']:,}", sum(counts["duplicates"].values()))
+    return [Built(hour=hour, version=version, **counts) for hour, counts in built.items()]
 
 
 def settle(ti: Any) -> list[Quarantined]:
-    """Write the quarantine of arrival hours."""
-    raise NotImplementedError
+    """Write the quarantine of arrival hours: those of the run, and those whose duplicates may be others now."""
+    from taxiway.api_logs.merge import build_quarantine
+
+    found, converted, built = lake(), converted_of(ti), {each["hour"]: each for each in built_of(ti)}
+    versions, published = staged_versions(found, converted), found.partitions(EVENTS)
+    events = {hour: partition.location for hour, partition in published.items()}
+    events |= {hour: found.location(EVENTS, hour, each["version"]) for hour, each in built.items()}
+    arrivals = {each["hour"] for each in converted}
+    for hour, each in built.items():
+        arrivals |= each["duplicates"].keys() | (former_duplicates(found, published[hour]) if hour in published else set())
+    version, done = f"{plan_of(ti)}.{ti.try_number}", []
+    for arrival in sorted(arrivals & versions.keys()):
+        staged = versions[arrival]
+        reasons = build_quarantine(
+            arrival,
+            staged=found.location(STAGED, arrival, staged),
+            events=[events[hour] for hour in staged_hours(found, arrival, staged) if hour in events],
+            target=found.location(QUARANTINE, arrival, version),
+            files=found.files,
+            lake=found.settings.lake,
+        )
+        done.append(Quarantined(hour=arrival, version=version, records=sum(reasons.values()), reasons=reasons))
+    return done
 
 
 def check(ti: Any) -> None:
@@ -227,12 +262,12 @@ def summarise(days: list[str], context: Context) -> None:
 
 def converted_of(ti: Any) -> list[Converted]:
     """Return the arrival hours that the run has converted."""
-    return _flat(ti, CONVERT)
+    return _flat(ti, CONVERT, PLAN)
 
 
 def built_of(ti: Any) -> list[Built]:
     """Return the hours of events that the run has built."""
-    return _flat(ti, BUILD)
+    return _flat(ti, BUILD, TOUCHED)
 
 
 def quarantined_of(ti: Any) -> list[Quarantined]:
@@ -262,11 +297,26 @@ def staged_hours(found: Lake, arrival: str, version: str) -> set[str]:
     return {event for file in files if (event := file.rpartition("/event=")[2].partition("/")[0]) != file}
 
 
+def former_duplicates(found: Lake, published: Partition) -> set[str]:
+    """Return the arrival hours whose records are left out of a published hour of events."""
+    from taxiway.api_logs.merge import DUPLICATES
+
+    objects = found.read(f"{published.location}/{DUPLICATES}", ["source_object"]).column(0).unique().to_pylist()
+    return {arrival_of(source_object) for source_object in objects}
+
+
 def _listed(named: list[str]) -> str:
     more = f" and {len(named) - MOST_TOLD:,} more hours" if len(named) > MOST_TOLD else ""
     return ", ".join(named[:MOST_TOLD]) + more
 
 
-def _flat(ti: Any, task_id: str) -> list[Any]:
-    """Return what the mapped tasks of an id have returned, those that failed left out, as one list."""
-    return [each for found in ti.xcom_pull(task_ids=task_id) or [] for each in found or []]
+def _flat(ti: Any, mapped: str, over: str) -> list[Any]:
+    """Return what the tasks of an id have returned, those that failed left out, as one list.
+
+    Args:
+        ti: of the running task.
+        mapped: id of the tasks.
+        over: id of the task whose batches they are mapped over.
+    """
+    count = len(ti.xcom_pull(task_ids=over))
+    return [each for found in ti.xcom_pull(task_ids=mapped, map_indexes=range(count)) for each in found or []]
