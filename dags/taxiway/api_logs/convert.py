@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 20  # of an object that is read at once
 MOST_LINE_BYTES = 8 << 20
 BATCH_RECORDS, BATCH_BYTES = 16_384, 8 << 20
-REJECTED = "rejected"
+PART, REJECTED = "part-0.parquet", "rejected"
 COMPRESSION = {"compression": "zstd", "compression_level": 1}  # of files that the pipeline alone reads, once
 
 _GZIP = b"\x1f\x8b"
@@ -199,10 +199,10 @@ class _Converter:
             sealed = envelope.read(text)
         except NoEnvelope:
             if envelope.is_beginning(text):
-                self._reject(source_object, offset, "truncated", kept=text)
+                self._reject(source_object, offset, "truncated", cut=text)
             else:
-                cut = not ended and text.startswith(b"{") and not text.rstrip().endswith(b"}")
-                self._reject(source_object, offset, "truncated" if cut else "wrong_schema")
+                is_cut = not ended and text.startswith(b"{") and not text.rstrip().endswith(b"}")
+                self._reject(source_object, offset, "truncated" if is_cut else "wrong_schema")
             return
         try:
             record = records.read(self.opener.open(sealed))
@@ -218,11 +218,11 @@ class _Converter:
             self._envelopes.append((sealed.key_id, text))
 
     def _reject(
-        self, source_object: str, offset: int, reason: str, sealed: Envelope | None = None, kept: bytes | None = None
+        self, source_object: str, offset: int, reason: str, sealed: Envelope | None = None, cut: bytes | None = None
     ) -> None:
-        key_id = sealed.key_id if sealed else None
+        key_id = sealed.key_id if sealed else envelope.key_of_beginning(cut or b"")
         # Written anew: a line could hold a member twice, or white space that says something.
-        text = envelope.write(sealed) if sealed else kept
+        text = envelope.write(sealed) if sealed else cut
         self._bytes += len(text or b"")
         self.output.reject((source_object, offset, key_id, text and text.decode(), reason))
 
@@ -277,7 +277,7 @@ class _Output(ExitStack):
 
     def _write(self, name: str, rows: pa.Table) -> None:
         if name not in self._writers:
-            file = self._folder / name / "part-0.parquet"
+            file = self._folder / name / PART
             file.parent.mkdir()
             self._writers[name] = self.enter_context(parquet.ParquetWriter(file, rows.schema, **COMPRESSION))
         self._writers[name].write_table(rows)

@@ -85,10 +85,16 @@ def is_beginning(line: bytes) -> bool:
     for literal, rest in _PARTS:
         left = line[at : at + len(literal)]
         if left != literal:
-            return len(left) < len(literal) and at + len(left) == len(line) and literal.startswith(left)
-        matched = rest.match(line, at + len(literal))
-        at = matched.end() if matched else at
+            return bool(literal.startswith(left)) and at + len(left) == len(line) > 0
+        at = rest.match(line, at + len(literal)).end()  # type: ignore[union-attr] - it matches nothing too
     return False
+
+
+def key_of_beginning(line: bytes) -> str | None:
+    """Return the key id of a line of which :func:`is_beginning` is true; None if it was cut off too."""
+    literal, _ = _PARTS[0]
+    key_id = line.removeprefix(literal).partition(b'"')[0].decode()
+    return key_id if KEY_ID.fullmatch(key_id) else None
 
 
 class Sealer:
