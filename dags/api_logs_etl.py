@@ -61,7 +61,7 @@ hour of events) and `api_events_quarantine` (a partition an hour of arrival), wh
   whose objects are not those that were published. With the parameter `hours` those; with `key` those whose quarantine
   has records that waited for that key (`python -m taxiway.api_logs replay --key ID`). For a long catch-up give a range:
   one run takes many hours in few tasks. An hour in which nothing arrived is published with no records.
-* **Tasks:** `plan` makes batches; `convert` decrypts, validates, flattens and pseudonymises each arrival hour (only this
+* **Tasks:** `plan` makes batches; `convert` decrypts, validates, flattens and pseudonymises an arrival hour (only this
   task has plaintext, in memory); `build` makes each touched hour of events as a whole, from all arrivals that
   hold events of it; `quarantine` adds the duplicates; `check` asks Athena whether every record is accounted for;
   `publish`; `summarise` asks Athena for the days' numbers and writes `reports/api_logs/<day>.html`. XComs hold

@@ -171,7 +171,9 @@ def settle(ti: Any) -> list[Quarantined]:
     events |= {hour: found.location(EVENTS, hour, each["version"]) for hour, each in built.items()}
     arrivals = {each["hour"] for each in converted}
     for hour, each in built.items():
-        arrivals |= each["duplicates"].keys() | (former_duplicates(found, published[hour]) if hour in published else set())
+        arrivals |= each["duplicates"].keys() | (
+            former_duplicates(found, published[hour]) if hour in published else set()
+        )
     version, done = f"{plan_of(ti)}.{ti.try_number}", []
     for arrival in sorted(arrivals & versions.keys()):
         staged = versions[arrival]

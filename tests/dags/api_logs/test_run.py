@@ -103,7 +103,7 @@ def send(tmp_path: Path, keys: MasterKeys) -> Callable[..., None]:
         target = f"s3://taxiway-lake/raw/api_logs/year={year}/month={month}/day={day}/hour={hour}"
         put = target_of(target, boto3.Session())
         # The generator puts events into the hour of their own time: here they arrive in the given one.
-        deliver(open_events(file), lambda path, body: put(path.rpartition("/")[2], body), sealed_by or keys)
+        deliver(open_events(file), lambda path, body: put(path.replace("/", "_"), body), sealed_by or keys)
 
     return deliver_to
 
