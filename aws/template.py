@@ -66,7 +66,7 @@ def _dedented(text: str) -> str:
 
 def _sections(text: str) -> dict[str, str]:
     """Return the top-level sections of a template by name, each with the line that begins it, without comments."""
-    text = re.sub(r"^ *#.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^ *#.*\n| {2,}# .*$", "", text, flags=re.MULTILINE)
     starts = [*_SECTION.finditer(text)]
     ends = [*(each.start() for each in starts[1:]), len(text)]
     return {each[1]: text[each.start() : end] for each, end in zip(starts, ends, strict=True)}
