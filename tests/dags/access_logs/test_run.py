@@ -108,7 +108,9 @@ def job_runs() -> list[tuple[str, str]]:
 
 def ended() -> bool:
     """Return whether no application is started, and no job run goes on."""
-    states = {application["state"] for application in boto3.client("emr-serverless").list_applications()["applications"]}
+    states = {
+        application["state"] for application in boto3.client("emr-serverless").list_applications()["applications"]
+    }
     return states <= {"TERMINATED"} and {state for _, state in job_runs()} <= {"SUCCESS", "FAILED", "CANCELLED"}
 
 
