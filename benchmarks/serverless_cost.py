@@ -1,7 +1,7 @@
 """What pre-initialised capacity of EMR Serverless costs and saves: ``python -m benchmarks.serverless_cost --write``.
 
 A model of a month of runs by list prices. One time in it is measured here, the start of a Spark session; AWS documents
-no start time of a worker but that pre-initialised ones respond "in seconds", so those are inputs, and several are shown.
+no start time of a worker but that pre-initialised ones respond "in seconds": those are inputs, and several are shown.
 
 On demand, a job run waits for its driver, then for its executors; AWS bills a worker from when it is ready until it
 stops, and a minute at least: the driver also while it starts its session and waits for executors. Pre-initialised
@@ -20,7 +20,7 @@ from statistics import median
 
 from benchmarks.measure import keep, machine
 from taxiway.aws.prices import serverless_usd
-from taxiway.core.settings import Settings
+from taxiway.core.settings import settings
 
 DAYS = 30
 DAY_S = 24 * 3600
@@ -102,7 +102,7 @@ def saving(case: Case) -> tuple[float, float]:
 
 def _usd(case: Case, worker_seconds: float) -> float:
     hours = worker_seconds / 3600
-    return serverless_usd(Settings().serverless_prices, "X86_64", hours * case.size[0], hours * case.size[1], 0)
+    return serverless_usd(settings().serverless_prices, "X86_64", hours * case.size[0], hours * case.size[1], 0)
 
 
 def session_seconds() -> float:
@@ -119,12 +119,12 @@ def session_seconds() -> float:
 def lines(session_s: float, measured: bool) -> Iterator[str]:
     """Yield the page: tables, and what follows from them."""
     base = Case(1, session_s=session_s)
-    prices = Settings().serverless_prices
+    prices = settings().serverless_prices
     yield (
         f"List prices of {prices.as_of}, x86: ${prices.X86_64[0]} a vCPU-hour, ${prices.X86_64[1]} a GB-hour. "
         f"{1 + base.executors} workers of {base.size[0]} vCPU and {base.size[1]} GB. A session starts in "
-        f"{session_s:.1f} s ({'measured here: ' + machine() if measured else 'given'}). Given, not measured: a worker is ready after "
-        f"{base.worker_s:g} s, a pre-initialised one after {base.ready_s:g} s."
+        f"{session_s:.1f} s ({'measured here: ' + machine() if measured else 'given'}). Given, not measured: a worker is "
+        f"ready after {base.worker_s:g} s, a pre-initialised one after {base.ready_s:g} s."
     )
     yield ""
     yield "What pre-initialised workers save (negative: they cost more) by runs a day, of the money / of a run's time:"
@@ -168,7 +168,7 @@ def _both(base: Case) -> Iterator[str]:
         longest, least = max(case.work_s for case in found), min(case.job_runs for case in found)
         yield (
             f"- Those that save 40 % of both have job runs of at most {longest:g} s of work, at least {least} of them "
-            f"in a run, and an application that idles for at most {max(_idle_s(case) for case in found):.0f} s after each."
+            f"in a run, and an application that idles for at most {max(map(_idle_s, found)):.0f} s after each."
         )
 
 
