@@ -123,8 +123,8 @@ def lines(session_s: float, measured: bool) -> Iterator[str]:
     yield (
         f"List prices of {prices.as_of}, x86: ${prices.X86_64[0]} a vCPU-hour, ${prices.X86_64[1]} a GB-hour. "
         f"{1 + base.executors} workers of {base.size[0]} vCPU and {base.size[1]} GB. A session starts in "
-        f"{session_s:.1f} s ({'measured here: ' + machine() if measured else 'given'}). Given, not measured: a worker is "
-        f"ready after {base.worker_s:g} s, a pre-initialised one after {base.ready_s:g} s."
+        f"{session_s:.1f} s ({'measured here: ' + machine() if measured else 'given'}). Given, not measured: a "
+        f"worker is ready after {base.worker_s:g} s, a pre-initialised one after {base.ready_s:g} s."
     )
     yield ""
     yield "What pre-initialised workers save (negative: they cost more) by runs a day, of the money / of a run's time:"
