@@ -62,7 +62,7 @@ def of_run(dag_id: str, run_id: str, state: str, tasks: Ends, address: str) -> d
     Args:
         dag_id, run_id: of the run.
         state: ``running``, ``success`` or ``failed``.
-        tasks: as those of ``RunThread``: a task's end has ``state``, ``seconds`` and ``attempt``.
+        tasks: as those of ``RunThread``: a task's end has ``state``, ``seconds`` (or None) and ``attempt``.
         address: of the run in Airflow.
     """
     text = f"{dag_id}: {state}"
@@ -80,14 +80,15 @@ def _line(task: str, ends: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     states = [end["state"] for _, end in ends]
     mark = next(MARKS[state] for state in ("failed", "retry", "success", "skipped") if state in states)
     name = f"{mark} `{escape(task)}`"
-    longest = max(end["seconds"] for _, end in ends)
+    known = [end["seconds"] for _, end in ends if end["seconds"] is not None]
+    longest = duration(max(known)) if known else ""
     if len(ends) == 1 and not ends[0][0]:
         attempt = f", try {ends[0][1]['attempt']}" if ends[0][1]["attempt"] > 1 else ""
-        return f"{name}  {duration(longest)}{attempt}"
+        return f"{name}  {longest}{attempt}"
     counts = ", ".join(f"{states.count(state)} {state}" for state in MARKS if state in states)
     failed = [label for label, end in ends if end["state"] == "failed"]
     which = f" ({cut(', '.join(failed), 100)})" if failed else ""
-    return f"{name}  {counts}{which}, longest {duration(longest)}"
+    return f"{name}  {counts}{which}" + (f", longest {longest}" if longest else "")
 
 
 def of_failure(
@@ -116,7 +117,7 @@ def of_text(text: str, table: Sequence[Sequence[object]] = (), address: str = ""
 
     Args:
         text: plain text.
-        table: rows of cells of one length each; numbers are right-aligned.
+        table: rows of cells of one length each; columns of numbers are right-aligned.
         address: where to read what does not fit.
     """
     body = [cut(text, SECTION, link(address, "see the run"))]
@@ -130,8 +131,7 @@ def table_text(table: Sequence[Sequence[object]], limit: int, address: str = "")
     rows = [[_cell(value) for value in row] for row in table]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     right = [
-        len(table) > 1 and all(isinstance(row[index], (int, float)) or row[index] is None for row in table[1:])
-        for index in range(len(widths))
+        rows[1:] != [] and all(re.match(r"[-+–]?\d|–$", row[index]) for row in rows[1:]) for index in range(len(widths))
     ]
     lines = []
     for row in rows:

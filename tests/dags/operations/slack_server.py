@@ -74,7 +74,7 @@ def running() -> Iterator[Slack]:
     """Run the server on a free port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     slack = server.slack = Slack(f"http://127.0.0.1:{server.server_port}")  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield slack
     finally:
