@@ -23,8 +23,9 @@ from taxiway.operations import notices
 from taxiway.operations.deadlines import done_within
 
 TOLD = notices.of_tasks("docs/runbooks/AccessLogsDayFailed.md")
-WAITS: dict[str, Any] = {  # 15 minutes for an application to be created, started, stopped or deleted
-    "deferrable": True,
+# For an application to start or to end, 15 minutes; it takes one or two, and not deferred, because a trigger that fires
+# at once may overtake the scheduler's view of the task.
+WAITS: dict[str, Any] = {
     "waiter_delay": settings().poll_s,
     "waiter_max_attempts": -(-900 // settings().poll_s),
 }

@@ -202,11 +202,9 @@ def check(job: Job, files: list[InputFile], ti: Any) -> list[Publication]:
     with fail_without_retry():
         outputs, publications = read_outputs(found, job, files, others, access_logs_settings())
         checks = consistency.failures(outputs)
-        notices.tell(
-            cast("Any", get_current_context()),
-            consistency.headline(outputs, checks),
-            consistency.table(outputs, checks),
-        )
+        headline, table = consistency.headline(outputs, checks), consistency.table(outputs, checks)
+        log.info("%s\n%s", headline, "\n".join(f"{name:30} {value}" for name, value in table))
+        notices.tell(cast("Any", get_current_context()), headline, table)
         check_day(outputs, checks)
     return publications
 

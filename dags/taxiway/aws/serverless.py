@@ -98,7 +98,7 @@ class CreateOrReuseApplication(EmrServerlessCreateApplicationOperator):
     def execute(self, context: Context) -> str | None:
         """Return the application's id."""
         ti: Any = context["ti"]
-        self.client_request_token = _digest(ti.dag_id, ti.run_id, ti.try_number)
+        self.client_request_token = _digest(ti.dag_id, ti.run_id, ti.try_number, self.config["name"])
         wanted = {**self.config, "releaseLabel": self.release_label}
         try:
             found = reusable_application(self.hook.conn, wanted)

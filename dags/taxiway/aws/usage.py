@@ -163,7 +163,8 @@ def job_run_usage(
     application: str,
     run: str,
     prices: ServerlessPrices,
-    held: tuple[datetime, datetime] | None = None,
+    until: datetime | None = None,
+    since: datetime | None = None,
 ) -> JobRunUsage:
     """Return what a job run used, and for how long the application's pre-initialised workers waited meanwhile.
 
@@ -175,14 +176,16 @@ def job_run_usage(
         application: its id.
         run: the job run's id.
         prices: list prices.
-        held: since when and until when the application was STARTED for this run; None counts no idle time.
+        until: when the application stopped, or now; None counts no idle time.
+        since: when it was STARTED for this run; None: when the job run was created, which a DAG does at once.
     """
     described = client.get_application(applicationId=application)["application"]
     found = client.get_job_run(applicationId=application, jobRunId=run)["jobRun"]
     billed = _hours(found.get("billedResourceUtilization") or found.get("totalResourceUtilization"))
     initial = _initial(described.get("initialCapacity", {}).values())
     idle = Hours()
-    if held and initial.vcpu:
+    if until and initial.vcpu:
+        held = (since or found["createdAt"], until)
         hours = (held[1] - held[0]).total_seconds() / 3600
         busy = [_busy(other, initial, held) for other in _runs_of(client, application, held)]
         idle = Hours(

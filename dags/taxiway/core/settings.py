@@ -5,6 +5,7 @@ is validated on reading: an invalid value is an import error of the DAG with one
 settings of its own in ``taxiway.<pipeline>.settings``, whose variables begin with ``TAXIWAY_<PIPELINE>_``.
 """
 
+import json
 import logging
 import os
 import re
@@ -204,7 +205,7 @@ class Settings(TypedSettings):
     serverless_job_minutes: int = Field(
         default=120, ge=1, le=7 * 24 * 60, description="minutes after which EMR Serverless ends a job run"
     )
-    serverless_prices: ServerlessPrices = Field(
+    serverless_prices: Annotated[ServerlessPrices, NoDecode] = Field(
         # us-east-1. ARM is 20 % below x86; none was seen on AWS's own page: check them before you rely on them.
         default=ServerlessPrices(
             as_of="November 2026",
@@ -258,6 +259,11 @@ class Settings(TypedSettings):
         if bad := [key for key, separator, _ in pairs if not separator or not key.strip()]:
             raise ValueError(f"{bad[0]!r} is not key=value")
         return {key.strip(): tag.strip() for key, _, tag in pairs}
+
+    @field_validator("serverless_prices", mode="before")
+    @classmethod
+    def _read_json(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
 
     @field_validator("spark_jobs")
     @classmethod

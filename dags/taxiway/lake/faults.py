@@ -28,7 +28,7 @@ def schema_faults(table: Table, schema: pa.Schema) -> list[str]:
 
 
 def _glue_type(type_: pa.DataType) -> str:
-    if types.is_string(type_) or types.is_large_string(type_):
+    if types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_):
         return "string"
     if type_ == pa.timestamp("us"):  # without a zone
         return "timestamp"

@@ -117,7 +117,7 @@ def of_text(text: str, table: Sequence[Sequence[object]] = (), address: str = ""
 
     Args:
         text: plain text.
-        table: rows of cells of one length each; numbers are right-aligned.
+        table: rows of cells of one length each; columns of numbers are right-aligned.
         address: where to read what does not fit.
     """
     body = [cut(text, SECTION, link(address, "see the run"))]
@@ -131,8 +131,7 @@ def table_text(table: Sequence[Sequence[object]], limit: int, address: str = "")
     rows = [[_cell(value) for value in row] for row in table]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     right = [
-        len(table) > 1 and all(isinstance(row[index], (int, float)) or row[index] is None for row in table[1:])
-        for index in range(len(widths))
+        rows[1:] != [] and all(re.match(r"[-+–]?\d|–$", row[index]) for row in rows[1:]) for index in range(len(widths))
     ]
     lines = []
     for row in rows:

@@ -1,6 +1,5 @@
 """Which day a run processes, what becomes of the Variable, and which days got files late."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -106,10 +105,10 @@ def test_a_parameter_that_is_no_day_is_one_sentence() -> None:
 
 
 @pytest.fixture
-def s3(aws: str) -> Iterator[Any]:
+def s3(aws: str) -> Any:
     client = boto3.client("s3", endpoint_url=aws)
     client.create_bucket(Bucket="logs")
-    yield client
+    return client
 
 
 def put(s3: Any, day: str, **files: bytes) -> None:

@@ -172,7 +172,7 @@ def serverless_usage(
             for each in (run, *others):
                 name = {"applicationId": "00app", "jobRunId": each["jobRunId"]}
                 stub.add_response("get_job_run", {"jobRun": each}, name)
-        return job_run_usage(client, "00app", run["jobRunId"], PRICES, held)
+        return job_run_usage(client, "00app", run["jobRunId"], PRICES, held and held[1], held and held[0])
 
 
 def test_what_is_billed_for_a_job_run() -> None:
@@ -228,3 +228,16 @@ def test_a_job_run_that_never_started_cost_nothing_but_what_waited_for_it() -> N
     used = serverless_usage(job_run("00a", None, None), held=(at(0), at(6)))
     assert (used.seconds, used.usd) == (0, 0)
     assert used.idle.vcpu == pytest.approx(1)
+
+
+def test_the_application_is_held_since_the_job_run_was_created() -> None:
+    run = job_run("00a", 15, 45, totalResourceUtilization=utilization(5, 20), createdAt=at(3))
+    client = boto3.client("emr-serverless")
+    with Stubber(client) as stub:
+        application = {"arn": run["arn"], "type": "Spark", "state": "STARTED", "initialCapacity": INITIAL}
+        same = {name: run[name] for name in ("applicationId", "releaseLabel", "createdAt", "updatedAt")}
+        stub.add_response("get_application", {"application": application | same})
+        stub.add_response("get_job_run", {"jobRun": run})
+        window = {"createdAtAfter": at(3) - timedelta(days=1), "createdAtBefore": at(63)}
+        stub.add_response("list_job_runs", {"jobRuns": []}, {"applicationId": "00app", **window})
+        assert job_run_usage(client, "00app", "00a", PRICES, at(63)).idle.vcpu == 10

@@ -1,7 +1,6 @@
 """A lease has one holder at a time, and passes on when its run has ended."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -13,10 +12,10 @@ URI = "s3://lake/leases/shop.json"
 
 
 @pytest.fixture
-def s3(aws: str) -> Iterator[Any]:
+def s3(aws: str) -> Any:
     client = boto3.client("s3", endpoint_url=aws)
     client.create_bucket(Bucket="lake")
-    yield client
+    return client
 
 
 def test_a_run_that_is_active_keeps_it(s3: Any) -> None:
