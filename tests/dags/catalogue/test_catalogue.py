@@ -429,7 +429,7 @@ def test_code_that_arrives_before_a_migration(engine: sa.Engine, url: str, monke
         connection.exec_driver_sql("DROP TABLE run_threads")
 
     assert catalogue.complete_months(catalogue.open_catalogue()) == {}
-    with pytest.raises(CatalogueError, match="are outdated: run python -m taxiway.catalogue migrate"):
+    with pytest.raises(CatalogueError, match="are outdated: run python"):
         catalogue.open_catalogue("0002")
     catalogue.migrate(engine)
     assert catalogue.open_catalogue("0002").url == engine.url
