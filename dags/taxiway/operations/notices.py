@@ -256,10 +256,10 @@ def _engine(*, quiet: bool = False) -> "Engine | None":
     """Return the database that the tasks of a run share; None without one: each message then stands alone."""
     import sqlalchemy as sa
 
-    from taxiway.catalogue import CatalogueError, open_catalogue
+    from taxiway.catalogue import CatalogueError, open_catalogue, threads
 
     try:
-        return open_catalogue()
+        return open_catalogue(threads.REVISION)
     except (CatalogueError, sa.exc.SQLAlchemyError) as error:
         if not quiet:
             log.warning("The messages of this run are not one thread in Slack: %s", error)

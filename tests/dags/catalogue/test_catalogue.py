@@ -422,6 +422,20 @@ def test_the_command_line(
     assert "not collected" in february
 
 
+def test_code_that_arrives_before_a_migration(engine: sa.Engine, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect_to(url, monkeypatch)
+    assert catalogue.open_catalogue("0002").url == engine.url
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {catalogue.VERSION_TABLE} SET version_num = '0001'")
+        connection.exec_driver_sql("DROP TABLE run_threads")
+
+    assert catalogue.complete_months(catalogue.open_catalogue()) == {}
+    with pytest.raises(CatalogueError, match="are outdated: run python"):
+        catalogue.open_catalogue("0002")
+    catalogue.migrate(engine)
+    assert catalogue.open_catalogue("0002").url == engine.url
+
+
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
