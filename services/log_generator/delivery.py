@@ -17,7 +17,7 @@ from taxiway.api_logs.tables import late_hours
 
 RECORDS_PER_OBJECT = 10_000
 MOST_HELD_BYTES = 128 << 20
-FAULTS_OF_EACH = 3
+FAULTY_HOURS = 3  # that get a record of each kind
 
 
 @dataclass
@@ -115,12 +115,12 @@ def deliver(
     """
     objects = Objects(put, keys, events.name, records_per_object)
     hour = _hour(events.first_us)
-    chosen: list[tuple[str, Event, bytes]] = []
+    chosen: dict[str, tuple[Event, bytes]] = {}
     for event in events:
         hour = hour if event.occurred_us is None else _hour(event.occurred_us)
         line = objects.add(hour, event.plaintext)
-        if faults and event.occurred_us is not None and len(chosen) < FAULTS_OF_EACH:
-            chosen.append((hour, event, line))
+        if faults and event.occurred_us is not None and len(chosen) < FAULTY_HOURS and hour not in chosen:
+            chosen[hour] = (event, line)
     delivery = objects.close()
     if faults:
         for number, (hour, lines, end) in enumerate(_faults(chosen, keys, delivery.faults)):
@@ -133,12 +133,12 @@ def _hour(us: int) -> str:
 
 
 def _faults(
-    chosen: list[tuple[str, Event, bytes]], keys: MasterKeys, counted: Counter[str]
+    chosen: dict[str, tuple[Event, bytes]], keys: MasterKeys, counted: Counter[str]
 ) -> Iterator[tuple[str, list[bytes], bytes]]:
     """Yield objects of faults made from delivered events: hour, lines, what follows the last of them."""
     sealer, stranger = Sealer(*keys.for_next_object()), Sealer(*keys.make(store=False))
     late_us = (late_hours() + 1) * HOUR_US
-    for number, (hour, event, line) in enumerate(chosen):
+    for number, (hour, (event, line)) in enumerate(chosen.items()):
         record = records.read(event.plaintext)
         lines = {
             "tampered": _changed(line),

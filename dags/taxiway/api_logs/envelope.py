@@ -86,7 +86,7 @@ def is_beginning(line: bytes) -> bool:
         left = line[at : at + len(literal)]
         if left != literal:
             return bool(literal.startswith(left)) and at + len(left) == len(line) > 0
-        at = rest.match(line, at + len(literal)).end()  # type: ignore[union-attr] - it matches nothing too
+        at = rest.match(line, at + len(literal)).end()  # type: ignore[union-attr]  # it matches the empty text too
     return False
 
 

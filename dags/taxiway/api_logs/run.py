@@ -296,7 +296,7 @@ def staged_folder(found: Lake, arrival: str, version: str, hour: str) -> str:
 def staged_hours(found: Lake, arrival: str, version: str) -> set[str]:
     """Return the hours of events that an arrival hour holds."""
     files = found.data_files(found.location(STAGED, arrival, version))
-    return {event for file in files if (event := file.rpartition("/event=")[2].partition("/")[0]) != file}
+    return {file.rpartition("/event=")[2].partition("/")[0] for file in files if "/event=" in file}
 
 
 def former_duplicates(found: Lake, published: Partition) -> set[str]:

@@ -15,11 +15,13 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from services.log_generator import MasterKeys, deliver, open_events, target_of
 from taxiway.api_logs import __main__ as command
-from taxiway.api_logs import athena, hours, run
+from taxiway.api_logs import hours
+from taxiway.api_logs.keys import as_secret
 from taxiway.api_logs.settings import api_logs_settings
-from taxiway.api_logs.tables import EVENTS, QUARANTINE, STAGED, TABLES
+from taxiway.api_logs.tables import EVENTS, QUARANTINE, TABLES
 from taxiway.core.settings import settings
 from taxiway.lake import Lake
+from taxiway.operations import notices
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -134,8 +136,16 @@ def reasons(lake: Lake, hour: str) -> Counter[str]:
     return Counter(lake.read(partition.location, ["reject_reason"]).column(0).to_pylist())
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what runs tell people."""
+    found: list[str] = []
+    monkeypatch.setattr(notices, "tell", lambda context, text, table=(): found.append(text))
+    return found
+
+
 def test_hours_are_published_once_and_again_only_when_something_arrived(
-    lake: Lake, send: Callable[..., None], capfd: pytest.CaptureFixture[str]
+    lake: Lake, send: Callable[..., None], told: list[str]
 ) -> None:
     second, empty = hours.shift(FIRST, 1), hours.shift(FIRST, 2)
     send(FIRST, "a", *(event(FIRST, number) for number in range(50)))
@@ -148,8 +158,88 @@ def test_hours_are_published_once_and_again_only_when_something_arrived(
     assert len(ids(lake, FIRST)) == 51
     assert len(ids(lake, second)) == 30
     assert ids(lake, empty) == []
-    assert f"Nothing arrived in {empty}." in capfd.readouterr().err
+    assert told == [f"Published 81 records of 3 hours of arrival. Nothing arrived in {empty}."]
     versions = {hour: partition.location for hour, partition in lake.partitions(EVENTS).items()}
     state, tasks = start(everything)
     assert (state, tasks["plan"], tasks["convert"]) == ("success", ["skipped"], ["skipped"])
     assert {hour: partition.location for hour, partition in lake.partitions(EVENTS).items()} == versions
+
+
+def test_late_records_and_duplicates_come_to_their_hours_whenever_they_arrive(
+    lake: Lake, send: Callable[..., None]
+) -> None:
+    day_after, too_late = hours.shift(FIRST, 24), hours.shift(FIRST, 73)
+    send(FIRST, "a", *(event(FIRST, number) for number in range(5)))
+    send(day_after, "b", event(FIRST, 5), event(FIRST, 0), event(day_after, 1))
+    send(too_late, "c", event(FIRST, 6), event(FIRST, 7), event(too_late, 1))
+    assert start(day_after)[0] == "success", "later arrivals first"
+    assert ids(lake, FIRST) == [f"{FIRST}/0", f"{FIRST}/5"]
+    assert start(FIRST, too_late)[0] == "success"
+    assert ids(lake, FIRST) == [f"{FIRST}/{number}" for number in range(6)]
+    assert reasons(lake, day_after) == {"duplicate": 1}, "the earlier arrival wins, though it was taken later"
+    assert reasons(lake, FIRST) == {}
+    assert reasons(lake, too_late) == {"late": 2}
+    assert ids(lake, too_late) == [f"{too_late}/1"]
+
+
+def test_a_duplicate_of_another_hour_is_left_out_and_comes_back_when_its_original_goes(
+    lake: Lake, send: Callable[..., None]
+) -> None:
+    next_hour = hours.shift(FIRST, 1)
+    send(FIRST, "a", event(FIRST, 1), event(FIRST, 2))
+    send(next_hour, "b", event(next_hour, 1, id=f"{FIRST}/1"), event(next_hour, 2))
+    assert start(FIRST, next_hour)[0] == "success"
+    assert ids(lake, next_hour) == [f"{next_hour}/2"]
+    assert reasons(lake, next_hour) == {"duplicate": 1}
+    for found in boto3.resource("s3").Bucket("taxiway-lake").objects.filter(Prefix="raw/api_logs/"):
+        if "_a-" in found.key:
+            found.delete()
+    send(FIRST, "a2", event(FIRST, 2))
+    assert start(FIRST)[0] == "success"
+    assert ids(lake, FIRST) == [f"{FIRST}/2"]
+    assert ids(lake, next_hour) == [f"{FIRST}/1", f"{next_hour}/2"]
+    assert reasons(lake, next_hour) == {}
+
+
+def test_records_wait_for_their_key_and_are_replayed_when_it_arrives(
+    lake: Lake, send: Callable[..., None], told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stranger(MasterKeys):
+        def for_next_object(self) -> tuple[str, bytes]:
+            self._current = self._current or self.make(store=False)
+            return self._current
+
+    stranger = Stranger(boto3.Session(), api_logs_settings().key_prefix, "new")
+    key_id, key = stranger.for_next_object()
+    send(FIRST, "a", *(event(FIRST, number) for number in range(3)))
+    send(FIRST, "b", *(event(FIRST, number) for number in range(3, 10)), sealed_by=stranger)
+    assert start(FIRST)[0] == "success"
+    assert reasons(lake, FIRST) == {"unknown_key": 7}
+    assert f"7 records wait for the key {key_id}: python -m taxiway.api_logs replay --key {key_id}" in told[0]
+
+    state, tasks = start(key="other-00000000")
+    assert (state, tasks["plan"]) == ("failed", ["failed"])
+
+    secrets = boto3.client("secretsmanager")
+    name = f"{api_logs_settings().key_prefix}{key_id}"
+    secrets.create_secret(Name=name, SecretString=as_secret(key))
+    assert start(key=key_id)[0] == "success"
+    assert ids(lake, FIRST) == [f"{FIRST}/{number}" for number in range(10)]
+    assert reasons(lake, FIRST) == {}
+
+    secrets.delete_secret(SecretId=name)  # revoked: it can be undone for some days
+    assert start(FIRST, again=True)[0] == "success"
+    assert reasons(lake, FIRST) == {"unknown_key": 7}
+    assert len(ids(lake, FIRST)) == 3
+
+
+def test_a_sender_whose_clock_is_an_hour_ahead_is_quarantined_and_one_behind_is_late(
+    lake: Lake, send: Callable[..., None]
+) -> None:
+    before, after = hours.shift(FIRST, -1), hours.shift(FIRST, 1)
+    send(FIRST, "a", event(before, 1), event(FIRST, 2), event(after, 10), event(after, 0))
+    assert start(FIRST)[0] == "success"
+    assert ids(lake, before) == [f"{before}/1"]
+    assert ids(lake, FIRST) == [f"{FIRST}/2"]
+    assert reasons(lake, FIRST) == {"in_future": 1}
+    assert ids(lake, after) == [f"{after}/0"], "within what clocks may differ by"
