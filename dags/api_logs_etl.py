@@ -1,7 +1,8 @@
-"""Decrypts the API logs that arrived in each hour, builds the hours of events that they touch, checks and publishes them."""
+"""Decrypts the API logs that arrived in each hour, and publishes the hours of events that they touch."""
 
 from datetime import timedelta
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import CronDataIntervalTimetable, Param, TriggerRule, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -10,6 +11,7 @@ from taxiway.api_logs.checks import Built, Quarantined
 from taxiway.api_logs.plan import Batch, Converted
 from taxiway.api_logs.settings import api_logs_settings
 from taxiway.core.settings import settings
+from taxiway.operations import notices
 from taxiway.operations.deadlines import done_within
 
 
@@ -21,13 +23,14 @@ from taxiway.operations.deadlines import done_within
     max_active_runs=1,  # two runs would build an hour of events from each other's half of its arrivals
     deadline=done_within(3),
     tags=["tier:2", "domain:api_logs"],
+    **notices.of_run(),
     params={
         "hours": Param(
             [],
             type="array",
             items={"type": "string", "pattern": hours.RANGE_PATTERN},
             title="Hours of arrival",
-            description="Hours or ranges of them, such as 2026-01-31-07 or 2026-01-31-00/2026-01-31-23, instead of the run's own.",
+            description="Hours or ranges, such as 2026-01-31-07 or 2026-01-31-00/2026-01-31-23, not the run's own.",
         ),
         "key": Param(
             None,
@@ -40,6 +43,7 @@ from taxiway.operations.deadlines import done_within
         ),
     },
     default_args={
+        **notices.of_tasks("docs/runbooks/DagSuccessBurnsFast.md"),
         "owner": "data-platform",
         "execution_timeout": timedelta(minutes=50),
         "retries": 3,
@@ -50,24 +54,24 @@ from taxiway.operations.deadlines import done_within
     doc_md="""
 ### API logs
 
-Decrypts the encrypted JSON logs that arrived in an hour, and publishes them as the tables `api_events` (an hour of events
-a partition) and `api_events_quarantine` (an hour of arrival a partition), which Athena answers.
+Decrypts the encrypted JSON logs that arrived in an hour, and publishes them as the tables `api_events` (a partition an
+hour of events) and `api_events_quarantine` (a partition an hour of arrival), which Athena answers.
 
-* **Which hours:** the hour of arrival of the run's data interval, and up to `TAXIWAY_API_LOGS_RECHECK_HOURS` before it whose
-  objects are not those that were published. With the parameter `hours` those; with `key` those whose quarantine has records
-  that waited for that key (`python -m taxiway.api_logs replay --key ID` does it). For a long catch-up give a range: one run
-  takes many hours in few tasks. An hour in which nothing arrived is published with no records.
-* **Tasks:** `plan` makes batches; `convert` decrypts, validates, flattens and pseudonymises each arrival hour (plaintext
-  exists in the memory of this task only); `build` makes each touched hour of events as a whole, from all arrivals that hold
-  events of it, so late ones are where they belong; `quarantine` adds the duplicates; `check` asks Athena whether every record
-  is accounted for; `publish`; `summarise` asks Athena for the days' numbers and writes `reports/api_logs/<day>.html`.
-  XComs hold references and counts only.
+* **Which hours:** the hour of arrival of the run's data interval, and up to `TAXIWAY_API_LOGS_RECHECK_HOURS` before it
+  whose objects are not those that were published. With the parameter `hours` those; with `key` those whose quarantine
+  has records that waited for that key (`python -m taxiway.api_logs replay --key ID`). For a long catch-up give a range:
+  one run takes many hours in few tasks. An hour in which nothing arrived is published with no records.
+* **Tasks:** `plan` makes batches; `convert` decrypts, validates, flattens and pseudonymises an arrival hour (only this
+  task has plaintext, in memory); `build` makes each touched hour of events as a whole, from all arrivals that
+  hold events of it; `quarantine` adds the duplicates; `check` asks Athena whether every record is accounted for;
+  `publish`; `summarise` asks Athena for the days' numbers and writes `reports/api_logs/<day>.html`. XComs hold
+  references and counts only.
 * **One run at a time**, so that an hour is never built twice at once. Every try writes a version of its own.
 * **Queries** are in `taxiway/api_logs/queries/`, and kept in Athena as named queries of the workgroup
   `TAXIWAY_API_LOGS_WORKGROUP`, whose scan limit ends a query that reads too much.
-* **If a task fails**, its last line gives the reason; nothing of the run is published unless its checks passed. Clear the
-  failed task, or do nothing: the next run takes the hour again while it is within its recheck.
-* **A key is missing:** its records are quarantined as `unknown_key` with their ciphertext; make the key, then replay it.
+* **If a task fails**, its last line gives the reason; nothing is published unless all checks passed. Clear the failed
+  task, or do nothing: the next run takes the hour again while it is within its recheck.
+* **If a key is missing**, its records are quarantined as `unknown_key`, encrypted: make the key, then replay it.
 """,
 )
 def api_logs_etl() -> None:
@@ -115,7 +119,7 @@ def api_logs_etl() -> None:
         """Return the days that were published."""
         return run.publish(get_current_context()["ti"])
 
-    @task(map_index_template=run.HOURS)
+    @task
     def summarise(days: list[str]) -> None:
         """Write the days' pages, and tell their numbers."""
         with run.fail_without_retry():
@@ -127,7 +131,9 @@ def api_logs_etl() -> None:
     published = publish()
     converted >> hours_to_build
     built >> quarantine() >> check() >> published
-    summarise(published)  # type: ignore[arg-type]
+    # Last, so that a batch that failed fails the run, though what others converted is published.
+    complete = EmptyOperator(task_id="complete")
+    [converted, summarise(published)] >> complete  # type: ignore[arg-type]
 
 
 api_logs_etl()

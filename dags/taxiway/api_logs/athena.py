@@ -14,6 +14,7 @@ from taxiway.core.settings import settings
 from taxiway.lake import Lake, Table
 from taxiway.lake.glue import GlueCatalogue
 
+POLL_S = 0.5  # most queries take a second or two
 MOST_DELETED = 25  # partitions of one request
 REMEDY = (
     "aws/platform.yaml has it; on a laptop or kind python -m taxiway.api_logs set-up makes it; or name another one by "
@@ -44,32 +45,31 @@ CANDIDATES = (EVENTS_CANDIDATE, QUARANTINE_CANDIDATE, STAGED_CANDIDATE)
 Folders = Mapping[tuple[Candidates, str], str]
 
 
-def workgroup() -> Workgroup:
-    """Return the workgroup of all queries, with the credentials of Airflow's AWS connection."""
-    from airflow.providers.amazon.aws.hooks.athena import AthenaHook
+def workgroup(client: Any = None) -> Workgroup:
+    """Return the workgroup of all queries.
 
+    Args:
+        client: a boto3 client for Athena; by default that of Airflow's AWS connection.
+    """
     own, shared = api_logs_settings(), settings()
-    return Workgroup(
-        # Parameters are ids and hours; what else a query says is in its file.
-        hook=AthenaHook(aws_conn_id=shared.aws_conn_id, log_query=False),
-        name=own.workgroup,
-        database=shared.glue_database,
-        poll_s=min(shared.poll_s, 5),
-        wait_s=own.query_minutes * 60,
-        remedy=REMEDY,
-    )
+    if client is None:
+        from airflow.providers.amazon.aws.hooks.athena import AthenaHook
+
+        client = AthenaHook(aws_conn_id=shared.aws_conn_id).get_conn()
+    return Workgroup(client, own.workgroup, shared.glue_database, POLL_S, own.query_minutes * 60, REMEDY)
 
 
-def ask(**questions: Sequence[str]) -> dict[str, Answer]:
+def ask(group: Workgroup | None = None, **questions: Sequence[str]) -> dict[str, Answer]:
     """Ask named queries at the same time, after keeping in Athena those that changed; return their answers.
 
     Args:
+        group: their workgroup; by default that of tasks.
         questions: name of the query's file → its parameters.
 
     Raises:
         taxiway.aws.athena.AthenaError: one of them has no answer.
     """
-    group, known = workgroup(), queries()
+    group, known = group or workgroup(), queries()
     group.keep(known)
     return group.ask({name: (known[f"{PREFIX}{name}"], parameters) for name, parameters in questions.items()})
 
@@ -86,7 +86,7 @@ def show_candidates(lake: Lake, plan: str, folders: Folders) -> None:
     glue = GlueCatalogue(client, lake.settings.glue_database, lake.settings.lake)
     glue.ensure_tables(CANDIDATES)
     for table in CANDIDATES:
-        here = {period: each for period, each in glue.partitions(table).items()}
+        here = glue.partitions(table)
         wanted = {f"{plan}-{hours}": folder for (of, hours), folder in folders.items() if of == table}
         gone = [{"Values": period.split("-")} for period in here.keys() - wanted.keys()]
         for start in range(0, len(gone), MOST_DELETED):

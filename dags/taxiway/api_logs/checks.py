@@ -41,11 +41,13 @@ class Quarantined(TypedDict):
     Keys:
         hour: of arrival.
         version: of its files.
+        records: all of it.
         reasons: reason → records.
     """
 
     hour: str
     version: str
+    records: int
     reasons: dict[str, int]
 
 
@@ -79,8 +81,8 @@ def failures(
         accepted = staged_by_arrival[hour["hour"]]
         if accepted + rejected != hour["records"]:
             found.append(
-                f"Of {hour['records']:,} records that arrived in {hour['hour']} {accepted:,} were accepted and {rejected:,} "
-                f"quarantined."
+                f"Of {hour['records']:,} records that arrived in {hour['hour']} {accepted:,} were accepted "
+                f"and {rejected:,} quarantined."
             )
     for each in built:
         row = events.get(each["hour"], {})
@@ -97,11 +99,12 @@ def failures(
             found.append(f"The hour {each['hour']} has {count['without_key']:,} events without an id or a time.")
         if count["outside"]:
             found.append(f"The hour {each['hour']} has {count['outside']:,} events of other hours.")
-    for other in quarantined:
-        if (seen := reasons.get(other["hour"], {})) != other["reasons"]:
-            found.append(
-                f"The quarantine of the hour {other['hour']} has {_counts(seen)}, but {_counts(other['reasons'])} were written."
-            )
+    found += [
+        f"The quarantine of the hour {other['hour']} has {_counts(reasons.get(other['hour'], {}))}, "
+        f"but {_counts(other['reasons'])} were written."
+        for other in quarantined
+        if reasons.get(other["hour"], {}) != other["reasons"]
+    ]
     return found
 
 

@@ -1,9 +1,9 @@
-"""The plan of a run of ``api_logs_etl``: which arrival hours it takes, which hours of events it builds, in which batches.
+"""The plan of a run of ``api_logs_etl``: its arrival hours, the hours of events that it builds, and their batches.
 
-Objects lie in the folder of the hour in which they ARRIVED; an event belongs to the hour in which it OCCURRED. A run takes
-arrival hours, and builds every hour of events that they touch, as a whole, from all arrivals that hold events of it: so the
-result does not depend on the order of runs. An arrival hour is taken again if its objects are others than those that the
-published version was built from: one arrived late, or was replaced.
+Objects lie in the folder of the hour in which they ARRIVED; an event belongs to the hour in which it OCCURRED. A run
+takes arrival hours, and builds every hour of events that they touch, as a whole, from all arrivals that hold events of
+it: so the result does not depend on the order of runs. An arrival hour is taken again if its objects are others than
+those that the published version was made from: one arrived late, or was replaced.
 """
 
 import hashlib
@@ -135,15 +135,17 @@ def plan_run(
     """
     if not requested and own is None:
         raise PlanError("This run has no logical date: give it the parameter hours, such as 2026-01-31-07.")
-    wanted = sorted(requested) or [hour for by in range(-recheck, 1) if (hour := hours.shift(str(own), by)) >= first or not by]
+    wanted = sorted(requested) or [
+        hour for by in range(-recheck, 1) if (hour := hours.shift(str(own), by)) >= first or not by
+    ]
     published = lake.partitions(EVENTS)
     sizes = {}
     for hour in wanted:
         listing, now = list_objects(s3, lake.settings.lake, hour)
         if now < hours.end(hour):
             raise TooEarlyError(
-                f"The hour {hour} has not ended: S3's clock says {now:%Y-%m-%d %H:%M:%S} UTC. Take it later, or correct "
-                "the clock of this machine."
+                f"The hour {hour} has not ended: S3's clock says {now:%Y-%m-%d %H:%M:%S} UTC. Take it later, or "
+                "correct the clock of this machine."
             )
         is_own = hour == own or hour in requested
         if again or _is_new(listing, published.get(hour), named=is_own):
@@ -156,10 +158,25 @@ def plan_run(
 
 def _is_new(listing: Listing, published: Partition | None, *, named: bool) -> bool:
     """Return whether an arrival hour is to be taken: with objects if they changed, without any if it is asked for."""
-    if published and listing.digest in published.processed_inputs:
+    if published and listing.digest in {digest_of(inputs) for inputs in published.processed_inputs}:
         return False
     # An hour that was built from late arrivals alone has no inputs of its own yet.
     return named or bool(listing.uris) or bool(published and published.parameters["inputs"])
+
+
+def inputs_of(digest: str, staged: str) -> str:
+    """Return what a published arrival hour says that it was made from: its objects, and its staged version."""
+    return f"{digest},{staged}"
+
+
+def digest_of(inputs: str) -> str:
+    """Return the digest of the objects that a published arrival hour was made from; empty if it is none."""
+    return inputs.partition(",")[0]
+
+
+def staged_of(inputs: str) -> str:
+    """Return the version of the staged files that a published arrival hour was made from."""
+    return inputs.partition(",")[2]
 
 
 Batches = Callable[[Mapping[str, int]], list[list[str]]]
@@ -187,26 +204,34 @@ def by_size(least: int, most: int) -> Batches:
     return divide
 
 
-def hours_to_build(converted: Iterable[Converted], former: Iterable[str], holding: Collection[str]) -> list[str]:
+def hours_to_build(converted: Iterable[Converted], former: Iterable[str], fed_later: Collection[str]) -> list[str]:
     """Return the hours of events that a run builds, in order.
 
     Args:
-        converted: its arrival hours: each touches the hours of its events, and its own, which is published even if empty.
+        converted: its arrival hours: each touches the hours of its events, and its own, published even if empty.
         former: hours of events that the versions before these fed, and that may lose their records.
-        holding: published hours that have events. One of them is built again if it begins within the hours in which an
-            event of a touched hour makes another of the same id a duplicate.
+        fed_later: hours with events of arrivals after the first of these. An hour with none is not changed by them: of
+            two records of one id the one that arrived earlier is kept.
     """
     touched = {hour for each in converted for hour in (each["hour"], *each["staged"])} | set(former)
-    later = {hours.shift(hour, by) for hour in touched for by in range(1, duplicate_hours() + 1)}
-    return sorted(touched | (later & set(holding)))
+    near = {hours.shift(hour, by) for hour in touched for by in range(-duplicate_hours(), duplicate_hours() + 1)}
+    return sorted(touched | (near & set(fed_later)))
 
 
-def arrivals_of(hour: str, known: Collection[str]) -> list[str]:
-    """Return the known arrival hours that may hold events of an hour: from one before it, for clocks that are ahead."""
-    return [found for by in range(-1, late_hours() + 1) if (found := hours.shift(hour, by)) in known]
+def arrivals_of(events: Iterable[str], known: Collection[str]) -> list[str]:
+    """Return the known arrival hours that may hold hours of events: from the one before, for clocks that are ahead."""
+    first, last = hours.shift(min(events), -1), hours.shift(max(events), late_hours())
+    return sorted(arrival for arrival in known if first <= arrival <= last)
 
 
-def sizes_of(built: Sequence[str], converted: Iterable[Converted], published: Mapping[str, Partition]) -> dict[str, int]:
+def arrival_of(source_object: str) -> str:
+    """Return the hour in which an object arrived, by its folder."""
+    return "-".join(part.partition("=")[2] for part in source_object.split("/")[:-1] if "=" in part)
+
+
+def sizes_of(
+    built: Sequence[str], converted: Iterable[Converted], published: Mapping[str, Partition]
+) -> dict[str, int]:
     """Return about how many records each hour to build has: those of this run, and those that are published."""
     rows = {hour: int(published[hour].parameters["rows"]) if hour in published else 0 for hour in built}
     for each in converted:

@@ -1,17 +1,13 @@
 """Athena: queries that are kept under names in a workgroup, asked with parameters, and their answers."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import ClientError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from airflow.providers.amazon.aws.hooks.athena import AthenaHook
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +32,7 @@ class Workgroup:
     """A workgroup, whose named queries are asked.
 
     Attributes:
-        hook: of Airflow's AWS connection.
+        client: a boto3 client for Athena.
         name: of the workgroup.
         database: of the Glue catalogue, in which queries look for tables.
         poll_s: seconds between two looks at a query.
@@ -44,16 +40,12 @@ class Workgroup:
         remedy: what to do where there is no such workgroup; the end of a sentence.
     """
 
-    hook: "AthenaHook"
+    client: Any
     name: str
     database: str
-    poll_s: int
+    poll_s: float
     wait_s: float
     remedy: str
-
-    @property
-    def _client(self) -> Any:
-        return self.hook.get_conn()
 
     def create(self, output: str, scan_limit: int) -> bool:
         """Create the workgroup, and return whether it did not exist.
@@ -63,7 +55,7 @@ class Workgroup:
             scan_limit: bytes that a query may read.
         """
         try:
-            self._client.create_work_group(
+            self.client.create_work_group(
                 Name=self.name,
                 Configuration={
                     "EnforceWorkGroupConfiguration": True,
@@ -84,11 +76,11 @@ class Workgroup:
             AthenaError: there is no such workgroup.
         """
         with self._faults("its named queries"):
-            pages = self._client.get_paginator("list_named_queries").paginate(WorkGroup=self.name)
+            pages = self.client.get_paginator("list_named_queries").paginate(WorkGroup=self.name)
             ids = [one for page in pages for one in page["NamedQueryIds"]]
-            kept = {}
+            kept: dict[str, dict[str, Any]] = {}
             for start in range(0, len(ids), MOST_NAMED):
-                found = self._client.batch_get_named_query(NamedQueryIds=ids[start : start + MOST_NAMED])
+                found = self.client.batch_get_named_query(NamedQueryIds=ids[start : start + MOST_NAMED])
                 kept |= {query["Name"]: query for query in found["NamedQueries"]}
             changed = [
                 name
@@ -97,8 +89,8 @@ class Workgroup:
             ]
             for name in changed:
                 if name in kept:
-                    self._client.delete_named_query(NamedQueryId=kept[name]["NamedQueryId"])
-                self._client.create_named_query(
+                    self.client.delete_named_query(NamedQueryId=kept[name]["NamedQueryId"])
+                self.client.create_named_query(
                     Name=name, Database=self.database, QueryString=queries[name], WorkGroup=self.name
                 )
         return changed
@@ -117,7 +109,7 @@ class Workgroup:
             for name, (sql, parameters) in questions.items():
                 literals = ["'" + text.replace("'", "''") + "'" for text in parameters]
                 with self._faults(name):
-                    running[name] = self._client.start_query_execution(
+                    running[name] = self.client.start_query_execution(
                         QueryString=sql,
                         QueryExecutionContext={"Database": self.database, "Catalog": "AwsDataCatalog"},
                         WorkGroup=self.name,
@@ -126,15 +118,18 @@ class Workgroup:
             return {name: self._answer(name, running) for name in questions}
         finally:  # also when the task is killed: a query that nobody waits for costs money
             for query in running.values():
-                self.hook.stop_query(query)
+                self.client.stop_query_execution(QueryExecutionId=query)
 
     def _answer(self, name: str, running: dict[str, str]) -> Answer:
-        query, attempts = running[name], max(int(self.wait_s / self.poll_s), 1)
-        state = self.hook.poll_query_status(query, max_polling_attempts=attempts, sleep_time=self.poll_s)
-        found = self.hook.get_query_info(query)["QueryExecution"]
+        query, until = running[name], time.monotonic() + self.wait_s
+        while True:
+            found = self.client.get_query_execution(QueryExecutionId=query)["QueryExecution"]
+            if (state := found["Status"]["State"]) not in ("QUEUED", "RUNNING"):
+                break
+            if time.monotonic() > until:
+                raise AthenaError(f"The query {name} ({query}) had no answer after {self.wait_s:g} s, and was stopped.")
+            time.sleep(self.poll_s)
         scanned = int(found.get("Statistics", {}).get("DataScannedInBytes") or 0)
-        if state not in ("SUCCEEDED", "FAILED", "CANCELLED"):
-            raise AthenaError(f"The query {name} ({query}) had no answer after {self.wait_s:g} s, and was stopped.")
         del running[name]
         if state != "SUCCEEDED":
             reason = str(found["Status"].get("StateChangeReason") or "no reason is given").rstrip(".")
@@ -144,7 +139,7 @@ class Workgroup:
                     f"{self.name} allows: ask it for less at once, or raise the workgroup's limit."
                 )
             raise AthenaError(f"The query {name} ({query}) is {state}: {reason}.")
-        pages = self._client.get_paginator("get_query_results").paginate(QueryExecutionId=query)
+        pages = self.client.get_paginator("get_query_results").paginate(QueryExecutionId=query)
         rows = [
             [cell.get("VarCharValue") for cell in row["Data"]] for page in pages for row in page["ResultSet"]["Rows"]
         ]
@@ -153,7 +148,7 @@ class Workgroup:
         return Answer([dict(zip(map(str, header), row, strict=True)) for row in values], scanned)
 
     @contextmanager
-    def _faults(self, what: str) -> "Iterator[None]":
+    def _faults(self, what: str) -> Iterator[None]:
         try:
             yield
         except ClientError as error:

@@ -1,4 +1,4 @@
-"""The queries of the API logs: a file each, kept in Athena under ``api_logs_<file>``, so that people can ask them too."""
+"""The queries of the API logs: a file each, kept in Athena under ``api_logs_<file>``, where people can ask them too."""
 
 from functools import cache
 from pathlib import Path
