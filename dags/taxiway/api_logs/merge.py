@@ -134,10 +134,12 @@ def _database(scratch: str, memory: str) -> Iterator[duckdb.DuckDBPyConnection]:
     # Files of a database's own, so that tables too can leave the memory.
     config: dict[str, Any] = {
         "memory_limit": memory,
+        "threads": THREADS,
         "temp_directory": f"{scratch}/spilt",
         "preserve_insertion_order": "false",
     }
     with duckdb.connect(f"{scratch}/merge.duckdb", config=config) as database:
+        database.execute("SET enable_progress_bar = false")  # it writes to standard output
         yield database
 
 
