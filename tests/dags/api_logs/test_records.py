@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taxiway.api_logs import records
@@ -235,6 +235,7 @@ json_values = st.recursive(
 names = st.sampled_from(["channel", "page", "namespace", "comment", "isNew", "added", "metroCode", "x", "user"])
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(json_values, json_values, json_values, st.dictionaries(names, json_values, max_size=5)), max_size=5
@@ -254,6 +255,7 @@ def test_any_record_is_accepted_or_has_a_reason(given_: list[tuple[Any, Any, Any
     assert set(rejected.values()) <= {"wrong_schema", "late", "in_future"}
 
 
+@settings(deadline=None)
 @given(st.datetimes(datetime(2000, 1, 1), datetime(2099, 12, 31)))  # noqa: DTZ001
 def test_any_time_is_kept_to_the_microsecond(time: datetime) -> None:
     us = parse_time(time.isoformat())
