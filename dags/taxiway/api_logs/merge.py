@@ -30,7 +30,7 @@ from taxiway.api_logs.tables import EVENTS, QUARANTINE, STAGED, duplicate_hours
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-MEMORY = "512MB"  # of DuckDB, which goes to files beyond it
+MEMORY, THREADS = "1GB", 2  # of DuckDB, which goes to files beyond it; each thread needs its share
 DUPLICATES = "_duplicates.parquet"
 ORDER = 'occurred_at, source_object, "offset"'
 BATCH_ROWS = 16_384
@@ -73,7 +73,7 @@ def build_hours(
             :func:`window` of each that is built.
         files: where they are.
         scratch_dir: folder for temporary files; the system's by default.
-        memory: limit of DuckDB's memory, such as ``512MB``.
+        memory: limit of DuckDB's memory, such as ``1GB``.
     """
     around = {hour for built in targets for hour in window(built)} - targets.keys()
     with (
@@ -134,10 +134,12 @@ def _database(scratch: str, memory: str) -> Iterator[duckdb.DuckDBPyConnection]:
     # Files of a database's own, so that tables too can leave the memory.
     config: dict[str, Any] = {
         "memory_limit": memory,
+        "threads": THREADS,
         "temp_directory": f"{scratch}/spilt",
         "preserve_insertion_order": "false",
     }
     with duckdb.connect(f"{scratch}/merge.duckdb", config=config) as database:
+        database.execute("SET enable_progress_bar = false")  # it writes to standard output
         yield database
 
 

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taxiway.api_logs import envelope
@@ -122,6 +122,7 @@ def test_every_beginning_of_an_envelope_is_known(server: Server) -> None:
     assert envelope.key_of_beginning(line[:30]) is None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 80))
 def test_a_beginning_holds_nothing_else(noise: bytes, end: int) -> None:
     line = Server().sealer().seal(PLAINTEXT)[:end] + noise
@@ -129,6 +130,7 @@ def test_a_beginning_holds_nothing_else(noise: bytes, end: int) -> None:
         assert set(line) <= set(b'{}":,+/=_-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789')
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000))
 def test_any_bytes_are_sealed_and_opened(plaintext: bytes) -> None:
     server = Server()
