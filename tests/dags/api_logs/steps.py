@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
+
+from airflow.sdk import Context
 
 from taxiway.api_logs import run
 
@@ -36,7 +38,10 @@ def take(*hours: str, kill: Callable[[str], Any] | None = None, **params: Any) -
     """
     results: dict[str, str] = {}
     for task in TASKS:
-        context = {"params": {"hours": list(hours), "key": None, "again": False, **params}, "logical_date": None}
+        context: dict[str, Any] = {
+            "params": {"hours": list(hours), "key": None, "again": False, **params},
+            "logical_date": None,
+        }
         for attempt in (1, 2):
             ti = context["ti"] = Instance(results, attempt)
             try:
@@ -60,14 +65,14 @@ def _call(task: str, ti: Instance, context: dict[str, Any], results: dict[str, s
         return [function(batch, ti) for batch in json.loads(results[MAPPED[task]])]
     match task:
         case run.PLAN:
-            return run.plan(context)  # type: ignore[arg-type]
+            return run.plan(cast(Context, context))
         case run.TOUCHED:
             return run.touched(ti)
         case run.SETTLE:
             return run.settle(ti)
         case "check":
-            return run.check(ti)  # type: ignore[func-returns-value]
+            return run.check(ti)
         case "publish":
             return run.publish(ti)
         case _:
-            return run.summarise(json.loads(results["publish"]), context)  # type: ignore[arg-type,func-returns-value]
+            return run.summarise(json.loads(results["publish"]), cast(Context, context))

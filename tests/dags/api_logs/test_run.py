@@ -1,12 +1,9 @@
 """Runs of the tasks on records that the generator seals, with S3, Glue, Secrets Manager and Athena of the local AWS."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
@@ -17,15 +14,13 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from services.log_generator import MasterKeys, deliver, open_events, target_of
-from taxiway.api_logs import __main__ as command
-from taxiway.api_logs import athena, convert, hours, merge, plan, run
+from taxiway.api_logs import athena, convert, hours, merge, plan
 from taxiway.api_logs.keys import PseudonymKeyError, as_secret
 from taxiway.api_logs.plan import PlanError
 from taxiway.api_logs.queries import queries
 from taxiway.api_logs.settings import api_logs_settings
-from taxiway.api_logs.tables import EVENTS, QUARANTINE, TABLES
+from taxiway.api_logs.tables import EVENTS, QUARANTINE
 from taxiway.aws.athena import AthenaError
-from taxiway.core.settings import settings
 from taxiway.lake import Lake
 from taxiway.operations import notices
 from tests.dags.api_logs.steps import TASKS, Killed, take
@@ -35,59 +30,6 @@ pytestmark = pytest.mark.timeout(600)
 ROOT = Path(__file__).parents[3]
 FIRST = "2026-01-31-07"
 NAMES = ("Ada Lovelace", "Grace Hopper", "192.0.2.77", "Łukasz Ćwierz")
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iterator[Path]:
-    """Point AWS clients at a local AWS of the module's own; return its folder."""
-    folder = tmp_path_factory.mktemp("aws")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "local_aws", "--port", "0", "--data", str(folder), "--state-seconds", "0"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        try:
-            assert server.stdout
-            patch.setenv("AWS_ENDPOINT_URL", server.stdout.readline().removeprefix("AWS on this machine: ").split()[0])
-            patch.setenv("TAXIWAY_POLL_S", "1")
-            patch.setenv("TAXIWAY_API_LOGS_RECHECK_HOURS", "0")
-            _forget_settings()
-            for bucket in ("taxiway-lake", "taxiway-logs"):
-                boto3.client("s3").create_bucket(Bucket=bucket)
-            assert command.main(["set-up"]) == 0
-            yield folder
-        finally:
-            _forget_settings()
-            server.terminate()
-            server.wait(60)
-
-
-def _forget_settings() -> None:
-    settings.cache_clear()
-    api_logs_settings.cache_clear()
-
-
-@pytest.fixture
-def lake(platform: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """Return the lake, with nothing in it; the tasks use the same clients, which take long to make."""
-    boto3.resource("s3").Bucket("taxiway-lake").objects.all().delete()
-    glue = boto3.client("glue")
-    for database in glue.get_databases()["DatabaseList"]:
-        glue.delete_database(Name=database["Name"])
-    found = Lake(settings(), _SharedClients(), TABLES)
-    monkeypatch.setattr(run, "lake", lambda: found)
-    monkeypatch.setattr(athena, "workgroup", partial(athena.workgroup, found.session.client("athena")))
-    return found
-
-
-class _SharedClients(boto3.Session):
-    """A session that makes each client once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.client = cache(super().client)
 
 
 @pytest.fixture
@@ -361,7 +303,8 @@ def _unpublish(lake: Lake) -> None:
 
 def test_the_tasks_of_the_tests_are_those_of_the_dag() -> None:
     assert [*TASKS, "complete"] == [
-        task.task_id for task in DagBag(ROOT / "dags").dags["api_logs_etl"].topological_sort()
+        task.task_id
+        for task in DagBag(ROOT / "dags").dags["api_logs_etl"].topological_sort()  # type: ignore[no-untyped-call]
     ]
 
 
