@@ -6,12 +6,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from console.aws import split_uri
 from console.demo import Demo, SeenAs
 from console.errors import UserError
 from console.follow import Goal, Plan, Run
 from console.output import Reporter
 from console.platform import LocalPlatform, Platform
+from taxiway.core.s3 import split
 
 SAMPLE = Path(__file__).parent / "sample/wikiticker-2015-09-12-sampled.json.gz"
 DAG = "api_logs_etl"
@@ -110,7 +110,7 @@ def _require_events(file: Path, time_field: str | None, user_field: str | None) 
 
 def _arrived(platform: Platform) -> "list[tuple[str, str]]":
     """Return the key and the ETag of each object that has arrived."""
-    bucket, prefix = split_uri(f"{platform.lake}/{RAW}/")
+    bucket, prefix = split(f"{platform.lake}/{RAW}/")
     pages = platform.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return [(found["Key"], found["ETag"]) for page in pages for found in page.get("Contents", [])]
 

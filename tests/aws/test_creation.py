@@ -93,6 +93,7 @@ def created() -> Iterator[Created]:
             server.stop()
 
 
+@pytest.mark.slow
 def test_what_moto_cannot_make_is_named() -> None:
     from moto.cloudformation.parsing import get_model_map
 
