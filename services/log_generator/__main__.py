@@ -89,7 +89,7 @@ def _positive(text: str) -> float:
 
 def _sentence(delivery: Delivery, to: str) -> str:
     records, hours = delivery.records.total(), len(delivery.records)
-    faults = f", {delivery.faults.total():,} of them made to be rejected" if delivery.faults else ""
+    faults = f", {delivery.faults.total():,} of them made to be rejected," if delivery.faults else ""
     return f"Delivered {records:,} records{faults} in {delivery.objects:,} objects of {hours:,} hours to {to}.\n"
 
 

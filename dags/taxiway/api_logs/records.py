@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HOUR_US = 3_600_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST_US, END_US = 946_684_800_000_000, 4_102_444_800_000_000  # 2000 and 2100: hours can be named between them
-LEAST_NAME = 3  # characters of a user's name that is looked for in texts
+LEAST_NAME_BYTES = 3  # in UTF-8, of a user's name that is looked for in texts: more than two letters, or one of Chinese
 ARTICLES = "Main"  # the namespace whose pages name no users
 
 _UNITS_US = ((10**11, 1e6), (10**14, 1e3), (10**17, 1))  # of a number of seconds, milliseconds, microseconds
@@ -294,7 +294,7 @@ def _masked(value: Any, name: str | None, user: str | None) -> Any:
 
 def _without(text: str, name: str | None, user: str | None) -> str:
     """Return a text without the name of the record's own user."""
-    if name and user and (len(name) >= LEAST_NAME or text == name) and name in text:
+    if name and user and name in text and (len(name.encode()) >= LEAST_NAME_BYTES or text == name):
         return text.replace(name, user)
     return text
 

@@ -76,6 +76,7 @@ def test_what_the_contract_does_not_name_is_kept_as_text() -> None:
         ("Ada", "see /users/Ada/edit", True),
         ("1234", "/users/1234", True),
         ("Al", "Always", False),
+        ("龍伯", "by 龍伯", True),
         ("Al", "Al", True),
         ('O"Neill', 'O"Neill', True),
         ("Müller", "Müller's", True),
