@@ -38,7 +38,8 @@ def with_reject_reason(lines: DataFrame, day: date) -> DataFrame:
         day: UTC day of the folder.
 
     Returns:
-        source_file, line, the fields (without meaning where the frame does not parse), reject_reason, which is that of the contract or ``blank``.
+        source_file, line, the fields (without meaning where the frame does not parse) and reject_reason: one of the
+        contract's, or ``blank``.
     """
     backslash = F.contains("line", F.lit("\\"))
     marked = reduce(_replaced, ((r"\\", _BACKSLASH), (r"\"", _QUOTE)), F.col("line"))
@@ -82,7 +83,7 @@ def with_reject_reason(lines: DataFrame, day: date) -> DataFrame:
     at = F.col("requested_at")
     parsed = F.col("framed") & at.isNotNull() & (F.col("no_size") | F.col("bytes").isNotNull())
     reason = (
-        F.when(F.rand() < 0, _BLANK)  # never; so that the column is not deterministic
+        F.when(F.rand() + 1 < 0, _BLANK)  # never true, but not deterministic
         .when(~F.col("line").rlike(_NOT_BLANK), _BLANK)
         .when(F.col("length") > MOST_BYTES, "too_long")
         .when(~parsed, "unparsed")
