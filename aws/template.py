@@ -1,8 +1,8 @@
 """Composes the CloudFormation template: ``python -m aws.template`` writes ``aws/platform.yaml``.
 
 ``template.yaml`` has what every pipeline needs. A pipeline adds entries to its sections (Resources, Outputs, …) with a
-file of its own, ``pipelines/<pipeline>.yaml``. Lines that are comments are left out, because AWS takes a template of at
-most 51,200 bytes without a bucket to put it in.
+file of its own, ``pipelines/<pipeline>.yaml``. Comments and empty lines are left out, because AWS takes a template of
+at most 51,200 bytes without a bucket to put it in.
 """
 
 import re
@@ -40,13 +40,13 @@ def compose(folder: Path = FOLDER) -> str:
                 raise TemplateError(
                     f"{path.name} has a policy {min(twice)}, as another file does: rename its PolicyName."
                 )
-            sections[name] = sections[name].rstrip("\n") + "\n\n" + lines.partition("\n")[2].rstrip("\n") + "\n\n"
-    return HEAD + re.sub(r"\n{3,}", "\n\n", "".join(sections.values())).rstrip("\n") + "\n"
+            sections[name] += lines.partition("\n")[2]
+    return HEAD + "".join(sections.values())
 
 
 def _sections(text: str) -> dict[str, str]:
     """Return the top-level sections of a template by name, each with the line that begins it, without comments."""
-    text = re.sub(r"^ *#.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^ *#.*\n|  # .*$|^\n", "", text, flags=re.MULTILINE)
     starts = [*_SECTION.finditer(text)]
     ends = [*(each.start() for each in starts[1:]), len(text)]
     return {each[1]: text[each.start() : end] for each, end in zip(starts, ends, strict=True)}
