@@ -10,7 +10,9 @@ from console.errors import UserError
 from demos.access_logs.splitting import Days, day_of, split_logs
 
 
-def line(day: str = "17/May/2015", time: str = "10:05:03", zone: str = "+0000", request: str = "GET / HTTP/1.1") -> bytes:
+def line(
+    day: str = "17/May/2015", time: str = "10:05:03", zone: str = "+0000", request: str = "GET / HTTP/1.1"
+) -> bytes:
     return f'10.0.0.1 - - [{day}:{time} {zone}] "{request}" 200 12\n'.encode()
 
 
@@ -18,7 +20,7 @@ def contents(days: Days) -> dict[str, bytes]:
     """Return what was delivered of each day, uncompressed."""
     found = {}
     for day, files in days.files.items():
-        parts = [gzip.open(file).read() if file.suffix == ".gz" else file.read_bytes() for file in files]
+        parts = [gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes() for file in files]
         found[day] = b"".join(parts)
     return found
 
