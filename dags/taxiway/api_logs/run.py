@@ -212,6 +212,8 @@ def check(ti: Any) -> None:
         sum(each["records"] for each in built),
         sum((Counter(each["reasons"]) for each in quarantined), Counter()),
     )
+    metrics.count("api_logs", "hours", "none", value=sum(not each["objects"] for each in converted))
+    metrics.count("api_logs", "hours", "some", value=sum(each["objects"] > 0 for each in converted))
     checks.require(checks.failures(converted, built, quarantined, answers))
 
 
