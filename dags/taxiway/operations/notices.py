@@ -24,6 +24,7 @@ from taxiway.operations import messages
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from taxiway.catalogue.threads import RunThread
     from taxiway.operations.slack import Bot, Webhook
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def _task_ended(
             reason = _reason(context, cause)
             failure = messages.of_failure(run[0], task, attempt, reason, ti.log_url, runbook)
             _reply(slack, engine, run, failure)
-        if engine:
+        if engine and added and _has_news(added):
             _show(slack, engine, run)
 
 
@@ -156,12 +157,17 @@ def _run_ended(context: Mapping[str, Any], state: Literal["success", "failed"]) 
         from taxiway.operations.slack import Webhook
 
         thread = threads.end_run(engine, run, state)
-        if thread is None:
-            return  # no task of it did anything
+        if thread is None or not _has_news(thread):
+            return
         if isinstance(slack, Webhook):
             slack.post(messages.of_run(*run, state, thread.tasks, _address(run)))
         else:
             _show(slack, engine, run, patience=PATIENCE_S)
+
+
+def _has_news(thread: "RunThread") -> bool:
+    """Return whether a run did anything, or something was told of it: one whose tasks are all skipped did not."""
+    return thread.ts is not None or any(end["state"] != "skipped" for end in thread.tasks.values())
 
 
 def _reply(slack: "Bot | Webhook", engine: "Engine | None", run: tuple[str, str], message: dict[str, Any]) -> None:

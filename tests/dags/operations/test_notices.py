@@ -147,6 +147,14 @@ def test_a_run_of_which_nothing_was_told_has_no_end(bot: Slack) -> None:
     assert bot.calls == []
 
 
+@pytest.mark.parametrize("use", [use_bot, use_webhook])
+def test_a_run_that_skipped_everything_is_not_told(use: Any, bot: Slack, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(bot, monkeypatch)
+    end("skipped", context("plan"))
+    end_run("success")
+    assert bot.attempts == 0
+
+
 def test_mapped_tasks_are_told_by_their_label(bot: Slack) -> None:
     for index, month in enumerate(["2023-01", "2023-02"]):
         kind = "failure" if index else "success"
