@@ -163,6 +163,17 @@ class Airflow:
         if not self._send("GET", f"api/v2/pools/{pool['name']}").ok:
             self._create("pools", {**pool, "include_deferred": True})
 
+    def variable(self, key: str) -> str | None:
+        """Return the value of a Variable; None if there is none."""
+        answer = self._send("GET", f"api/v2/variables/{key}")
+        return str(_content(answer)["value"]) if answer.ok else None
+
+    def set_variable(self, key: str, value: str, description: str) -> None:
+        """Set a Variable, new or not."""
+        body = {"key": key, "value": value, "description": description}
+        self._create("variables", body)
+        self._call("PATCH", f"variables/{key}", body)
+
     def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any]) -> None:
         """Start a run of a DAG; once, also where the answer to a first try was lost."""
         self._create(f"dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)})

@@ -1,21 +1,23 @@
 """The demo of the API logs: real edit events of Wikipedia, sealed by the generator, hour by hour; or any JSON lines."""
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from console.aws import split_uri
 from console.demo import Demo, SeenAs
 from console.errors import UserError
 from console.follow import Goal, Plan, Run
 from console.output import Reporter
 from console.platform import LocalPlatform, Platform
+from taxiway.core.s3 import split
 
 SAMPLE = Path(__file__).parent / "sample/wikiticker-2015-09-12-sampled.json.gz"
 DAG = "api_logs_etl"
 RAW = "raw/api_logs"
+MOST_REPORTS = 3  # of the days with most hours: every day has one
 
 
 @dataclass
@@ -73,13 +75,13 @@ class ApiLogsDemo(Demo[Events]):
 
     def plan(self, data: Events, began: datetime) -> Plan:
         """Take all hours in one run."""
-        days = sorted({hour[:10] for hour in data.hours})
+        largest = Counter(hour[:10] for hour in data.hours).most_common(MOST_REPORTS)
         run = Run(DAG, f"demo__{began:%Y%m%dT%H%M%S}", {"hours": _ranges(data.hours)}, data.label)
         return Plan(
             runs=[run],
             followers={},
             goals=frozenset([Goal(DAG, "complete", data.label)]),
-            reports=[f"{day}.html" for day in days],
+            reports=[f"{day}.html" for day in sorted(day for day, _ in largest)],
         )
 
     def initial_input(self, platform: LocalPlatform) -> Events | None:
@@ -108,9 +110,9 @@ def _require_events(file: Path, time_field: str | None, user_field: str | None) 
         raise UserError(str(error)) from None
 
 
-def _arrived(platform: Platform) -> "list[tuple[str, str]]":
+def _arrived(platform: Platform) -> list[tuple[str, str]]:
     """Return the key and the ETag of each object that has arrived."""
-    bucket, prefix = split_uri(f"{platform.lake}/{RAW}/")
+    bucket, prefix = split(f"{platform.lake}/{RAW}/")
     pages = platform.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return [(found["Key"], found["ETag"]) for page in pages for found in page.get("Contents", [])]
 

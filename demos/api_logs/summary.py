@@ -18,7 +18,7 @@ from taxiway.aws.athena import AthenaError
 from taxiway.core.s3 import split
 from taxiway.lake import Lake
 
-TOP_CHANNELS, TOP_DAYS = 6, 4
+TOP_CHANNELS, TOP_DAYS = 4, 4
 
 
 def show_summary(console: Console, lake: Lake, hours: Sequence[str]) -> None:
@@ -54,7 +54,9 @@ def show_summary(console: Console, lake: Lake, hours: Sequence[str]) -> None:
 def _hours(rows: Sequence[dict[str, str | None]], day: Day) -> Table:
     """Return the events of a day, a row an hour and a column a channel."""
     top = [channel for channel, _ in day.channels.most_common(TOP_CHANNELS)]
-    shown = _table(f"Events of {day.date} by hour (UTC) and channel", "hour", *top, "others", "all")
+    shown = _table(
+        f"Events of {day.date} by hour (UTC) and channel", "hour", *(name.lstrip("#") for name in top), "others", "all"
+    )
     counts = {(row["hour"], row["channel"]): int(str(row["events"])) for row in rows if row["date"] == day.date}
     for hour, total in sorted(day.hours.items()):
         named = [counts.get((hour, channel), 0) for channel in top]

@@ -36,7 +36,7 @@ SECRETS = {
     "airflow-pgbouncer-config": {"pgbouncer.ini", "users.txt"},
     "airflow-pgbouncer-stats": {"connection"},
     "airflow-flower-auth": {"basicAuth"},
-    "airflow-connections": {"tlc-catalog"},
+    "airflow-connections": {"tlc-catalog", "slack"},  # slack by you, if at all
     "airflow-admin": {"username", "password"},
     "airflow-oidc": {"client-id", "client-secret", "metadata-url"},
     "git-credentials": {"GIT_SYNC_USERNAME", "GIT_SYNC_PASSWORD", "GITSYNC_USERNAME", "GITSYNC_PASSWORD"},
@@ -211,10 +211,11 @@ def known_secrets(rendered: Rendered) -> Iterator[str]:
 
 @rule
 def least_secrets(rendered: Rendered) -> Iterator[str]:
-    """The catalogue's password is for tasks and triggers; Airflow's own are not for DAGs, nor for a task's own pod."""
+    """The catalogue's password is for tasks, triggers and callbacks; Airflow's own are not for a task's own pod."""
     for pod, container, name in each_container(rendered):
         env = container.env
-        if "AIRFLOW_CONN_TLC_CATALOG" in env and pod.component not in ("worker", "kubernetes", "triggerer"):
+        those = ("worker", "kubernetes", "triggerer", "dag-processor")
+        if "AIRFLOW_CONN_TLC_CATALOG" in env and pod.component not in those:
             yield f"{name} has the catalogue's password"
         if "AIRFLOW_CONN_AIRFLOW_DB" in env and not rendered.of_kind("ScaledObject"):
             yield f"{name} offers Airflow's own database to DAGs"

@@ -306,7 +306,7 @@ def test_all_that_is_not_allowed_is_denied(case: str) -> None:
         (airflow_pod("api-server"), airflow_pod("worker"), 8793),
         (airflow_pod("api-server"), airflow_pod("triggerer"), 8794),
         (airflow_pod("pgbouncer"), our_pod("postgres"), 5432),
-        *((airflow_pod(each), our_pod("mysql"), 3306) for each in ("worker", "task")),
+        *((airflow_pod(each), our_pod("mysql"), 3306) for each in ("worker", "task", "dag-processor")),
         *((airflow_pod(each), our_pod("git-server"), 9418)
           for each in ("worker", "task", "triggerer", "dag-processor")),
         *((airflow_pod(each), our_pod("local-aws"), 4566) for each in ("worker", "task", "triggerer", "api-server")),
@@ -336,6 +336,7 @@ def test_metrics_reach_statsd(component: str) -> None:
         (airflow_pod("task"), airflow_pod("pgbouncer"), 6543),
         (airflow_pod("task"), airflow_pod("redis"), 6379),
         (airflow_pod("flower"), our_pod("mysql"), 3306),
+        (airflow_pod("scheduler"), our_pod("mysql"), 3306),
         (airflow_pod("flower"), our_pod("local-aws"), 4566),
         (airflow_pod("redis"), our_pod("postgres"), 5432),
         (airflow_pod("redis"), our_pod("local-aws"), 4566),

@@ -1,8 +1,9 @@
-"""List prices of EMR instances, and what a cluster costs at most."""
+"""List prices of EMR instances, what a cluster costs at most, and what workers of EMR Serverless cost."""
 
 import re
+from typing import Literal
 
-from taxiway.core.settings import Settings, SettingsError
+from taxiway.core.settings import ServerlessPrices, Settings, SettingsError
 
 # us-east-1, Linux, USD an hour: (EC2 on demand, EMR's surcharge). List prices as of November 2026: check them
 # before you rely on them. There is no estimate for a type that is not listed.
@@ -54,3 +55,15 @@ def most_per_hour(settings: Settings) -> float:
     unit = max(price(type_) / units(type_) for type_ in settings.emr_worker_types)
     rounding = max(price(type_) - price(type_) / units(type_) for type_ in settings.emr_worker_types)
     return price(settings.emr_primary_type) + settings.emr_max_units * unit + 2 * rounding
+
+
+def serverless_usd(
+    prices: ServerlessPrices,
+    architecture: Literal["X86_64", "ARM64"],
+    vcpu_hours: float,
+    memory_gb_hours: float,
+    storage_gb_hours: float,
+) -> float:
+    """Return what use of EMR Serverless costs, in US dollars; storage without the 20 GB of a worker that are free."""
+    vcpu, memory, storage = getattr(prices, architecture)
+    return float(vcpu * vcpu_hours + memory * memory_gb_hours + storage * storage_gb_hours)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from taxiway.catalogue.models import run_threads
 
+REVISION = "0002"  # the migration that makes the table
 LEASE = timedelta(minutes=2)  # longer than a message takes with its retries; the holder may have been killed
 KEPT = timedelta(days=90)
 
@@ -40,7 +41,9 @@ class RunThread:
     ts: str | None
 
 
-def add_task(engine: sa.Engine, run: Run, task: tuple[str, str], end: Mapping[str, Any], begun: datetime) -> RunThread:
+def add_task(
+    engine: sa.Engine, run: Run, task: tuple[str, str], end: Mapping[str, Any], begun: datetime | None
+) -> RunThread:
     """Add how a task ended; a task that began after the run had ended makes it a running one again.
 
     Args:
@@ -48,15 +51,20 @@ def add_task(engine: sa.Engine, run: Run, task: tuple[str, str], end: Mapping[st
         run: its ids.
         task: its id and label.
         end: JSON values.
-        begun: when the task began.
+        begun: when the task began, None if that is unknown.
     """
 
     def change(found: RunThread) -> dict[str, Any]:
         tasks = {key: value for key, value in found.tasks.items() if key != task} | {task: end}
-        again = found.ended is not None and begun > found.ended
+        again = bool(found.ended and begun and begun > found.ended)
         return {"tasks": _dump(tasks), **({"state": "running", "ended": None} if again else {})}
 
     return _change(engine, run, change)
+
+
+def open_thread(engine: sa.Engine, run: Run) -> RunThread:
+    """Add that something is to be told of a run before any of its tasks has ended."""
+    return _change(engine, run, lambda _: {})
 
 
 def end_run(engine: sa.Engine, run: Run, state: Literal["success", "failed"]) -> RunThread | None:

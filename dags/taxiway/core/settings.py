@@ -5,13 +5,14 @@ is validated on reading: an invalid value is an import error of the DAG with one
 settings of its own in ``taxiway.<pipeline>.settings``, whose variables begin with ``TAXIWAY_<PIPELINE>_``.
 """
 
+import json
 import logging
 import os
 import re
 from functools import cache
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from taxiway.core import month
@@ -25,8 +26,38 @@ Month = Annotated[str, Field(pattern=month.PATTERN)]
 InstanceType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9]+$")]
 
 
+WorkerSize = Annotated[str, Field(pattern=r"^\d{1,2}x\d{1,3}$")]
+# The memory, in GB, that a worker of EMR Serverless of so many vCPU may have.
+WORKER_MEMORY = {
+    1: tuple(range(2, 9)),
+    2: tuple(range(4, 17)),
+    4: tuple(range(8, 31)),
+    8: tuple(range(16, 61, 4)),
+    16: tuple(range(32, 121, 8)),
+}
+
+
+def worker_size(text: str) -> tuple[int, int]:
+    """Return the vCPU and the GB of memory of a worker of EMR Serverless, written such as ``4x16``."""
+    vcpu, _, gb = text.partition("x")
+    return int(vcpu), int(gb)
+
+
 class SettingsError(ValueError):
     """A setting has a value that cannot be used; the text names the variable, the fault and the remedy."""
+
+
+class ServerlessPrices(BaseModel):
+    """List prices of EMR Serverless in US dollars: a vCPU-hour, a GB-hour of memory, one of storage above 20 GB.
+
+    Attributes:
+        as_of: when they were looked up.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    as_of: str = Field(min_length=4)
+    X86_64: tuple[float, float, float]
+    ARM64: tuple[float, float, float]
 
 
 class TypedSettings(BaseSettings):
@@ -139,6 +170,52 @@ class Settings(TypedSettings):
         default=(), description="subnets of the cluster, comma separated"
     )
     emr_security_configuration: str | None = None
+
+    # EMR Serverless: an application and its workers. Sizes of workers are those that AWS offers.
+    serverless_application: str = Field(
+        default="taxiway",
+        pattern=r"^[A-Za-z0-9._/#-]{1,64}$",
+        description="name of the application: one of that name is used, or else created for a run and deleted after it",
+    )
+    serverless_release: str = Field(
+        default="emr-spark-8.0.0", description="release label of the application; emr-spark-8.0.0 is Spark 4.0.2"
+    )
+    serverless_architecture: Literal["X86_64", "ARM64"] = "X86_64"
+    serverless_role: str | None = Field(
+        default=None,
+        pattern=r"^arn:[a-z-]+:iam::\d{12}:role/.+$",
+        description="ARN of the role that job runs have; a DAG that uses EMR Serverless needs it",
+    )
+    serverless_logs: S3Uri = Field(
+        default="s3://taxiway-logs/emr-serverless", description="where EMR Serverless puts the logs of job runs"
+    )
+    serverless_driver: WorkerSize = Field(default="2x8", description="size of a driver: vCPU x GB of memory")
+    serverless_executor: WorkerSize = Field(default="4x16", description="size of an executor: vCPU x GB of memory")
+    serverless_executors: int = Field(default=2, ge=1, le=500, description="executors that a job run begins with")
+    serverless_preinitialised: bool = Field(
+        default=True,
+        description="keep the driver and these executors ready while the application is started; that is billed",
+    )
+    serverless_max_vcpu: int = Field(default=16, ge=1, le=10_000, description="vCPU that all job runs may use together")
+    serverless_max_gb: int = Field(default=128, ge=2, le=80_000, description="GB of memory that they may use together")
+    serverless_max_disk_gb: int = Field(default=500, ge=20, le=200_000, description="GB of disk that they may use")
+    serverless_idle_minutes: int = Field(
+        default=5, ge=1, le=5, description="idle minutes until EMR Serverless stops the application by itself"
+    )
+    serverless_job_minutes: int = Field(
+        default=120, ge=1, le=7 * 24 * 60, description="minutes after which EMR Serverless ends a job run"
+    )
+    serverless_prices: Annotated[ServerlessPrices, NoDecode] = Field(
+        # us-east-1. ARM is 20 % below x86; none was seen on AWS's own page: check them before you rely on them.
+        default=ServerlessPrices(
+            as_of="November 2026",
+            X86_64=(0.052624, 0.0057785, 0.000111),
+            ARM64=(0.0420992, 0.0046228, 0.000111),
+        ),
+        description='list prices for estimates in US dollars as JSON: {"as_of": "a date", "X86_64": [a vCPU-hour, a '
+        'GB-hour of memory, a GB-hour of storage], "ARM64": [the same]}',
+    )
+
     cost_tags: Annotated[dict[str, str], NoDecode] = Field(
         default={"project": "taxiway"}, description="tags of every cluster for cost allocation: key=value,key=value"
     )
@@ -183,6 +260,11 @@ class Settings(TypedSettings):
             raise ValueError(f"{bad[0]!r} is not key=value")
         return {key.strip(): tag.strip() for key, _, tag in pairs}
 
+    @field_validator("serverless_prices", mode="before")
+    @classmethod
+    def _read_json(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
+
     @field_validator("spark_jobs")
     @classmethod
     def _known_placeholder(cls, value: str) -> str:
@@ -190,13 +272,40 @@ class Settings(TypedSettings):
             raise ValueError(f"{COMMIT} is the only placeholder allowed")
         return value
 
-    @field_validator("emr_release")
+    @field_validator("emr_release", "serverless_release")
     @classmethod
     def _known_release(cls, value: str) -> str:
         # The programs need Spark 4 (ANSI, TIMESTAMP_NTZ); emr-7.x runs Spark 3.5.
         if not re.fullmatch(r"emr-spark-\d+\.\d+\.\d+", value):
             raise ValueError("the Spark programs need Spark 4, which the releases emr-spark-8.0.0 and later run")
         return value
+
+    @field_validator("serverless_driver", "serverless_executor")
+    @classmethod
+    def _offered_size(cls, value: str) -> str:
+        vcpu, gb = worker_size(value)
+        if vcpu not in WORKER_MEMORY:
+            raise ValueError(f"workers have {', '.join(map(str, WORKER_MEMORY))} vCPU, not {vcpu}")
+        if gb not in WORKER_MEMORY[vcpu]:
+            sizes = ", ".join(map(str, WORKER_MEMORY[vcpu]))
+            raise ValueError(f"a worker of {vcpu} vCPU has one of {sizes} GB of memory, not {gb}")
+        return value
+
+    @model_validator(mode="after")
+    def _room_for_workers(self) -> "Settings":
+        (vcpu, gb), (more_vcpu, more_gb) = worker_size(self.serverless_driver), worker_size(self.serverless_executor)
+        ready = self.serverless_executors if self.serverless_preinitialised else 1
+        for unit, limit, needed in (
+            ("vcpu", self.serverless_max_vcpu, vcpu + ready * more_vcpu),
+            ("gb", self.serverless_max_gb, gb + ready * more_gb),
+            ("disk_gb", self.serverless_max_disk_gb, 20 * (1 + ready)),
+        ):
+            if limit < needed:
+                raise ValueError(
+                    f"TAXIWAY_SERVERLESS_MAX_{unit.upper()} is {limit}, below the {needed} of a driver and "
+                    f"{ready} executor{'s' * (ready != 1)}: raise it, or choose smaller or fewer workers"
+                )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

@@ -6,12 +6,10 @@ what a step reports.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import types
 
 from taxiway.hvfhv.metrics import DATASET
 from taxiway.hvfhv.plan import Job, dependants
@@ -27,10 +25,9 @@ from taxiway.hvfhv.tables import (
     TRIPS,
 )
 from taxiway.lake import Lake, LakeError, Publication, Table, join_inputs
+from taxiway.lake.faults import NOT_FINITE, TOLERANCE, key_faults, rows_of, schema_faults, value_faults, wrong_value
 from taxiway.operations import metrics
 
-NOT_FINITE = "NaN or infinite"
-TOLERANCE = 1e-9  # of a sum of shares, which are doubles
 SMALL_MARTS = (SERVICE_QUALITY, MARKET_SHARE, POPULAR_ZONES, RISING_ZONES, TREND)
 
 
@@ -72,7 +69,7 @@ def failures(outputs: Outputs) -> list[str]:
     for table, schema in outputs.schemas.items():
         found += schema_faults(table, schema)
     for table, columns in outputs.not_finite.items():
-        found += [_wrong_value(table, name, NOT_FINITE, rows) for name, rows in columns.items() if rows]
+        found += [wrong_value(table, name, NOT_FINITE, rows) for name, rows in columns.items() if rows]
     if training > trips:
         found.append(f"{ETA_TRAINING.name} has {training:,} rows, but {TRIPS.name} has only {trips:,}.")
     for table, mart in outputs.marts.items():
@@ -92,37 +89,13 @@ def mart_faults(table: Table, mart: pa.Table, rows: Mapping[Table, int]) -> list
         return faults
     with duckdb.connect() as database:
         database.register(table.name, mart)
-        found = [*_repeated_keys(database, table), *_wrong_values(database, table), *_wrong_shares(database, table)]
-        (trips,) = _all(database, f"select coalesce(sum(trips), 0)::bigint from {table.name}")[0]  # noqa: S608
+        found = [*key_faults(database, table), *value_faults(database, table), *_wrong_shares(database, table)]
+        (trips,) = rows_of(database, f"select coalesce(sum(trips), 0)::bigint from {table.name}")[0]  # noqa: S608
     (counted,) = {rule["countsRowsOf"] for rule in table.contract.columns["trips"].rules if "countsRowsOf" in rule}
     (expected,) = (count for other, count in rows.items() if other.name == counted)
     if trips != expected:
         found.append(f"{table.name} counts {trips:,} trips, but {counted} has {expected:,} rows.")
     return found
-
-
-def schema_faults(table: Table, schema: pa.Schema) -> list[str]:
-    """Return a sentence if the columns differ from the contract in name, type or order; else empty."""
-    columns = {field.name: _glue_type(field.type) for field in schema}
-    faults = [f"{name} is missing" for name in table.columns if name not in columns]
-    faults += [f"{name} is unknown" for name in columns if name not in table.columns]
-    faults += [
-        f"{name} is {columns[name]} instead of {type_}"
-        for name, type_ in table.columns.items()
-        if columns.get(name, type_) != type_
-    ]
-    if not faults and list(columns) != list(table.columns):
-        faults = [f"their order is {', '.join(columns)}"]
-    return [f"The columns of {table.name} differ from its contract: {', '.join(faults)}."] if faults else []
-
-
-def _glue_type(type_: pa.DataType) -> str:
-    if types.is_string(type_) or types.is_large_string(type_):
-        return "string"
-    if type_ == pa.timestamp("us"):  # without a zone
-        return "timestamp"
-    known = {pa.int32(): "int", pa.int64(): "bigint", pa.float64(): "double", pa.date32(): "date"}
-    return known.get(type_, str(type_))
 
 
 def _all_quarantined(outputs: Outputs) -> str:
@@ -150,45 +123,6 @@ def _lost_rows(outputs: Outputs) -> list[str]:
     return found
 
 
-def _repeated_keys(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
-    key = ", ".join(table.key)
-    nulls = " or ".join(f"{name} is null" for name in table.key)
-    rows = _all(
-        database,
-        f"select {key}, count(*) as n from {table.name} group by all having n > 1 or {nulls} order by n desc, {key}",  # noqa: S608
-    )
-    if not rows:
-        return []
-    *example, count = rows[0]
-    fault = f"Keys of {table.name} ({key}) that are null or not unique: {len(rows):,}"
-    return [f"{fault}, such as ({', '.join(map(str, example))}) in {count:,} rows."]
-
-
-def _wrong_values(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
-    """Return the columns with values that they may not have: nulls, no numbers, numbers outside their bounds."""
-    found = []
-    for column in table.contract.columns.values():
-        faults = {}
-        if column.required and column.name not in table.key:  # keys are checked by _repeated_keys
-            faults["null"] = f"{column.name} is null"
-        if column.type == "double":
-            faults[NOT_FINITE] = f"not isfinite({column.name})"
-        if column.minimum is not None:
-            faults[f"below {column.minimum:g}"] = f"{column.name} < {column.minimum}"
-        if column.maximum is not None:
-            # A share is a quotient of floating-point sums: it may exceed 1 by a rounding error.
-            faults[f"above {column.maximum:g}"] = f"{column.name} > {column.maximum} + {TOLERANCE}"
-        for fault, condition in faults.items():
-            (rows,) = _all(database, f"select count(*) from {table.name} where {condition}")[0]  # noqa: S608
-            if rows:
-                found.append(_wrong_value(table, column.name, fault, rows))
-    return found
-
-
-def _wrong_value(table: Table, column: str, fault: str, rows: int) -> str:
-    return f"{column} of {table.name} is {fault} in {rows:,} row{'s' * (rows != 1)}."
-
-
 def _wrong_shares(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
     """Return the groups whose shares neither add up to 1 nor, for an optional column, are all null."""
     found = []
@@ -197,7 +131,7 @@ def _wrong_shares(database: duckdb.DuckDBPyConnection, table: Table) -> list[str
             allowed = f"abs(total - 1) <= {TOLERANCE}"
             if not column.required:
                 allowed += f" or count({column.name}) = 0"
-            rows = _all(
+            rows = rows_of(
                 database,
                 f"""select {group or "'the month'"}, coalesce(sum({column.name}), 0) as total
                 from {table.name} group by all having not ({allowed}) order by abs(total - 1) desc, 1""",  # noqa: S608
@@ -209,10 +143,6 @@ def _wrong_shares(database: duckdb.DuckDBPyConnection, table: Table) -> list[str
                     f"such as {', '.join(map(str, example))} with {total:.9g}."
                 )
     return found
-
-
-def _all(database: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
-    return database.execute(query).fetchall()
 
 
 # ── The month of a run ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -15,7 +15,7 @@ MARKS = {
     "retry": ":repeat:",
     "running": ":hourglass_flowing_sand:",
 }
-COLOURS = {"running": "#4a7ab8", "success": "#2f9e64", "failed": "#c9372c", "warning": "#d9930d"}
+COLOURS = {"running": "#4a7ab8", "success": "#2f9e64", "failed": "#c9372c"}
 SECTION = 2900  # Slack takes 3,000 characters of a section
 REASON = 1500
 TASKS = 40  # lines of a first message
@@ -62,32 +62,33 @@ def of_run(dag_id: str, run_id: str, state: str, tasks: Ends, address: str) -> d
     Args:
         dag_id, run_id: of the run.
         state: ``running``, ``success`` or ``failed``.
-        tasks: as those of ``RunThread``: a task's end has ``state``, ``seconds`` and ``attempt``.
+        tasks: as those of ``RunThread``: a task's end has ``state``, ``seconds`` (or None) and ``attempt``.
         address: of the run in Airflow.
     """
     text = f"{dag_id}: {state}"
-    headline = f"{MARKS[state]} *{escape(dag_id)}*  {state}\n{link(address, cut(run_id, 250))}"
+    headline = f"{MARKS[state]} *{escape(dag_id)}*  {state}\n{link(address, run_id)}"
     grouped: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for (task, label), end in tasks.items():
         grouped.setdefault(task, []).append((label, end))
     lines = [_line(task, ends) for task, ends in grouped.items()]
     if len(lines) > TASKS:
         lines = [*lines[:TASKS], f"… {len(lines) - TASKS} more tasks: {link(address, 'see the run')}"]
-    return _message(text, headline, _sections(lines, address), COLOURS[state])
+    return _message(text, [headline], _sections(lines, address), COLOURS[state])
 
 
 def _line(task: str, ends: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     states = [end["state"] for _, end in ends]
     mark = next(MARKS[state] for state in ("failed", "retry", "success", "skipped") if state in states)
     name = f"{mark} `{escape(task)}`"
-    longest = max(end["seconds"] for _, end in ends)
+    known = [end["seconds"] for _, end in ends if end["seconds"] is not None]
+    longest = duration(max(known)) if known else ""
     if len(ends) == 1 and not ends[0][0]:
         attempt = f", try {ends[0][1]['attempt']}" if ends[0][1]["attempt"] > 1 else ""
-        return f"{name}  {duration(longest)}{attempt}"
+        return f"{name}  {longest}{attempt}"
     counts = ", ".join(f"{states.count(state)} {state}" for state in MARKS if state in states)
     failed = [label for label, end in ends if end["state"] == "failed"]
     which = f" ({cut(', '.join(failed), 100)})" if failed else ""
-    return f"{name}  {counts}{which}, longest {duration(longest)}"
+    return f"{name}  {counts}{which}" + (f", longest {longest}" if longest else "")
 
 
 def of_failure(
@@ -103,27 +104,26 @@ def of_failure(
         log_address: of its log.
         runbook: address or path of the page that says what to do.
     """
-    lines = [
-        f"{MARKS['failed']} *{escape(dag_id)}*: `{escape(task)}` failed ({attempt})",
-        f"```{cut(reason.strip() or 'no reason was given', REASON, 'more in the log')}```",
+    headline = f"{MARKS['failed']} *{escape(dag_id)}*: `{escape(task)}` failed ({attempt})"
+    body = [
+        f"```{cut(_verbatim(reason) or 'no reason was given', REASON, 'more in the log')}```",
         link(log_address, "Log") + (f"  ·  Runbook: {link(runbook, runbook)}" if runbook else ""),
     ]
-    return _message(f"{dag_id}: {task} failed", None, _sections(lines, log_address), COLOURS["failed"])
+    return _message(f"{dag_id}: {task} failed", [headline], body, COLOURS["failed"])
 
 
-def of_text(text: str, table: Sequence[Sequence[object]] = (), address: str = "", colour: str = "") -> dict[str, Any]:
+def of_text(text: str, table: Sequence[Sequence[object]] = (), address: str = "") -> dict[str, Any]:
     """Return a message with a text and perhaps a small table, whose first row are its headings.
 
     Args:
         text: plain text.
-        table: rows of cells of one length each; numbers are right-aligned.
+        table: rows of cells of one length each; columns of numbers are right-aligned.
         address: where to read what does not fit.
-        colour: of the message's bar; none by default.
     """
     body = [cut(text, SECTION, link(address, "see the run"))]
     if table:
         body.append(table_text(table, SECTION, address))
-    return _message(text.partition("\n")[0][:150], None, body, colour)
+    return _message(text.partition("\n")[0][:150], body)
 
 
 def table_text(table: Sequence[Sequence[object]], limit: int, address: str = "") -> str:
@@ -131,8 +131,7 @@ def table_text(table: Sequence[Sequence[object]], limit: int, address: str = "")
     rows = [[_cell(value) for value in row] for row in table]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     right = [
-        len(table) > 1 and all(isinstance(row[index], (int, float)) or row[index] is None for row in table[1:])
-        for index in range(len(widths))
+        rows[1:] != [] and all(re.match(r"[-+–]?\d|–$", row[index]) for row in rows[1:]) for index in range(len(widths))
     ]
     lines = []
     for row in rows:
@@ -160,7 +159,12 @@ def _cell(value: object) -> str:
             return f"{value:,}"
         case float():
             return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return " ".join(str(value).split())[:60]
+    return " ".join(_verbatim(str(value)).split())[:60]
+
+
+def _verbatim(text: str) -> str:
+    """Return a text that does not end the ``` around it."""
+    return text.strip().replace("```", "'''")
 
 
 def _sections(lines: Sequence[str], address: str) -> list[str]:
@@ -174,13 +178,13 @@ def _sections(lines: Sequence[str], address: str) -> list[str]:
     return texts
 
 
-def _message(text: str, headline: str | None, body: Sequence[str], colour: str) -> dict[str, Any]:
-    """Return the arguments: ``text`` is what notifications show."""
-    attachment = {"fallback": escape(text), "blocks": [_section(each) for each in body]}
+def _message(text: str, head: Sequence[str], body: Sequence[str] = (), colour: str = "") -> dict[str, Any]:
+    """Return the arguments: ``text`` is what notifications show, the body has a bar of the colour."""
+    attachment = {"color": colour, "fallback": escape(text), "blocks": [_section(each) for each in body]}
     return {
         "text": escape(text),
-        "blocks": [_section(headline)] if headline else [],
-        "attachments": [{"color": colour, **attachment} if colour else attachment] if body else [],
+        "blocks": [_section(each) for each in head],
+        "attachments": [attachment] if body else [],
     }
 
 

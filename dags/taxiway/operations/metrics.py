@@ -20,6 +20,7 @@ that both have the same labels (but for a dot, which separates labels here: ``%2
     airflow.taxiway.emr.memory_gb_hours.<dag_id>:57.1|c           taxiway_emr_memory_gb_hours_total
     airflow.taxiway.emr.cost_usd.<dag_id>:0.51|c                  taxiway_emr_cost_usd_total
     airflow.taxiway.emr.clusters.<state>:1|g                      taxiway_emr_clusters; state in lower case, LIVE ones
+    airflow.taxiway.serverless.<name>.<dag_id>:0.51|c             taxiway_serverless_<name>_total; one of SERVERLESS
     airflow.taxiway.spark_step.<dag_id>.<program>:95000.000000|ms taxiway_spark_step_seconds; program: build_month
     airflow.taxiway.delivery.lag:3|g                              taxiway_delivery_lag_seconds
     airflow.taxiway.delivery.commit:1795249000|g                  taxiway_delivery_commit_timestamp_seconds, Unix time
@@ -45,13 +46,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from taxiway.aws.usage import Usage
+    from taxiway.aws.usage import JobRunUsage, Usage
     from taxiway.lake import Lake
     from taxiway.operations.delivery import Delivery
 
 log = logging.getLogger(__name__)
 
 LIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")  # of EMR's states
+SERVERLESS = (
+    *("job_seconds", "vcpu_hours", "memory_gb_hours", "cost_usd"),
+    *("idle_vcpu_hours", "idle_memory_gb_hours", "idle_cost_usd"),
+)
 KINDS = ("emr_cluster", "emr_serverless_application", "emr_serverless_job_run")
 
 
@@ -62,12 +67,14 @@ class PipelineMetrics:
     Attributes:
         dags: its DAGs that have a deadline.
         dags_with_clusters: its DAGs that create EMR clusters.
+        dags_with_job_runs: its DAGs that use EMR Serverless.
         datasets: its data sets whose bytes and rows are counted.
         reasons: their reject reasons; a function, because it reads contracts.
     """
 
     dags: Sequence[str]
     dags_with_clusters: Sequence[str] = ()
+    dags_with_job_runs: Sequence[str] = ()
     datasets: Sequence[str] = ()
     reasons: Callable[[], Sequence[str]] = tuple
 
@@ -129,6 +136,14 @@ def cluster_used(dag_id: str, usage: "Usage") -> None:
         _send("timing", seconds * 1000, "spark_step", dag_id, program)
 
 
+def job_run_used(dag_id: str, usage: "JobRunUsage") -> None:
+    """Count what a job run of EMR Serverless used, and what waited for it, once it has ended."""
+    values = (usage.seconds, usage.billed.vcpu, usage.billed.memory_gb, usage.usd)
+    waited = (usage.idle.vcpu, usage.idle.memory_gb, usage.idle_usd)
+    for name, value in zip(SERVERLESS, (*values, *waited), strict=True):
+        count("serverless", name, dag_id, value=value)
+
+
 def clusters(states: Mapping[str, int]) -> None:
     """Report how many of this deployment's clusters are in each of the :data:`LIVE` states; 0 for states not given."""
     for state in LIVE:
@@ -163,6 +178,9 @@ def initialise_counters(pipelines: Sequence[PipelineMetrics]) -> None:
         for dag_id in pipeline.dags_with_clusters:
             for name in ("cluster_seconds", "idle_seconds", "vcpu_hours", "memory_gb_hours", "cost_usd"):
                 count("emr", name, dag_id, value=0)
+        for dag_id in pipeline.dags_with_job_runs:
+            for name in SERVERLESS:
+                count("serverless", name, dag_id, value=0)
         for dag_id in pipeline.dags:
             count("deadline_missed", dag_id, value=0)
     for kind in KINDS:

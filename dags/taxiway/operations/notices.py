@@ -24,6 +24,7 @@ from taxiway.operations import messages
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from taxiway.catalogue.threads import RunThread
     from taxiway.operations.slack import Bot, Webhook
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ def warn(text: str, run: tuple[str, str] | None = None) -> None:
         from taxiway.catalogue import threads
         from taxiway.operations.slack import Bot
 
-        message = messages.of_text(text, colour=messages.COLOURS["warning"])
+        message = messages.of_text(f":warning: {text}")
         engine = _engine() if run and isinstance(slack, Bot) else None
         thread = threads.read_thread(engine, run) if engine and run else None
         if isinstance(slack, Bot) and thread and thread.channel and thread.ts:
@@ -113,10 +114,13 @@ def _task_ended(
     with _harmless():
         ti = context["ti"]
         run = _run(context)
-        label = str(ti.rendered_map_index or ti.map_index) if ti.map_index is not None and ti.map_index >= 0 else ""
-        begun = ti.start_date or datetime.now(UTC)
-        seconds = max((datetime.now(UTC) - begun).total_seconds(), 0)
-        end = {"state": state, "seconds": round(seconds, 1), "attempt": ti.try_number}
+        # The DAG processor, which tells of killed tasks, knows less of them than the task itself.
+        index = getattr(ti, "map_index", None)
+        mapped = index is not None and index >= 0
+        label = str(getattr(ti, "rendered_map_index", None) or index) if mapped else ""
+        begun = getattr(ti, "start_date", None)
+        seconds = max((datetime.now(UTC) - begun).total_seconds(), 0) if begun else None
+        end = {"state": state, "seconds": seconds, "attempt": ti.try_number}
         slack, added = _slack(), None
         engine = _engine(quiet=slack is None)
         if engine:
@@ -130,12 +134,13 @@ def _task_ended(
                 )
             return
         if state == "failed":
-            attempt = f"try {ti.try_number} of {(ti.max_tries or 0) + 1}"
+            tries = (getattr(ti, "max_tries", None) or 0) + 1
+            attempt = f"try {ti.try_number}" + (f" of {tries}" if tries >= ti.try_number else "")
             task = f"{ti.task_id} ({label})" if label else ti.task_id
             reason = _reason(context, cause)
             failure = messages.of_failure(run[0], task, attempt, reason, ti.log_url, runbook)
             _reply(slack, engine, run, failure)
-        if engine:
+        if engine and added and _has_news(added):
             _show(slack, engine, run)
 
 
@@ -152,12 +157,17 @@ def _run_ended(context: Mapping[str, Any], state: Literal["success", "failed"]) 
         from taxiway.operations.slack import Webhook
 
         thread = threads.end_run(engine, run, state)
-        if thread is None:
-            return  # no task of it did anything
+        if thread is None or not _has_news(thread):
+            return
         if isinstance(slack, Webhook):
             slack.post(messages.of_run(*run, state, thread.tasks, _address(run)))
         else:
             _show(slack, engine, run, patience=PATIENCE_S)
+
+
+def _has_news(thread: "RunThread") -> bool:
+    """Return whether a run did anything, or something was told of it: one whose tasks are all skipped did not."""
+    return thread.ts is not None or any(end["state"] != "skipped" for end in thread.tasks.values())
 
 
 def _reply(slack: "Bot | Webhook", engine: "Engine | None", run: tuple[str, str], message: dict[str, Any]) -> None:
@@ -168,6 +178,8 @@ def _reply(slack: "Bot | Webhook", engine: "Engine | None", run: tuple[str, str]
     if engine is None or isinstance(slack, Webhook):
         slack.post(_named(run, message))
         return
+    if threads.read_thread(engine, run) is None:
+        threads.open_thread(engine, run)
     for _ in range(2):
         _show(slack, engine, run, patience=PATIENCE_S, unless_there=True)
         thread = threads.read_thread(engine, run)
@@ -250,10 +262,10 @@ def _engine(*, quiet: bool = False) -> "Engine | None":
     """Return the database that the tasks of a run share; None without one: each message then stands alone."""
     import sqlalchemy as sa
 
-    from taxiway.catalogue import CatalogueError, open_catalogue
+    from taxiway.catalogue import CatalogueError, open_catalogue, threads
 
     try:
-        return open_catalogue()
+        return open_catalogue(threads.REVISION)
     except (CatalogueError, sa.exc.SQLAlchemyError) as error:
         if not quiet:
             log.warning("The messages of this run are not one thread in Slack: %s", error)

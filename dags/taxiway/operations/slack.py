@@ -1,5 +1,6 @@
 """Messages to Slack through Airflow's connection: by a bot's token (type ``slack``) or a webhook (``slackwebhook``)."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -152,6 +153,8 @@ def _told(connection: str, channel: str) -> Iterator[None]:
         if code in REMEDIES:
             remedy = REMEDIES[code].format(connection=repr(connection), channel=channel)
             raise SlackError(f"Slack refused a message: {code}; {remedy}.") from None
+        if status := re.search(r"^5\d\d$|(?<=Status Code: )5\d\d", str(getattr(response, "status_code", error))):
+            raise SlackError(f"Slack answered with status {status[0]}, tried {RETRIES + 1} times.") from None
         raise SlackError(f"Slack refused a message: {code or ' '.join(str(error).split())[:300]}.") from None
     except OSError as error:
         raise SlackError(f"Slack was not reached within {TIMEOUT_S} s, tried {RETRIES + 1} times: {error}.") from None

@@ -43,6 +43,11 @@ def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("TAXIWAY_EMR_PRIMARY_TYPE", "big", "String should match pattern"),
         ("TAXIWAY_EMR_WORKER_TYPES", "r7g.xlarge,big", "String should match pattern"),
         ("TAXIWAY_COST_TAGS", "team", "'team' is not key=value"),
+        ("TAXIWAY_SLACK_CHANNEL", "", "at least 2 characters"),
+        ("TAXIWAY_SERVERLESS_PRICES", "0.05", "valid dictionary"),
+        ("TAXIWAY_SERVERLESS_PRICES", "0.05 USD", "Extra data"),
+        ("TAXIWAY_SERVERLESS_PRICES", '{"X86_64": [1, 1, 1], "ARM64": [1, 1, 1]}', "Field required"),
+        ("TAXIWAY_SERVERLESS_PRICES", '{"as_of": "2027-01", "X86_64": [1, 1], "ARM64": [1, 1, 1]}', "Field required"),
     ],
 )
 def test_a_wrong_value_is_told_in_a_sentence(
@@ -57,6 +62,19 @@ def test_a_wrong_value_is_told_in_a_sentence(
     assert part in sentence
     assert "the default is" in sentence
     assert "\n" not in sentence
+
+
+def test_prices_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXIWAY_SERVERLESS_PRICES", '{"as_of": "2027-01", "X86_64": [3, 2, 1], "ARM64": [6, 5, 4]}')
+    assert Settings.read().serverless_prices.ARM64 == (6, 5, 4)
+
+
+def test_a_setting_that_is_gone_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    Settings.read()
+    assert caplog.text == ""
+    monkeypatch.setenv("TAXIWAY_NOTIFIER", '{"class": "a.b.Notifier"}')
+    Settings.read()
+    assert "TAXIWAY_NOTIFIER is not read any more: warnings go to Slack, see TAXIWAY_SLACK_CONN_ID." in caplog.text
 
 
 def test_values_that_contradict_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """The cost guard against the local AWS endpoint, and its DAG beside real runs; EMR Serverless by botocore's model."""
 
+import json
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from taxiway.operations.cost_guard import (
     serverless_applications,
     serverless_job_runs,
 )
+from tests.dags.operations.slack_server import HOOK, running, text_of
 
 ROOT = Path(__file__).parents[3]
 NOW = datetime.now(UTC)
@@ -29,16 +30,8 @@ ENDS = Settings(cost_guard_ends=True, cost_guard_grace_minutes=60)
 
 
 @pytest.fixture
-def emr(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Point AWS clients at that endpoint, without a cluster that lives."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    client = boto3.client("emr")
-    yield client
-    states = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
-    pages = list(client.get_paginator("list_clusters").paginate(ClusterStates=states))
-    for cluster in [found["Id"] for page in pages for found in page["Clusters"]]:
-        client.set_termination_protection(JobFlowIds=[cluster], TerminationProtected=False)
-        client.terminate_job_flows(JobFlowIds=[cluster])
+def emr(aws: str) -> Any:
+    return boto3.client("emr")
 
 
 def start(emr: Any, run_id: str = "run", **tags: str) -> str:
@@ -324,39 +317,26 @@ def run_of(state: DagRunState) -> str:
 
 @pytest.mark.usefixtures("airflow_db")
 def test_the_dag_asks_airflow_which_runs_are_active(
-    emr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    emr: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from airflow.dag_processing.dagbag import DagBag
 
-    (tmp_path / "our_notifier.py").write_text(
-        "from airflow.sdk import BaseNotifier\n"
-        "class Notifier(BaseNotifier):\n"
-        "    template_fields = ('text',)\n"
-        "    def __init__(self, text, file):\n"
-        "        super().__init__()\n"
-        "        self.text, self.file = text, file\n"
-        "    def notify(self, context):\n"
-        "        open(self.file, 'w').write(self.text)\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    notice = tmp_path / "notice"
-    monkeypatch.setenv(
-        "TAXIWAY_NOTIFIER",
-        f'{{"class": "our_notifier.Notifier", "text": "Cost: {{{{ notice }}}}", "file": "{notice}"}}',
-    )
     monkeypatch.setenv("TAXIWAY_COST_GUARD_ENDS", "true")
     monkeypatch.setenv("TAXIWAY_COST_GUARD_GRACE_MINUTES", "0")
     clusters = {str(state): start(emr, run_of(state)) for state in DagRunState}
     clusters["unknown"] = start(emr, "of nobody")
     settings.cache_clear()
-    try:
-        done = DagBag(ROOT / "dags" / "cost_guard.py").dags["cost_guard"].test()
-    finally:
-        settings.cache_clear()
+    with running() as slack:
+        connection = {"conn_type": "slackwebhook", "password": f"{slack.url}{HOOK}"}
+        monkeypatch.setenv("AIRFLOW_CONN_SLACK_API_DEFAULT", json.dumps(connection))
+        try:
+            done = DagBag(ROOT / "dags" / "cost_guard.py").dags["cost_guard"].test()
+        finally:
+            settings.cache_clear()
 
     assert done.state == "success"
     assert {name for name, cluster in clusters.items() if lives(emr, cluster)} == {"queued", "running"}
-    text = notice.read_text()
-    assert text.startswith("Cost: emr_cluster j-")
+    (text,) = (text_of(call.arguments) for call in slack.calls)
+    assert text.startswith(":warning: emr_cluster j-")
     assert text.count("it was terminated.") == 3
     assert caplog.text.count("is not needed by any active run") == 3

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from taxiway.core.settings import settings
+from tests.dags.operations.slack_server import HOOK, running, text_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -65,7 +66,7 @@ def run_id() -> str:
 
 
 def test_a_missed_deadline_is_told(
-    run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    run_id: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from airflow.models.dagrun import DagRun
     from airflow.models.deadline import Deadline
@@ -78,24 +79,11 @@ def test_a_missed_deadline_is_told(
         deadline.handle_miss(session)
         call = json.loads(json.dumps(deadline.callback.data, default=str))
 
-    (tmp_path / "file_notifier.py").write_text(
-        "from airflow.sdk import BaseNotifier\n"
-        "class Notifier(BaseNotifier):\n"
-        "    template_fields = ('text',)\n"
-        "    def __init__(self, text, file):\n"
-        "        super().__init__()\n"
-        "        self.text, self.file = text, file\n"
-        "    def notify(self, context):\n"
-        "        open(self.file, 'w').write(self.text)\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    notice = tmp_path / "notice"
-    notifier = {"class": "file_notifier.Notifier", "text": "Late: {{ notice }}", "file": str(notice)}
-    monkeypatch.setenv("TAXIWAY_NOTIFIER", json.dumps(notifier))
-    settings.cache_clear()
-    with caplog.at_level(logging.WARNING):
+    with running() as slack, caplog.at_level(logging.WARNING):
+        connection = {"conn_type": "slackwebhook", "password": f"{slack.url}{HOOK}"}
+        monkeypatch.setenv("AIRFLOW_CONN_SLACK_API_DEFAULT", json.dumps(connection))
         import_string(call["path"])(**call["kwargs"])
 
     sentence = f"The run {run_id} of hvfhv_collection is queued 24 hours after it was queued: it missed its deadline."
     assert sentence in caplog.text
-    assert notice.read_text() == f"Late: {sentence}"
+    assert [text_of(call.arguments) for call in slack.calls] == [f":warning: {sentence}"]

@@ -14,7 +14,7 @@ from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
 
 from taxiway.aws.emr import job_flow
-from taxiway.aws.usage import Usage
+from taxiway.aws.usage import Hours, JobRunUsage, Usage
 from taxiway.core.settings import Settings
 from taxiway.hvfhv.metrics import DATASET, METRICS
 from taxiway.hvfhv.tables import TABLES
@@ -23,6 +23,8 @@ from taxiway.operations import metrics
 from taxiway.operations.delivery import Delivery
 
 USAGE = Usage(1834.25, "1 × m7g.xlarge", 120.5, 8.25, 57.0, 0.5, (("build_month", 95.0),))
+
+JOB_RUN = JobRunUsage(412.5, Hours(1.25, 5.5, 0), Hours(0.4, 1.6, 0), 0.1, 0.03, "2026-11")
 
 
 class Wire:
@@ -66,6 +68,7 @@ def test_each_line_is_as_the_docstring_says(wire: Wire) -> None:
     metrics.rows_checked(DATASET, 14977, {"duplicate": 3})
     metrics.bytes_collected(DATASET, 520417320)
     metrics.cluster_used("hvfhv_analysis", USAGE)
+    metrics.job_run_used("access_logs_etl", JOB_RUN)
     metrics.clusters({"WAITING": 2})
     metrics.delivery(Delivery("c0ffee", 1795249003.0, 3.0, 1795249000.0))
     metrics.orphaned_resources({"emr_cluster": 2}, {"emr_cluster": 1})
@@ -83,6 +86,13 @@ def test_each_line_is_as_the_docstring_says(wire: Wire) -> None:
         "airflow.taxiway.emr.memory_gb_hours.hvfhv_analysis:57.0|c",
         "airflow.taxiway.emr.cost_usd.hvfhv_analysis:0.5|c",
         "airflow.taxiway.spark_step.hvfhv_analysis.build_month:95000.000000|ms",
+        "airflow.taxiway.serverless.job_seconds.access_logs_etl:412.5|c",
+        "airflow.taxiway.serverless.vcpu_hours.access_logs_etl:1.25|c",
+        "airflow.taxiway.serverless.memory_gb_hours.access_logs_etl:5.5|c",
+        "airflow.taxiway.serverless.cost_usd.access_logs_etl:0.1|c",
+        "airflow.taxiway.serverless.idle_vcpu_hours.access_logs_etl:0.4|c",
+        "airflow.taxiway.serverless.idle_memory_gb_hours.access_logs_etl:1.6|c",
+        "airflow.taxiway.serverless.idle_cost_usd.access_logs_etl:0.03|c",
         "airflow.taxiway.emr.clusters.waiting:2|g",
         "airflow.taxiway.delivery.lag:3.0|g",
         "airflow.taxiway.delivery.commit:1795249000.0|g",
@@ -101,13 +111,14 @@ def test_each_line_is_as_the_docstring_says(wire: Wire) -> None:
 
 
 def test_counters_begin_at_nothing(wire: Wire) -> None:
-    metrics.initialise_counters([METRICS])
+    metrics.initialise_counters([METRICS, metrics.PipelineMetrics(dags=(), dags_with_job_runs=("access_logs_etl",))])
 
     lines = wire.lines()
 
     assert all(line.endswith(":0|c") for line in lines)
     assert "airflow.taxiway.rows.hvfhv_trips.quarantined.unknown_zone:0|c" in lines
     assert "airflow.taxiway.emr.cost_usd.hvfhv_analysis:0|c" in lines
+    assert "airflow.taxiway.serverless.idle_cost_usd.access_logs_etl:0|c" in lines
     assert len(lines) == len(set(lines))
 
 

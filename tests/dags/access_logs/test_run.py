@@ -1,0 +1,176 @@
+"""Runs of the DAG against a local AWS, with its job runs on Sail: from a delivered folder to the published tables."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.models import DagRun, Variable
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+from spark_jobs import publish
+from taxiway.access_logs.plan import VARIABLE
+from taxiway.access_logs.settings import access_logs_settings
+from taxiway.access_logs.tables import QUARANTINE, REQUESTS, SESSIONS, TABLES
+from taxiway.core.settings import settings
+from taxiway.lake import Lake
+
+pytestmark = pytest.mark.timeout(600)
+
+ROOT = Path(__file__).parents[3]
+RAW = "s3://taxiway-lake/raw/access_logs"
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iterator[None]:
+    """Point AWS clients at a local AWS of the module's own, and the settings at the Spark programs there."""
+    folder = tmp_path_factory.mktemp("aws")
+    command = [sys.executable, "-m", "local_aws", "--port", "0", "--data", str(folder), "--state-seconds", "0"]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            assert server.stdout
+            endpoint = server.stdout.readline().removeprefix("AWS on this machine: ").split()[0]
+            patch.setenv("AWS_ENDPOINT_URL", endpoint)
+            patch.setenv("TAXIWAY_POLL_S", "1")
+            patch.setenv("TAXIWAY_SPARK_JOBS", "s3://taxiway-artifacts/test")
+            patch.setenv("TAXIWAY_SERVERLESS_ROLE", "arn:aws:iam::123456789012:role/jobs")
+            patch.setenv("TAXIWAY_ACCESS_LOGS_SCHEDULED", "False")
+            patch.setenv("TAXIWAY_ACCESS_LOGS_COUNT_FACTOR", "0")
+            settings.cache_clear()
+            access_logs_settings.cache_clear()
+            for bucket in ("taxiway-lake", "taxiway-artifacts", "taxiway-logs"):
+                boto3.client("s3").create_bucket(Bucket=bucket)
+            publish.publish("s3://taxiway-artifacts", "test")
+            yield
+        finally:
+            settings.cache_clear()
+            access_logs_settings.cache_clear()
+            server.terminate()
+            server.wait(60)
+
+
+@pytest.fixture
+def lake(platform: None) -> Lake:
+    """Return the lake, with nothing in it, and no Variable."""
+    boto3.resource("s3").Bucket("taxiway-lake").objects.all().delete()
+    glue = boto3.client("glue")
+    for database in glue.get_databases()["DatabaseList"]:
+        glue.delete_database(Name=database["Name"])
+    if Variable.get(VARIABLE, default_var=None) is not None:
+        Variable.delete(VARIABLE)
+    return Lake(settings(), boto3.Session(), TABLES)
+
+
+def folder(day: str) -> str:
+    year, month, number = day.split("-")
+    return f"{RAW}/year={year}/month={month}/day={number}"
+
+
+def line(day: int, time: str, host: str = "10.0.0.1", path: str = "/", status: int = 200) -> str:
+    return f'{host} - - [{day:02d}/May/2015:{time} +0000] "GET {path} HTTP/1.1" {status} 100 "-" "agent"\n'
+
+
+TORN = line(17, "11:00:00")[:-3] + "\n"
+
+
+def deliver(day: str, name: str, text: str | bytes, *, complete: bool = True) -> None:
+    """Deliver a file of a day, and its marker."""
+    prefix = folder(day).removeprefix("s3://taxiway-lake/")
+    s3 = boto3.client("s3")
+    s3.put_object(Bucket="taxiway-lake", Key=f"{prefix}/{name}", Body=text)
+    if complete:
+        s3.put_object(Bucket="taxiway-lake", Key=f"{prefix}/_SUCCESS", Body=b"")
+
+
+def run(day: str, retries: int = 0) -> tuple[str, dict[str, str]]:
+    """Run the DAG for a day; return the state of the run, and of each task."""
+    dag = DagBag(ROOT / "dags" / "access_logs_etl.py").dags["access_logs_etl"]
+    for task in dag.tasks:
+        (task.partial_kwargs if isinstance(task, MappedOperator) else vars(task))["retries"] = retries
+    done = dag.test(run_conf={"day": day})
+    return str(done.state), {instance.task_id: str(instance.state) for instance in done.get_task_instances()}
+
+
+def job_runs() -> list[tuple[str, str]]:
+    """Return (state of the application, state of the job run) of all job runs."""
+    client = boto3.client("emr-serverless")
+    return [
+        (application["state"], run["state"])
+        for application in client.list_applications()["applications"]
+        for run in client.list_job_runs(applicationId=application["id"])["jobRuns"]
+    ]
+
+
+def ended() -> bool:
+    """Return whether no application is started, and no job run goes on."""
+    states = {
+        application["state"] for application in boto3.client("emr-serverless").list_applications()["applications"]
+    }
+    return states <= {"TERMINATED"} and {state for _, state in job_runs()} <= {"SUCCESS", "FAILED", "CANCELLED"}
+
+
+def rows(lake: Lake, table: Any, day: str) -> list[dict[str, Any]]:
+    partition = lake.partition(table, day)
+    assert partition
+    return list(lake.read(partition.location).to_pylist())
+
+
+def test_days_are_published_one_after_the_other(lake: Lake, capfd: pytest.CaptureFixture[str]) -> None:
+    deliver("2015-05-17", "a.log", line(17, "10:00:00") + TORN + line(17, "23:50:00", "::1", "/x", 404))
+    deliver("2015-05-18", "a.log", line(18, "00:05:00", "::1") + line(18, "12:00:00"))
+    deliver("2015-05-19", "a.log", line(19, "12:00:00"))
+    Variable.set(VARIABLE, folder("2015-05-17"))
+    before = len(job_runs())
+
+    state, tasks = run("2015-05-17")
+
+    assert state == "success", tasks
+    assert Variable.get(VARIABLE) == folder("2015-05-18")
+    assert [row["host"] for row in rows(lake, REQUESTS, "2015-05-17")] == ["10.0.0.1", "::1"]
+    assert [row["raw"] for row in rows(lake, QUARANTINE, "2015-05-17")] == [TORN.strip()]
+    assert tasks["stop_application"] == "skipped", "it is deleted, which stops it"
+    assert tasks["delete_application"] == "success"
+    assert tasks["run_late"] == "skipped"
+    log = capfd.readouterr()
+    assert "Failed to run task callback" not in log.out + log.err
+    assert "Metrics could not be sent" not in log.out + log.err
+
+    # A later day has to wait, and costs nothing.
+    state, tasks = run("2015-05-19")
+
+    assert (state, tasks["plan"]) == ("failed", "failed")
+    log = capfd.readouterr()
+    assert "2015-05-19 has to wait: the Variable access_logs_folder names 2015-05-18" in log.out + log.err
+    assert len(job_runs()) == before + 1
+
+    # The session over midnight stands in the day in which it began: the next day changes that of the day before.
+    state, tasks = run("2015-05-18")
+
+    assert state == "success", tasks
+    assert Variable.get(VARIABLE) == folder("2015-05-19")
+    (over_midnight,) = [row for row in rows(lake, SESSIONS, "2015-05-17") if row["host"] == "::1"]
+    assert over_midnight["requests"] == 2
+    assert {row["host"] for row in rows(lake, SESSIONS, "2015-05-18")} == {"10.0.0.1"}
+
+    # A late file is found by the next run, which starts one of that day; the whole day is done again.
+    deliver("2015-05-17", "late.log", line(17, "11:00:00", "10.0.0.9"))
+    state, tasks = run("2015-05-19")
+
+    assert (state, tasks["run_late"]) == ("success", "success"), tasks
+    (late,) = [each for each in DagRun.find(dag_id="access_logs_etl") if each.run_id.startswith("late__2015-05-17__")]
+    assert late.conf == {"day": "2015-05-17"}
+    before_late = {table.name: lake.partition(table, "2015-05-18") for table in TABLES}
+    state, tasks = run("2015-05-17")  # what the scheduler does with it
+
+    assert state == "success", tasks
+    assert len(rows(lake, REQUESTS, "2015-05-17")) == 3
+    assert Variable.get(VARIABLE) == folder("2015-05-20"), "a rerun leaves it alone"
+    assert {table.name: lake.partition(table, "2015-05-18") for table in TABLES if table != SESSIONS} == {
+        name: partition for name, partition in before_late.items() if name != SESSIONS.name
+    }
+    assert ended()
