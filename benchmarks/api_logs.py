@@ -42,14 +42,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the figures to benchmarks/README.md")
     options = parser.parse_args()
     lines = [f"{heading('cryptography', 'msgspec', 'pyarrow')}.", ""]
-    folder = BENCH / "api_logs"
-    shutil.rmtree(folder, ignore_errors=True)
     try:
-        lines += _conversion(folder, options.records, options.repeat)
+        lines += _conversion(options.records, options.repeat)
     except RuntimeError as error:
         sys.exit(f"The benchmark ended early: {error}")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     text = "\n".join(lines).rstrip()
     print(text)
     if options.write:
@@ -62,13 +58,16 @@ def heading(*packages: str) -> str:
     return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}, {versions}"
 
 
-def make_objects(folder: Path, count: int) -> tuple[int, int]:
-    """Write objects of some records of one hour, sealed and plain; return the bytes of both.
+def make_objects(count: int) -> Path:
+    """Return a folder with objects of some records of one hour; write them first if they are missing.
 
-    Args:
-        folder: gets ``sealed/``, ``plain/`` and ``secrets.json``.
-        count: records.
+    It has ``sealed/``, ``plain/`` and ``secrets.json``.
     """
+    ready = BENCH / f"api_logs_{count}"
+    if ready.exists():
+        return ready
+    folder = ready.with_suffix(".part")
+    shutil.rmtree(folder, ignore_errors=True)
     key = keys.new_key()
     key_id = keys.id_of("bench", key)
     events = [records.read(event.plaintext) for event in open_events(SAMPLE)]
@@ -86,15 +85,14 @@ def make_objects(folder: Path, count: int) -> tuple[int, int]:
                 plain.write(text + b"\n")
                 sealed.write(sealer.seal(text) + b"\n")
                 made += 1
-    sealed_bytes, plain_bytes = (
-        sum(file.stat().st_size for file in (folder / kind).iterdir()) for kind in ("sealed", "plain")
-    )
-    return sealed_bytes, plain_bytes
+    folder.rename(ready)
+    return ready
 
 
-def _conversion(folder: Path, count: int, repeat: int) -> Iterator[str]:
+def _conversion(count: int, repeat: int) -> Iterator[str]:
     say(f"{count:,} records")
-    sealed, plain = make_objects(folder, count)
+    folder = make_objects(count)
+    sealed, plain = (sum(file.stat().st_size for file in (folder / kind).iterdir()) for kind in ("sealed", "plain"))
     costs: dict[str, list[Cost]] = {name: [] for name in CONTESTANTS}
     made = {}
     for turn in range(repeat):

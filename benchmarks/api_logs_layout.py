@@ -57,11 +57,11 @@ def main() -> None:
     options = parser.parse_args()
     folder = BENCH / "api_logs_layout"
     shutil.rmtree(folder, ignore_errors=True)
+    (folder / "made").mkdir(parents=True)
     try:
         lines = [f"{heading('pyarrow', 'duckdb', 'sqlglot')}, Athena of local_aws.", "", *_ratio(SAMPLE)]
         say(f"{options.records:,} events")
-        make_objects(folder, options.records)
-        ours(folder, folder / "made")
+        ours(make_objects(options.records), folder / "made")
         lines += _compare(folder / "aws", folder / f"made/event={HOUR}/part-0.parquet", options.hours, options.repeat)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
