@@ -79,9 +79,7 @@ def test_a_run_that_adds_up_passes() -> None:
         ),
         (
             {"check_quarantine": (0, "records", "2")},
-            [
-                f"The quarantine of the hour {NEXT} has duplicate 2, tampered 2, but duplicate 1, tampered 2 were written."
-            ],
+            [f"The quarantine of the hour {NEXT} has duplicate 2, tampered 2, but {WRITTEN} were written."],
         ),
         (
             {"check_quarantine": (1, "records", "3")},
