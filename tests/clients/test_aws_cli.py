@@ -58,8 +58,8 @@ def test_s3api(clients: Client, endpoint: Endpoint, tmp_path: Path) -> None:
     words = ("s3api", "get-object", *where, "--part-number", "2", "--query", "PartsCount", tmp_path / "second")
     assert text(clients, *words) == "2"
     assert (tmp_path / "second").stat().st_size == 9_600_000 - 8 * 2**20
-    words = ("s3api", "get-object-attributes", *where, "--object-attributes", "ObjectParts", "ETag", "ObjectSize")
-    found = json.loads(clients.run("aws", *words))
+    attributes = ("--object-attributes", "ObjectParts", "ETag", "ObjectSize")
+    found = json.loads(clients.run("aws", "s3api", "get-object-attributes", *where, *attributes))
     assert [part["Size"] for part in found["ObjectParts"]["Parts"]] == [8 * 2**20, 9_600_000 - 8 * 2**20]
     assert (found["ObjectParts"]["TotalPartsCount"], found["ObjectSize"]) == (2, 9_600_000)
     copy = ("s3api", "copy-object", "--bucket", "cli-api", "--copy-source", "cli-api/large")
@@ -89,7 +89,10 @@ def test_emr(clients: Client, endpoint: Endpoint, job: str) -> None:
         ("Setup Hadoop Debugging", "COMPLETED"),
     ]
     found = json.loads(clients.run("aws", "emr", "describe-cluster", "--cluster-id", cluster))["Cluster"]
-    assert (found["LogUri"], found["Ec2InstanceAttributes"]["Ec2AvailabilityZone"]) == ("s3n://shared/cli/", "us-east-1a")
+    assert (found["LogUri"], found["Ec2InstanceAttributes"]["Ec2AvailabilityZone"]) == (
+        "s3n://shared/cli/",
+        "us-east-1a",
+    )
     assert found["Applications"] == [{"Name": "Spark", "Version": "3.5.5"}]
     log = f"cli/{cluster}/steps/{steps[0]['Id']}/stdout.gz"
     body = endpoint.client("s3").get_object(Bucket="shared", Key=log)["Body"].read()
@@ -130,7 +133,9 @@ def test_athena(clients: Client, endpoint: Endpoint) -> None:
         return athena.get_query_execution(QueryExecutionId=query)["QueryExecution"]["Status"]["State"]
 
     assert eventually(lambda: state() == "SUCCEEDED")
-    rows = json.loads(clients.run("aws", "athena", "get-query-results", "--query-execution-id", query))["ResultSet"]["Rows"]
+    rows = json.loads(clients.run("aws", "athena", "get-query-results", "--query-execution-id", query))["ResultSet"][
+        "Rows"
+    ]
     assert [[cell["VarCharValue"] for cell in row["Data"]] for row in rows] == [["a", "b"], ["1", "it's"]]
     assert clients.run("aws", "s3", "cp", f"s3://shared/cli-results/{query}.csv", "-") == '"a","b"\n"1","it\'s"\n'
     refused = clients.run("aws", "glue", "start-job-run", "--job-name", "none", status=255)
