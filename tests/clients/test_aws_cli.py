@@ -33,9 +33,9 @@ def test_s3(clients: Client, endpoint: Endpoint, tmp_path: Path) -> None:
     clients.run("aws", "s3", "cp", "-", "s3://cli/piped", stdin="from a pipe")
     assert clients.run("aws", "s3", "cp", "s3://cli/piped", "-") == "from a pipe"
     assert "Total Objects: 6" in clients.run("aws", "s3", "ls", "--recursive", "--summarize", "s3://cli/tree/")
-    address = text(clients, "s3", "presign", "s3://cli/piped", "--expires-in", "1")
-    with urllib.request.urlopen(address) as answer:
+    with urllib.request.urlopen(text(clients, "s3", "presign", "s3://cli/piped")) as answer:
         assert answer.read() == b"from a pipe"
+    address = text(clients, "s3", "presign", "s3://cli/piped", "--expires-in", "1")
 
     def status() -> int:
         try:
@@ -113,7 +113,7 @@ def test_emr_serverless(clients: Client, endpoint: Endpoint, job: str) -> None:
     run = text(clients, "emr-serverless", "start-job-run", *words, "--query", "jobRunId")
     emr = endpoint.client("emr-serverless")
     eventually(
-        lambda: emr.get_job_run(applicationId=application, jobRunId=run)["jobRun"]["state"] in ("SUCCESS", "FAILED"), 30
+        lambda: emr.get_job_run(applicationId=application, jobRunId=run)["jobRun"]["state"] in ("SUCCESS", "FAILED"), 90
     )
     names = ("--application-id", application, "--job-run-id", run)
     assert text(clients, "emr-serverless", "get-job-run", *names, "--query", "jobRun.state") == "SUCCESS"
@@ -132,7 +132,7 @@ def test_athena(clients: Client, endpoint: Endpoint) -> None:
     def state() -> Any:
         return athena.get_query_execution(QueryExecutionId=query)["QueryExecution"]["Status"]["State"]
 
-    assert eventually(lambda: state() == "SUCCEEDED")
+    assert eventually(lambda: state() == "SUCCEEDED", 60)
     rows = json.loads(clients.run("aws", "athena", "get-query-results", "--query-execution-id", query))["ResultSet"][
         "Rows"
     ]

@@ -4,8 +4,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.clients.conftest import PROGRAMS, Client
 from tests.local_aws.endpoint import Endpoint
 
@@ -25,7 +23,6 @@ def query(endpoint: Endpoint, sql: str) -> list[list[str]]:
     return [[cell.get("VarCharValue") for cell in row["Data"]] for row in rows[1:]]
 
 
-@pytest.mark.timeout(200)
 def test_a_project(clients: Client, endpoint: Endpoint, tmp_path: Path) -> None:
     """`build`, twice: a table with its high-availability replacement (`ha`), an incremental model by \
 `insert_overwrite`, a snapshot of a Hive table by `check`, a test; `docs generate --static`"""

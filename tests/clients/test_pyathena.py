@@ -23,7 +23,7 @@ def orders(endpoint: Endpoint) -> str:
         def status(query: str = query) -> Any:
             return athena.get_query_execution(QueryExecutionId=query)["QueryExecution"]["Status"]
 
-        assert eventually(lambda: status()["State"] == "SUCCEEDED"), status()
+        assert eventually(lambda: status()["State"] == "SUCCEEDED", 60), status()
     return "pyathena"
 
 
