@@ -44,6 +44,12 @@ class Server:
     process: psutil.Process
     ready_s: float
 
+    def settle(self) -> None:
+        """Wait until it has imported, in a process of its own, what programs import."""
+        deadline = time.monotonic() + 30
+        while self.process.children() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
     def client(self, service: str) -> Any:
         """Return a client with as many connections as the benchmark has threads, which repeats nothing."""
         config = Config(max_pool_connections=100, retries={"max_attempts": 1}, read_timeout=300)
@@ -76,10 +82,7 @@ def served(kind: str, *options: str) -> Iterator[Server]:
                 if process.poll() is not None or time.perf_counter() > started + 60:
                     raise RuntimeError(f"{kind} did not start")
                 time.sleep(0.01)
-            server = Server(url, psutil.Process(process.pid), time.perf_counter() - started)
-            while server.process.children():  # imports what programs import, once
-                time.sleep(0.05)
-            yield server
+            yield Server(url, psutil.Process(process.pid), time.perf_counter() - started)
         finally:
             process.terminate()
             process.wait(30)
@@ -121,6 +124,7 @@ def s3_times(kind: str) -> dict[str, float]:
     """Return the seconds of each kind of work on S3, and the peak memory of the server in MB."""
     small, part, large = os.urandom(1024), os.urandom(5 * MB), os.urandom(64 * MB)
     with served(kind) as server, peak_memory(server.process) as peak, ThreadPoolExecutor(100) as pool:
+        server.settle()
         s3 = server.client("s3")
         s3.create_bucket(Bucket="bench")
 
@@ -278,6 +282,7 @@ def report() -> Iterator[str]:
     """Measure, and yield the lines of the report."""
     yield from s3_lines()
     with served("local_aws") as server, tempfile.TemporaryDirectory() as folder:
+        server.settle()
         yield from athena_lines(server, Path(folder))
         first = first_line_seconds(server)
         yield goal("An EMR Serverless run on Sail is at its program's first line in at most 3 s", first, 3)
