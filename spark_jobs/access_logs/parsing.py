@@ -68,7 +68,7 @@ def with_reject_reason(lines: DataFrame, day: date) -> DataFrame:
         _part("answer", " ", 3).alias("size"),
     )
     user = F.when(F.col("head").rlike(_USER_OF_ONE_WORD), _part("head", " ", 3)).otherwise(
-        F.regexp_extract("head", _USER, 1)
+        F.regexp_replace("head", _USER, "$1")
     )
     known, has_agent = F.col("known"), F.col("has_agent")
     rows = rows.select(
