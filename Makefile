@@ -58,7 +58,8 @@ UPGRADE ?= --upgrade
 .PHONY: lock
 lock: $(UV) ## resolve the requirement locks anew (requirements/*.in → *.txt; UPGRADE= keeps what still fits)
 	@cd requirements && for each in "airflow" "airflow-image -c airflow.txt" "local-aws -c airflow.txt" "spark -c airflow.txt" \
-	    "cluster -c airflow.txt" "dev -c airflow.txt -c local-aws.txt -c spark.txt -c cluster.txt" "checkov" "contracts" "uv"; do \
+	    "cluster -c airflow.txt" "dev -c airflow.txt -c local-aws.txt -c spark.txt -c cluster.txt" "checkov" "contracts" "clients" \
+	    "boto3-oldest" "boto3-newest" "uv"; do \
 	  set -- $$each; name=$$1; shift; \
 	  ../$(UV) pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command "make lock" $$name.in $$@ --output-file $$name.txt || exit 1; done
@@ -66,7 +67,7 @@ lock: $(UV) ## resolve the requirement locks anew (requirements/*.in → *.txt; 
 ## The platform on this machine -------------------------------------------------------------------
 
 .PHONY: demo
-demo: $(RUNTIME) ## run a pipeline on its sample and show the result (PIPELINE=hvfhv, CATALOG=my.csv, ENGINE=spark)
+demo: $(RUNTIME) ## run a pipeline on its sample and show the result (PIPELINE=hvfhv or all, CATALOG=my.csv, ENGINE=spark)
 	@$(LAPTOP) demo
 
 .PHONY: up
@@ -87,6 +88,12 @@ endif
 .PHONY: results
 results: $(RUNTIME) ## copy the published tables and reports out of the lake (DEST=folder, PIPELINE=… for one pipeline's)
 	@$(LAPTOP) results --to "$(DEST)"
+
+# Whatever stands in it, "$path" too, reaches Athena as it was typed.
+override export SQL := $(value SQL)
+.PHONY: query
+query: $(RUNTIME) ## ask the published tables by Athena's SQL (SQL="select …", ROWS=100, FORMAT=csv, DATABASE=taxiway)
+	@$(LAPTOP) query
 
 ## Airflow on Kubernetes --------------------------------------------------------------------------
 
@@ -132,8 +139,9 @@ DEV := $(VENVS)/dev/bin
 
 # Two workers, one of them for what is heavy (tests/conftest.py). With TAXIWAY_REQUIRE_TOOLS=1 a test fails that lacks a tool.
 PYTEST = $(DEV)/python -m pytest --numprocesses 2 --dist loadscope
+CLIENTS := clients boto3-oldest boto3-newest
 .PHONY: test
-test: $(RUNTIME) $(call STAMP,dev) $(call STAMP,spark) $(call STAMP,contracts) ## run all tests (PYTEST_ARGS="tests/dags -k plan -n 0" for a part)
+test: $(RUNTIME) $(foreach each,dev spark contracts $(CLIENTS),$(call STAMP,$(each))) ## run all tests (PYTEST_ARGS="tests/dags -k plan -n 0" for a part)
 	$(PYTEST) -m "not full" $(PYTEST_ARGS)
 
 .PHONY: test-fast

@@ -1,8 +1,8 @@
 """Composes the CloudFormation template: ``python -m aws.template`` writes ``aws/platform.yaml``.
 
 ``template.yaml`` has what every pipeline needs. A pipeline adds entries to its sections (Resources, Outputs, …) with a
-file of its own, ``pipelines/<pipeline>.yaml``. Comments and empty lines are left out, because AWS takes a template of
-at most 51,200 bytes without a bucket to put it in.
+file of its own, ``pipelines/<pipeline>.yaml``. AWS takes a template of at most 51,200 bytes without a bucket to put it
+in: comments are left out, and lines are indented as little as YAML allows.
 """
 
 import re
@@ -40,13 +40,33 @@ def compose(folder: Path = FOLDER) -> str:
                 raise TemplateError(
                     f"{path.name} has a policy {min(twice)}, as another file does: rename its PolicyName."
                 )
-            sections[name] += lines.partition("\n")[2]
-    return HEAD + "".join(sections.values())
+            sections[name] = sections[name].rstrip("\n") + "\n\n" + lines.partition("\n")[2].rstrip("\n") + "\n\n"
+    text = re.sub(r"\n{3,}", "\n\n", "".join(sections.values())).rstrip("\n") + "\n"
+    return HEAD + _dedented(text)
+
+
+def _dedented(text: str) -> str:
+    """Return YAML with one space a level; for texts over several lines that are folded, or JSON."""
+    levels = [(0, 0)]  # of the lines around: spaces in the text, spaces to write
+    lines = []
+    for line in text.splitlines():
+        content = line.lstrip(" ")
+        spaces = len(line) - len(content)
+        while content and levels[-1][0] > spaces:
+            levels.pop()
+        item = content.startswith("- ")
+        if content and levels[-1][0] < spaces:
+            levels.append((spaces, levels[-1][1] + (not item)))
+        lines.append(" " * levels[-1][1] + content if content else "")
+        while content.startswith("- "):  # the keys of an item are below its first
+            levels.append((levels[-1][0] + 2, levels[-1][1] + 2))
+            content = content[2:]
+    return "\n".join(lines) + "\n"
 
 
 def _sections(text: str) -> dict[str, str]:
     """Return the top-level sections of a template by name, each with the line that begins it, without comments."""
-    text = re.sub(r"^ *#.*\n|  # .*$|^\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^ *#.*\n| {2,}# .*$", "", text, flags=re.MULTILINE)
     starts = [*_SECTION.finditer(text)]
     ends = [*(each.start() for each in starts[1:]), len(text)]
     return {each[1]: text[each.start() : end] for each, end in zip(starts, ends, strict=True)}

@@ -88,23 +88,25 @@ def kind_down(config: Config, console: Console) -> int:
 
 
 def kind_demo(config: Config, console: Console) -> int:
-    """Run the demo that PIPELINE names on the cluster, and follow it."""
-    report, since = Reporter(console), datetime.now(UTC)
+    """Run the demo that PIPELINE names on the cluster, or one after the other, and follow them."""
+    report = Reporter(console)
     _require_environment(config, "kind", "kind-demo")
-    [demo] = demos.choose(config.given)
-    given = demos.given_input(demo, config.given)
-    demo.read_input(given, checkout_path)  # what cannot be used is refused before the cluster is asked anything
+    chosen = demos.choose(config.given)
+    given = {each.name: demos.given_input(each, config.given) for each in chosen}
+    for each in chosen:  # what cannot be used is refused before the cluster is asked anything
+        each.read_input(given[each.name], checkout_path)
     kubectl = open_target(config)
     _require_airflow(config, kubectl)
-    data = demo.read_input(given, partial(checkout_path, checkout=find_checkout(kubectl)))
+    seen_as = partial(checkout_path, checkout=find_checkout(kubectl))
+    inputs = [each.read_input(given[each.name], seen_as) for each in chosen]
     report("upgrades the tables of the dataset catalogue")
     run_module(kubectl, "taxiway.catalogue", "migrate")
     with open_platform(kubectl, report) as platform:
-        demos.prepare(platform, [demo], report)
-        plan = demos.run(platform, demo, data, report, since=since)
-        copied = demos.copy_reports(platform, demo, plan, REPORTS / demo.name, report)
-    report(f"the demo of {demo.name} is complete")
-    demos.show_reports(copied, report)
+        demos.prepare(platform, chosen, report)
+        for each, data in zip(chosen, inputs, strict=True):
+            plan = demos.run(platform, each, data, report, since=datetime.now(UTC))
+            report(f"the demo of {each.name} is complete")
+            demos.show_reports(demos.copy_reports(platform, each, plan, REPORTS / each.name, report), report)
     return 0
 
 

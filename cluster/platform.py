@@ -142,13 +142,13 @@ def module_command(module: str, *arguments: str, file: str | None = None, checko
     """Return the command of a worker's container for :func:`run_module`.
 
     Args:
-        module: of the package ``taxiway``.
+        module: of the checkout.
         arguments: of the module.
         file: name of the file, the last argument, whose content comes by standard input.
         checkout: where the worker has the DAGs; a bundle's is brought up to date first.
     """
     fetch = "" if checkout == CHECKOUT else f"python -c '{FETCH_BUNDLE}' </dev/null >&2 && "
-    run = f'PYTHONPATH={checkout}/dags python -m "$@"'
+    run = f'PYTHONPATH={checkout}/dags:{checkout} python -m "$@"'
     if file is None:
         return ["sh", "-c", fetch + run, "sh", module, *arguments]
     # A pipe opened by its name belongs to another user: what comes by it goes into a file first.

@@ -83,9 +83,3 @@ def make_buckets(s3: Any, names: Collection[str]) -> list[str]:
     for name in missing:
         s3.create_bucket(Bucket=name)
     return missing
-
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """Return bucket and key of ``s3://bucket/key``."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key

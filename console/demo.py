@@ -13,10 +13,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 import demos
 from console.airflow import Pool
-from console.aws import patient_call, split_uri
+from console.aws import patient_call
 from console.errors import UserError
 from console.follow import Follower, Plan
 from console.output import Reporter
@@ -24,6 +25,7 @@ from console.patience import Say, say_on_stderr
 from console.platform import LocalPlatform, Platform
 
 DEFAULT = "hvfhv"
+ALL = "all"  # as PIPELINE
 DAG_TIMEOUT_S = 180
 
 Input = TypeVar("Input")
@@ -117,18 +119,22 @@ def discover() -> dict[str, Demo[Any]]:
     return dict(sorted(found.items()))
 
 
-def choose(given: Mapping[str, str], default: str | None = DEFAULT) -> list[Demo[Any]]:
-    """Return the demo that ``PIPELINE`` names, else the default, or all if that is None.
+def choose(given: Mapping[str, str], default: str = DEFAULT) -> list[Demo[Any]]:
+    """Return the demo that ``PIPELINE`` names, or all of them, the main one first.
+
+    Args:
+        given: the variables of the command.
+        default: stands for a ``PIPELINE`` that is not given.
 
     Raises:
         UserError: there is none of that name.
     """
     found = discover()
     name = given.get("PIPELINE") or default
-    if name is None:
-        return list(found.values())
+    if name == ALL:
+        return sorted(found.values(), key=lambda demo: demo.name != DEFAULT)
     if name not in found:
-        raise UserError(f"PIPELINE={name} has no demo; there are: {', '.join(found) or 'none'}.")
+        raise UserError(f"PIPELINE={name} has no demo; there are: {', '.join([*found, ALL])}.")
     return [found[name]]
 
 
@@ -206,13 +212,13 @@ def copy_reports(platform: Platform, demo: Demo[Any], plan: Plan, folder: Path, 
     """Copy the reports of a plan to a folder, and return their paths."""
     if not plan.reports:
         return []
-    bucket, prefix = split_uri(f"{platform.lake}/{demo.reports}")
+    place = urlsplit(f"{platform.lake}/{demo.reports}")
     folder.mkdir(parents=True, exist_ok=True)
     copied = [folder / name for name in plan.reports]
 
     def copy() -> None:
         for path in copied:
-            platform.client("s3").download_file(bucket, f"{prefix}/{path.name}", str(path))
+            platform.client("s3").download_file(place.netloc, f"{place.path[1:]}/{path.name}", str(path))
 
     patient_call(copy, say)
     return copied

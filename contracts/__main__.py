@@ -25,7 +25,7 @@ HEAD = "# Written by `make contracts` from the data contracts; do not edit.\n# y
 
 # DuckDB's names of the types of a file's columns → Glue's.
 GLUE_TYPES = {"VARCHAR": "string", "INTEGER": "int", "BIGINT": "bigint", "DOUBLE": "double", "TIMESTAMP": "timestamp"}
-GLUE_TYPES |= {"DATE": "date", "BOOLEAN": "boolean", "BLOB": "binary"}
+GLUE_TYPES |= {"DATE": "date", "BOOLEAN": "boolean", "BLOB": "binary", "MAP(VARCHAR, VARCHAR)": "map<string,string>"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -78,7 +78,7 @@ def _section(contract: dict[str, Any]) -> str:
     lines += ["| column | type | null | meaning |", "|---|---|---|---|", *map(_row, columns), ""]
     if named:
         pairs = ", ".join(f"`{column['physicalName']}` is `{column['name']}`" for column in named)
-        lines += [f"In the files (in lower case): {pairs}; the other columns have their own names.", ""]
+        lines += [f"In the files: {pairs}; the other columns have their own names.", ""]
     for column in columns:
         if any("description" in value for value in column.get("enum", ())):
             lines += [f"| `{column['name']}` | meaning |", "|---|---|"]

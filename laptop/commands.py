@@ -23,25 +23,32 @@ from laptop.results import copy_results, open_lake
 
 
 def demo(config: Config, console: Console) -> None:
-    """Run the demo that PIPELINE names, on the running platform or on one of its own, and show the result.
+    """Run the demo that PIPELINE names, or one after the other, and show the results.
+
+    The platform is the one that runs, or else one of the command's own.
 
     Raises:
         UserError: it could not be done; the text says why.
     """
     report, since = Reporter(console), datetime.now(UTC)
-    [chosen] = demos.choose(os.environ)
-    data = chosen.read_input(demos.given_input(chosen, os.environ), str)
+    chosen = demos.choose(os.environ)
+    inputs = [each.read_input(demos.given_input(each, os.environ), str) for each in chosen]
     platform = Platform(config, report)
     if not platform.running:
         report.plain(f"Starting Airflow and local AWS; Spark programs will run on {ENGINES[config.engine]} …")
     with platform.held_up() as ran_before:
-        ignored = demos.prepare(platform, [chosen], report, fresh=not ran_before)
+        ignored = demos.prepare(platform, chosen, report, fresh=not ran_before)
         report.plain(f"Airflow is ready at {config.ui_url} after {report.seconds:.0f} s.\n")
-        plan = demos.run(platform, chosen, data, report, since=since, ignored=ignored)
-        report.plain()
-        chosen.show_summary(report, open_lake(chosen), data, since)
-        folder = config.state / "reports" / chosen.name
-        demos.show_reports(demos.copy_reports(platform, chosen, plan, folder, report), report)
+        for each, data in zip(chosen, inputs, strict=True):
+            if len(chosen) > 1:
+                since = datetime.now(UTC)
+                report.plain(f"{each.name}: {each.title}")
+            plan = demos.run(platform, each, data, report, since=since, ignored=ignored)
+            report.plain()
+            each.show_summary(report, open_lake(each), data, since)
+            folder = config.state / "reports" / each.name
+            demos.show_reports(demos.copy_reports(platform, each, plan, folder, report), report)
+            report.plain()
         report.plain("Tables: make results DEST=folder copies them out as Parquet files.")
         if ran_before:
             _show_addresses(platform, report)
@@ -55,7 +62,7 @@ def up(config: Config, console: Console) -> None:
     Raises:
         UserError: it could not be started.
     """
-    report, chosen = Reporter(console), demos.choose(os.environ, default=None)
+    report, chosen = Reporter(console), demos.choose(os.environ, default=demos.ALL)
     given = {each.name: demos.given_input(each, os.environ) for each in chosen}
     inputs = {each.name: each.read_input(given[each.name], str) for each in chosen if given[each.name]}
     platform = Platform(config, report)
@@ -102,11 +109,24 @@ def results(config: Config, folder: Path, console: Console) -> None:
     Raises:
         UserError: nothing is published, or the folder cannot be written.
     """
-    report, chosen = Reporter(console), demos.choose(os.environ, default=None)
+    report, chosen = Reporter(console), demos.choose(os.environ, default=demos.ALL)
     with _local_aws(config):
         copied = copy_results(chosen, folder)
     for path, count in copied.items():
         report.plain(f"  {folder / path}  {count}")
+
+
+def query(config: Config, console: Console) -> None:
+    """Ask the lake what SQL says, in the SQL of Athena, and print the answer.
+
+    Raises:
+        UserError: there is no lake, or Athena refuses the statement.
+    """
+    from laptop.query import Query, ask  # PyAthena takes a second
+
+    asked = Query.from_environment(os.environ)
+    with _local_aws(config):
+        ask(asked, Reporter(console))
 
 
 def _show_addresses(platform: Platform, report: Reporter) -> None:

@@ -172,4 +172,5 @@ class Config:
 
 
 def _chosen_by_user() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if k.startswith("TAXIWAY_")}
+    """Return the settings and the connection to Slack that the user has set."""
+    return {k: v for k, v in os.environ.items() if k.startswith(("TAXIWAY_", "AIRFLOW_CONN_SLACK_"))}

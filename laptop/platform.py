@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from console.airflow import Airflow, TaskInstance
-from console.aws import ARTIFACTS, local_client, make_buckets, split_uri
+from console.aws import ARTIFACTS, local_client, make_buckets
 from console.demo import discover
 from console.errors import UserError
 from console.options import ROOT
@@ -24,6 +24,7 @@ from laptop.processes import Supervisor, wait_until
 from spark_jobs import publish
 from taxiway import catalogue
 from taxiway.core.pipelines import check_settings, settings_classes
+from taxiway.core.s3 import split
 from taxiway.core.settings import Settings, SettingsError
 
 START_TIMEOUT_S = PATIENCE_S  # on a busy machine; what has ended is not waited for
@@ -97,7 +98,7 @@ class Platform:
                 log=self.config.logs / "local-aws.log",
             )
             uris = (self.lake, Settings.read().emr_logs, ARTIFACTS)
-            make_buckets(self.client("s3"), [split_uri(uri)[0] for uri in uris])
+            make_buckets(self.client("s3"), [split(uri)[0] for uri in uris])
             publish.publish(ARTIFACTS, None)
             catalogue.migrate(self.catalogue())
             self._wait_for_airflow()

@@ -7,10 +7,9 @@ from typing import Any
 
 import boto3
 
-from console.aws import split_uri
 from console.demo import Demo
 from console.errors import UserError
-from taxiway.core.s3 import is_data_file
+from taxiway.core.s3 import is_data_file, split
 from taxiway.core.settings import Settings
 from taxiway.lake import Lake, TableSet
 
@@ -56,7 +55,7 @@ def copy_results(demos: Iterable[Demo[Any]], folder: Path) -> dict[str, str]:
 
 def _replace(s3: Any, location: str, target: Path) -> int:
     """Copy the data files below an S3 folder into a new local folder, then put it in the target's place."""
-    bucket, prefix = split_uri(location)
+    bucket, prefix = split(location)
     fresh = target.with_name(f".{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     count = 0

@@ -3,5 +3,5 @@
 A part imports only from parts to its left in this line, and never from one that it shares a place with:
 
     database, protocols, execution ← engines, moto_backend ← context ← athena, emr ← emr_serverless
-    ← services, server ← __main__
+    ← services, server ← __main__, pytest_plugin
 """

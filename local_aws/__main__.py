@@ -21,7 +21,7 @@ from local_aws.engines import Engines, engine
 from local_aws.execution import Limits, Runner
 from local_aws.moto_backend import open_moto
 from local_aws.server import Router, Server, listen
-from local_aws.services import SERVICES
+from local_aws.services import open_services
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
@@ -91,14 +91,21 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--grace-seconds", type=_seconds, default=10.0, help="from SIGTERM to SIGKILL for a step that is cancelled"
     )
+    parser.add_argument(
+        "--allow-reset",
+        action="store_true",
+        help="let POST /_local_aws/reset end and delete everything, for tests; needs an empty --data, and loopback",
+    )
     return parser.parse_args(arguments)
 
 
-def _check_host(host: str, beyond_loopback: bool) -> None:
+def _check_host(host: str, beyond_loopback: bool, allow_reset: bool) -> None:
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         raise _RefusedError(f"--host {host!r} is not an IP address.") from None
+    if not loopback and allow_reset:
+        raise _RefusedError(f"--allow-reset lets everybody who reaches --host {host} delete everything: use loopback.")
     if not loopback and not beyond_loopback:
         raise _RefusedError(
             f"--host {host} can be reached by other machines, and there is no password: "
@@ -128,14 +135,29 @@ def _lock(data: Path) -> IO[str]:
     return file
 
 
+def _mark(data: Path, allow_reset: bool) -> None:
+    """Let a reset delete only what was stored by endpoints that allow it."""
+    mark = data / "may-be-reset"
+    if not allow_reset:
+        mark.unlink(missing_ok=True)
+    elif (data / "state.db").exists() and not mark.exists():
+        raise _RefusedError(
+            f"The data folder {data} has what was stored without --allow-reset, which a reset would delete: "
+            "choose an empty folder with --data."
+        )
+    else:
+        mark.touch()
+
+
 def _serve(arguments: argparse.Namespace) -> None:
-    _check_host(arguments.host, arguments.listen_beyond_loopback)
+    _check_host(arguments.host, arguments.listen_beyond_loopback, arguments.allow_reset)
     data = arguments.data.absolute()
     try:
         spark = engine(arguments.engine, spark_python=arguments.spark_python)
     except ValueError as error:
         raise _RefusedError(str(error)) from None
     lock = _lock(data)
+    _mark(data, arguments.allow_reset)
     try:
         listener = listen(arguments.host, arguments.port)
     except OSError as error:
@@ -163,7 +185,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     limits = Limits(programs=arguments.max_steps, memory=arguments.step_memory, grace_s=arguments.grace_seconds)
     runner = Runner(endpoint, REGION, limits)
     engines = Engines(spark, spark_python=arguments.spark_python)
-    moto, s3 = open_moto(data, database)
+    moto, s3, forget = open_moto(data, database)
     context = Context(
         data=data,
         database=database,
@@ -176,9 +198,21 @@ def _serve(arguments: argparse.Namespace) -> None:
         query_memory=arguments.query_memory,
         max_queries=arguments.max_queries,
     )
-    services = {name: open_service(context) for name, open_service in SERVICES.items()}
+    services = open_services(context)
+    resetting = threading.Lock()
+
+    def reset() -> None:
+        with resetting:
+            for service in services.values():
+                service.close()
+            database.clear()
+            forget()
+            for name in ("emr", "emr-serverless"):  # logs that are not on S3
+                shutil.rmtree(data / name, ignore_errors=True)
+            services.update(open_services(context))
+
     health = {"status": "ok", "endpoint": endpoint, "engine": spark.name, "services": ["moto", *services]}
-    server = Server(listener, Router(services, moto, health))
+    server = Server(listener, Router(services, moto, health, reset if arguments.allow_reset else None))
     server.start()
     threading.Thread(target=spark.warm, name="warm", daemon=True).start()
     name = {"sail": "Sail", "spark": "Apache Spark"}[spark.name]

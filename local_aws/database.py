@@ -33,6 +33,13 @@ class Database:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    def clear(self) -> None:
+        """Remove the content of all tables."""
+        with self.transaction() as connection:
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for (table,) in tables:
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608
+
     def close(self) -> None:
         """Close the file; a later use raises."""
         with self._lock:

@@ -5,7 +5,7 @@ import re
 import socket
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 
 from local_aws.protocols.rest_xml import insufficient_storage
-from local_aws.protocols.wsgi import Application, Environ, StartResponse, response, signing_scope
+from local_aws.protocols.wsgi import Application, Environ, Response, StartResponse, response, signing_scope
 
 HEALTH_PATH = "/_local_aws/health"
+RESET_PATH = "/_local_aws/reset"
 _THREADS = 16
 _AMZ_HEADER = re.compile(rb"(?m)^X-Amz-[^:]*")
 
@@ -27,23 +28,33 @@ _AMZ_HEADER = re.compile(rb"(?m)^X-Amz-[^:]*")
 class Router:
     """The WSGI application of the endpoint: hands each request to the service that its signature names."""
 
-    def __init__(self, services: Mapping[str, Application], default: Application, health: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        services: Mapping[str, Application],
+        default: Application,
+        health: Mapping[str, Any],
+        reset: Callable[[], None] | None = None,
+    ) -> None:
         """Route requests.
 
         Args:
             services: applications by the service name in a request's signature.
             default: answers the requests for all other services, and those that are not signed.
             health: the document that the health URL returns.
+            reset: ends all that runs and forgets all that is stored; None if that is not allowed.
         """
         self._services = services
         self._default = default
         self._health = json.dumps(health).encode()
+        self._reset = reset
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         path = environ["PATH_INFO"]
         if path == HEALTH_PATH:
             return response("200 OK", "application/json", self._health).send(start_response)
+        if path == RESET_PATH:
+            return self._answer_reset(environ).send(start_response)
         if path.startswith("/moto-api"):  # moto's own controls, one of which deletes everything
             return response("404 Not Found", "text/plain", b"not offered").send(start_response)
         environ["RAW_URI"] = environ["REQUEST_URI"]  # where moto looks for the path as it was sent
@@ -51,6 +62,14 @@ class Router:
         if path.startswith("/_local_aws/"):  # a service's own pages, which a browser asks for without a signature
             service = path.split("/")[2]
         return self._services.get(service, self._default)(environ, start_response)
+
+    def _answer_reset(self, environ: Environ) -> Response:
+        if self._reset is None:
+            return response("404 Not Found", "text/plain", b"not offered: the endpoint runs without --allow-reset\n")
+        if environ["REQUEST_METHOD"] != "POST" or "HTTP_ORIGIN" in environ:  # a browser sends a page's requests with it
+            return response("403 Forbidden", "text/plain", b"a reset is a POST, and not that of a web page\n")
+        self._reset()
+        return response("200 OK", "text/plain", b"")
 
 
 class _Task(WSGITask):  # type: ignore[misc]

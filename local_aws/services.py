@@ -35,6 +35,12 @@ SERVICES: dict[str, Callable[[Context], Service]] = {
     "emr-serverless": emr_serverless.open_service,
 }
 
+
+def open_services(context: Context) -> dict[str, Service]:
+    """Open all of them, with what they have stored."""
+    return {name: open_service(context) for name, open_service in SERVICES.items()}
+
+
 README = Path(__file__).with_name("README.md")
 _LIST = re.compile(r"(?s)(?<=<!-- services -->\n).*(?=<!-- /services -->)")
 

@@ -24,11 +24,12 @@ TOP = {
     "spark_jobs": {"taxiway"},
     "local_aws": set[str](),
     "console": {"demos"},
-    "demos": {"console", "taxiway"},
+    "demos": {"console", "taxiway", "services"},
     "laptop": {"console", "taxiway", "spark_jobs"},
     "cluster": {"console"},
     "monitoring": {"taxiway", "cluster", "console", "laptop"},
     "aws": {"taxiway"},
+    "services": {"taxiway"},
 }
 OURS = {*TOP, "taxiway", "benchmarks", "checks", "contracts", "docs", "tests"} - {"dags"}
 

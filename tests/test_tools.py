@@ -32,6 +32,7 @@ def run(tmp_path: Path, *names: str, required: bool) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 def test_every_skip_is_counted(tmp_path: Path) -> None:
     status, said = run(tmp_path, *SKIPPED, required=False)
     assert status == 0
@@ -39,12 +40,14 @@ def test_every_skip_is_counted(tmp_path: Path) -> None:
     assert f"skipped: {counts}\n" in said
 
 
+@pytest.mark.slow
 def test_the_chart_and_the_cluster_may_be_absent_where_tools_are_required(tmp_path: Path) -> None:
     status, said = run(tmp_path, "chart", "cluster", required=True)
     assert status == 0
     assert "skipped: 1 for the chart, 1 for the cluster\n" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tool", "other", "module"])
 def test_any_other_skip_is_a_failure_where_tools_are_required(tmp_path: Path, name: str) -> None:
     status, said = run(tmp_path, name, required=True)
@@ -52,6 +55,7 @@ def test_any_other_skip_is_a_failure_where_tools_are_required(tmp_path: Path, na
     assert "TAXIWAY_REQUIRE_TOOLS=1 does not let this be skipped" in said
 
 
+@pytest.mark.slow
 def test_a_module_that_skips_itself_is_a_failure_where_tools_are_required(tmp_path: Path) -> None:
     (tmp_path / "test_whole.py").write_text("import pytest\npytest.importorskip('no_such_module')\n", encoding="utf-8")
     status, said = run(tmp_path, required=True)

@@ -5,13 +5,14 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from console.aws import patient_call, split_uri
+from console.aws import patient_call
 from console.demo import Demo, SeenAs
 from console.follow import Goal, Plan, Run
 from console.output import Reporter
 from console.patience import say_on_stderr
 from console.platform import LocalPlatform, Platform
 from demos.access_logs.splitting import Days, split_logs
+from taxiway.core.s3 import split
 
 SAMPLE = Path(__file__).parent / "sample"
 ETL = "access_logs_etl"
@@ -92,7 +93,7 @@ def first_of_last_block(days: Sequence[str]) -> str:
 
 def _deliver(platform: Platform, folder: str, files: Sequence[Path]) -> None:
     """Make files the content of a day's folder, the marker last."""
-    bucket, prefix = split_uri(f"{folder}/")
+    bucket, prefix = split(f"{folder}/")
 
     def deliver() -> None:
         s3 = platform.client("s3")

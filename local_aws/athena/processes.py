@@ -33,7 +33,10 @@ class Ended:
 
 
 class Workers:
-    """Starts a process for each query, by a process that has loaded all that queries need."""
+    """Starts a process for each query, by a process that has loaded all that queries need.
+
+    All of them end when the endpoint does, because their connections to it do.
+    """
 
     def __init__(self, memory: int) -> None:
         """Prepare; nothing is started before the first query.
@@ -43,7 +46,6 @@ class Workers:
         """
         self._memory = memory
         self._lock = threading.Lock()
-        self._closed = False
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._spare: Connection | None = None  # to a process that waits for a query
@@ -90,8 +92,6 @@ class Workers:
     def _take(self) -> Connection:
         """Return the connection to a process without a query, and have the next one started."""
         with self._lock:
-            if self._closed:
-                raise OSError("the endpoint is ending")
             if self._server is None or self._server.poll() is not None:  # not yet started, or killed
                 self._stop()
                 self._start()
@@ -116,12 +116,6 @@ class Workers:
                 start_new_session=True,
             )
         self._control = ours
-
-    def close(self) -> None:
-        """End the processes; queries end because their connections do."""
-        with self._lock:
-            self._closed = True
-            self._stop()
 
     def _stop(self) -> None:
         if self._spare is not None:

@@ -107,7 +107,6 @@ class Queries:
         for run in self.all.values():
             run.cancelled.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._workers.close()
 
     def _end(self, run: QueryRun, state: str, reason: str | None = None, error: Document | None = None) -> None:
         document = run.document

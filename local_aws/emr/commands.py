@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from local_aws.engines import Engine, submit_arguments
 from local_aws.execution import Launch, LaunchError
@@ -20,7 +21,14 @@ _HADOOP = (
 )
 
 
-def launch(jar: str, arguments: Sequence[str], engine: Engine, work: Path, environment: Mapping[str, str]) -> Launch:
+def launch(
+    jar: str,
+    arguments: Sequence[str],
+    engine: Engine,
+    work: Path,
+    environment: Mapping[str, str],
+    defaults: Mapping[str, str] = MappingProxyType({}),
+) -> Launch:
     """Return the process of a step.
 
     Args:
@@ -29,6 +37,7 @@ def launch(jar: str, arguments: Sequence[str], engine: Engine, work: Path, envir
         engine: runs what spark-submit is given.
         work: the step's working folder.
         environment: the step's variables.
+        defaults: the cluster's own Spark properties, which those of the step override.
 
     Raises:
         LaunchError: this machine cannot run it.
@@ -58,6 +67,8 @@ def launch(jar: str, arguments: Sequence[str], engine: Engine, work: Path, envir
         return run(sys.executable, "-Iu", str(_S3_DIST_CP), *rest)
     submit = submit_arguments(arguments, engine)
     if submit is not None:
+        if not any(word.startswith("--properties-file") for word in submit):  # which Spark reads in their place
+            submit = [word for key, value in defaults.items() for word in ("--conf", f"{key}={value}")] + submit
         return engine.command(submit, work, environment)
     program = shutil.which(command, path=environment.get("PATH"))
     if program is None:

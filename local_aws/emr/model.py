@@ -171,6 +171,19 @@ class Cluster:
         uri = self.request.get("LogUri")
         return f"s3://{uri.partition('://')[2].rstrip('/')}" if uri else None
 
+    @property
+    def spark_defaults(self) -> dict[str, str]:
+        """The Spark properties of its configurations; variables for Spark's programs are among them."""
+        found: dict[str, str] = {}
+        for configuration in self.request.get("Configurations") or []:
+            if configuration.get("Classification") == "spark-defaults":
+                found |= configuration.get("Properties") or {}
+            elif configuration.get("Classification") == "spark-env":
+                for inner in configuration.get("Configurations") or []:
+                    for name, value in (inner.get("Properties") or {}).items():
+                        found.setdefault(f"spark.yarn.appMasterEnv.{name}", value)
+        return found
+
     def enter(self, state: str, now: float, message: str | None = None, code: str | None = None) -> None:
         """Move the cluster to a state."""
         self.state, self.since = state, now

@@ -39,4 +39,5 @@ class StepRunner:
         return self._runner.start(program, on_end)
 
     def _prepare(self, cluster: Cluster, step: Step, work: Path, environment: Mapping[str, str]) -> Launch:
-        return commands.launch(step.jar, step.args, self._engines.of(cluster.tags), work, environment)
+        engine = self._engines.of(cluster.tags)
+        return commands.launch(step.jar, step.args, engine, work, environment, cluster.spark_defaults)

@@ -49,7 +49,8 @@ class SailEngine:
 
     def warm(self) -> None:
         """Import once what programs import, so that it is compiled and in the disk cache."""
-        self._warming = subprocess.Popen([sys.executable, "-Ic", "import pysail.spark, pyspark.sql.connect.session"])
+        imports = "import os; os.nice(19); import pysail.spark, pyspark.sql.connect.session"  # requests come first
+        self._warming = subprocess.Popen([sys.executable, "-Ic", imports])
         self._warming.wait()
 
     def close(self) -> None:

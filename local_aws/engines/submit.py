@@ -137,8 +137,8 @@ def parse(arguments: Sequence[str], storage: Storage) -> Submission:
         archives=files("spark.archives"),
         conf=merged,
         variables=variables,
-        # A Python that is not in an archive is one of AWS's machines: here the engine's own takes its place.
-        python=next((python for python in pythons if python and not python.startswith("/")), None),
+        # "python3" and "/usr/bin/python3" are those of AWS's machines: here the engine's own takes their place.
+        python=next((python for python in pythons if python and python.find("/") > 0), None),
     )
 
 

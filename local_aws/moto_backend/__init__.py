@@ -1,6 +1,7 @@
 """moto, as far as it is offered, with persistent data: S3's objects in files, all else that is kept in the database."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,13 @@ if TYPE_CHECKING:
     from local_aws.moto_backend.s3_store import S3Store
 
 
-def open_moto(data: Path, database: Database) -> "tuple[Application, S3Store]":
-    """Return the application for all services that others do not answer for, and its S3; with what was stored."""
+def open_moto(data: Path, database: Database) -> "tuple[Application, S3Store, Callable[[], None]]":
+    """Open moto with what was stored.
+
+    Returns:
+        The application for all services that others do not answer for, its S3, and a function that has moto forget all,
+        once the database is empty.
+    """
     # moto reads these when it is imported. A web page must not read what is stored here; and the first part of the
     # host's name is no bucket, it may be this service's name in a cluster. The policies of AWS are there, as in every
     # account.
@@ -23,15 +29,23 @@ def open_moto(data: Path, database: Database) -> "tuple[Application, S3Store]":
     )
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+    from local_aws.moto_backend import backends
     from local_aws.moto_backend.gate import Gate
     from local_aws.moto_backend.glue_catalogue import GlueCatalogue
     from local_aws.moto_backend.journal import Journal, JournaledServices
     from local_aws.moto_backend.s3_store import S3Store
 
+    backends.install()
     moto = DomainDispatcherApplication(create_backend_app)
     journal = Journal(database)
     glue = GlueCatalogue(database)
     s3 = S3Store(create_backend_app("s3"), data / "s3", database, journal)
     glue.load()
     s3.load(journal.replay(moto))
-    return Gate(s3, JournaledServices(moto, journal, glue)), s3
+
+    def forget() -> None:
+        backends.clear()
+        glue.load()
+        s3.load([])
+
+    return Gate(s3, JournaledServices(moto, journal, glue)), s3, forget

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import moto.s3.models
+from moto.core.responses import ActionResult
 from moto.s3.exceptions import EntityTooSmall, InvalidPart, MalformedXML, NoSuchUpload
 from moto.s3.responses import S3Response
 from moto.settings import S3_UPLOAD_PART_MIN_SIZE
@@ -23,6 +24,7 @@ def install(blobs: Blobs) -> None:
     Key.blobs = blobs
     s3_models.FakeKey, s3_models.FakeMultipart, s3_models.FakeBucket = Key, Upload, Bucket
     S3Response.key_response = _stream_views(S3Response.key_response)  # type: ignore[method-assign]
+    S3Response.get_object_attributes = _with_parts(S3Response.get_object_attributes)  # type: ignore[method-assign]
 
 
 class Key(s3_models.FakeKey):  # type: ignore[misc]
@@ -154,3 +156,46 @@ def _stream_views(key_response: Callable[..., Any]) -> Callable[..., Any]:
         return status, headers, content
 
     return response
+
+
+def _with_parts(get_object_attributes: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ObjectParts to the answer of GetObjectAttributes, which moto leaves out."""
+
+    def response(self: S3Response) -> Any:
+        serialized = self.serialized
+
+        def with_parts(result: ActionResult) -> Any:
+            key, _ = self._get_key(validate_storage_class=False)
+            wanted = self.headers.get("x-amz-object-attributes", "").split(",")
+            if "ObjectParts" in wanted and isinstance(key, Key) and key.part_sizes:
+                first = int(self.headers.get("x-amz-part-number-marker") or 0)
+                result.result["ObjectParts"] = _parts(key, first, int(self.headers.get("x-amz-max-parts") or 1000))
+            return serialized(result)
+
+        self.serialized = with_parts  # type: ignore[method-assign]
+        return get_object_attributes(self)
+
+    return response
+
+
+def _parts(key: Key, marker: int, limit: int) -> dict[str, Any]:
+    """Return the parts of an object after one of their numbers; S3 lists them only where there are checksums."""
+    sizes = key.part_sizes or []
+    counted = {"TotalPartsCount": len(sizes)}
+    algorithm = key.checksum_algorithm
+    if algorithm is None:
+        return counted
+    found, start, content = [], 0, memoryview(key.value)
+    for number, size in sizes:
+        if number > marker and len(found) < limit:
+            checksum = s3_models.compute_checksum(content[start : start + size], algorithm).decode()
+            found.append({"PartNumber": number, "Size": size, f"Checksum{algorithm.upper()}": checksum})
+        start += size
+    last = found[-1]["PartNumber"] if found else marker
+    return counted | {
+        "PartNumberMarker": str(marker),
+        "NextPartNumberMarker": str(last),
+        "MaxParts": limit,
+        "IsTruncated": bool(sizes) and last < sizes[-1][0],
+        "Parts": found,
+    }

@@ -28,6 +28,7 @@ NOT_HERE = {
     "AWS::ElastiCache::SubnetGroup": "moto's CloudFormation has no ElastiCache; see test_the_broker_…",
     "AWS::ElastiCache::ParameterGroup": "moto has no parameter groups of ElastiCache",
     "AWS::ElastiCache::ReplicationGroup": "see test_the_broker_…",
+    "AWS::Athena::WorkGroup": "local_aws has workgroups, moto's CloudFormation none",
     "AWS::EMRServerless::Application": "moto refuses the releases emr-spark-…",
 }
 # Properties that moto's CloudFormation falls over: it takes tags of keys and parameter groups in its own API's shape.
@@ -93,6 +94,7 @@ def created() -> Iterator[Created]:
             server.stop()
 
 
+@pytest.mark.slow
 def test_what_moto_cannot_make_is_named() -> None:
     from moto.cloudformation.parsing import get_model_map
 

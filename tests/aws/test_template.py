@@ -45,7 +45,33 @@ def test_it_is_what_its_parts_make() -> None:
     whole = yaml.safe_load(re.sub(r"!\w+", "", PATH.read_text()))
     for path in sorted(template.FOLDER.glob("pipelines/*.yaml")):
         for section, entries in yaml.safe_load(re.sub(r"!\w+", "", path.read_text())).items():
-            assert entries.items() <= whole[section].items()
+            assert words(entries).items() <= words(whole[section]).items()
+    assert (
+        whole["Metadata"]
+        == yaml.safe_load((template.FOLDER / "template.yaml").read_text().split("\nParameters:")[0])["Metadata"]
+    )
+
+
+def words(value: Any) -> Any:
+    """Return a part of a template without differences in white space, which texts of several lines may have."""
+    if isinstance(value, dict):
+        return {key: words(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [words(each) for each in value]
+    return " ".join(value.split()) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a:\n    - b: 1\n      c:\n          - - d: 2\n              e: 3\n            - f\n          - g\n    - h\n",
+        "a: >-\n    one\n    two\nb:\n      [c,\n       d]\n\ne: {f: 1}\n",
+    ],
+)
+def test_less_indentation_means_the_same(text: str) -> None:
+    shorter = template._dedented(text)
+    assert len(shorter) < len(text)
+    assert yaml.safe_load(shorter) == yaml.safe_load(text)
 
 
 @pytest.mark.parametrize(

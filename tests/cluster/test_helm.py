@@ -135,6 +135,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_waiting_without_success_ends_early_and_says_why(cluster: Path) -> None:
     reports: list[str] = []
     with pytest.raises(UserError) as error:

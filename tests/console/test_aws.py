@@ -28,6 +28,7 @@ def test_what_it_refuses_is_not_tried_again(aws: str) -> None:
     assert not said
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_stays_away_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("console.patience.PATIENCE_S", 0)
     with pytest.raises(UserError, match=r"^The AWS endpoint has not answered for 0 s \(.+\): make status shows"):

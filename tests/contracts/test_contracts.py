@@ -10,7 +10,7 @@ from docs import generate_tables_md
 from tests.contracts.command import ROOT, contracts
 
 FILES = sorted((ROOT / "contracts").glob("*/*.yaml"))
-GLUE_TYPES = {"string", "int", "bigint", "double", "timestamp", "date", "boolean", "binary"}
+GLUE_TYPES = {"string", "int", "bigint", "double", "timestamp", "date", "boolean", "binary", "map<string,string>"}
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
+
+from local_aws.pytest_plugin import LocalAws
 
 ROOT = Path(__file__).parents[2]
 _home = tempfile.TemporaryDirectory(prefix="taxiway-airflow-")
@@ -31,21 +31,7 @@ def airflow_db() -> None:
     initdb()
 
 
-@pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    """Run moto's AWS over HTTP; return its address."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def aws(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def aws(local_aws: LocalAws) -> str:
     """Point all AWS clients at an empty AWS; return its address."""
-    import requests
-
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
-    yield moto_url
-    requests.post(f"{moto_url}/moto-api/reset", timeout=10)
+    return local_aws.url

@@ -28,6 +28,7 @@ def commits_by_itself(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> 
         return connection.connection.dbapi_connection.isolation_level is None  # as sqlite3 calls it
 
 
+@pytest.mark.slow
 def test_a_waiting_pod_holds_no_lock_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert commits_by_itself(WAIT, monkeypatch)
 

@@ -53,6 +53,16 @@ def test_a_persons_own_aws_account_is_out_of_reach(tmp_path: Path, monkeypatch: 
     assert environment["AWS_ACCESS_KEY_ID"] == "local"
 
 
+def test_of_a_persons_own_airflow_only_the_way_to_slack_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK_API_DEFAULT", "slack://:xoxb@")
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://key:secret@")
+    environment = config(tmp_path).environment({})
+    assert environment["AIRFLOW_CONN_SLACK_API_DEFAULT"] == "slack://:xoxb@"
+    assert environment["AIRFLOW_CONN_AWS_DEFAULT"] == "aws://"
+
+
 def test_settings_of_the_person_win_over_those_of_the_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAXIWAY_POLL_S", "7")
     assert config(tmp_path).environment({"TAXIWAY_POLL_S": "9"})["TAXIWAY_POLL_S"] == "7"

@@ -200,6 +200,7 @@ def status_of(config: Config, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("killed", [*COMPONENTS, "supervisor", "guardian"])
 def test_whatever_is_killed_takes_all_down_and_is_named(
@@ -246,6 +247,7 @@ def test_it_ends_when_it_is_asked_to_and_then_there_is_no_reason_to_tell(
     assert status_of(config, capsys) == "Not running: make up starts it.\n"
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("kept", [False, True])
 def test_it_ends_with_the_command_that_started_it_unless_it_is_kept(

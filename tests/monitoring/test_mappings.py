@@ -172,6 +172,7 @@ def test_environments_share_mappings_and_settings(environment: str, mappings: st
     }
 
 
+@pytest.mark.slow
 def test_ids_of_runs_are_no_tags() -> None:
     """What Airflow's own client makes of the tags of a missed deadline, and of a callback's free text."""
     script = """
@@ -229,6 +230,7 @@ stats.gauge("dag_processing.last_num_of_db_queries.été", 2)
 """
 
 
+@pytest.mark.slow
 def test_no_name_of_a_dag_a_task_or_a_queue_is_lost(mappings: str, tmp_path: Path) -> None:
     """By Airflow's own clients, the scheduler's and that of tasks, into the real exporter: no two become one."""
     python = ROOT / ".local/venvs/airflow/bin/python"

@@ -14,21 +14,23 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "catalogue_version"
 
 
-def open_catalogue() -> sa.Engine:
-    """Return an engine for the catalogue, which must have been migrated, in Airflow's connection ``tlc_catalog``.
+def open_catalogue(revision: str = "0001") -> sa.Engine:
+    """Return an engine for the catalogue in Airflow's connection ``tlc_catalog``.
+
+    Args:
+        revision: the migration that the caller needs at least; by default that of data sets and log, so that code which
+            arrives before a later migration keeps working.
 
     Raises:
         CatalogueError: Airflow has no such connection, its type is neither sqlite nor mysql, or its tables are missing
-            or older than this code.
+            or older than that.
     """
     engine = connect()
     with engine.connect() as connection:
         version = None
         if sa.inspect(connection).has_table(VERSION_TABLE):
             version = connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE)))
-    # File names begin with the revision, a number: loading Alembic would cost each task half a second.
-    newest = max(file.name.partition("_")[0] for file in MIGRATIONS.glob("versions/*.py"))
-    if version is None or version < newest:
+    if version is None or version < revision:
         raise CatalogueError(
             f"The tables of the catalogue (connection {CONNECTION!r}) are {'outdated' if version else 'missing'}: "
             "run python -m taxiway.catalogue migrate."

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from taxiway.catalogue.models import run_threads
 
+REVISION = "0002"  # the migration that makes the table
 LEASE = timedelta(minutes=2)  # longer than a message takes with its retries; the holder may have been killed
 KEPT = timedelta(days=90)
 

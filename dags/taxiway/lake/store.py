@@ -49,7 +49,8 @@ class Lake:
         return GlueCatalogue(self.session.client("glue"), self.settings.glue_database, self.settings.lake)
 
     @cached_property
-    def _files(self) -> "pyarrow.fs.S3FileSystem":
+    def files(self) -> "pyarrow.fs.S3FileSystem":
+        """The lake's files as Arrow reads and writes them, by paths without ``s3://``."""
         import pyarrow.fs
 
         credentials = self.session.get_credentials().get_frozen_credentials()
@@ -163,7 +164,7 @@ class Lake:
 
         bucket, prefix = split(location)
         keys = [prefix] if prefix.endswith(".parquet") else self.data_files(location)
-        files = [self._files.open_input_file(f"{bucket}/{key}") for key in keys if key.endswith(".parquet")]
+        files = [self.files.open_input_file(f"{bucket}/{key}") for key in keys if key.endswith(".parquet")]
         if not files:
             raise LakeError(f"{location} holds no Parquet file: run the DAG for it again.")
         return [parquet.ParquetFile(file) for file in files]

@@ -66,7 +66,7 @@ def of_run(dag_id: str, run_id: str, state: str, tasks: Ends, address: str) -> d
         address: of the run in Airflow.
     """
     text = f"{dag_id}: {state}"
-    headline = f"{MARKS[state]} *{escape(dag_id)}*  {state}\n{link(address, cut(run_id, 250))}"
+    headline = f"{MARKS[state]} *{escape(dag_id)}*  {state}\n{link(address, run_id)}"
     grouped: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for (task, label), end in tasks.items():
         grouped.setdefault(task, []).append((label, end))
@@ -106,7 +106,7 @@ def of_failure(
     """
     headline = f"{MARKS['failed']} *{escape(dag_id)}*: `{escape(task)}` failed ({attempt})"
     body = [
-        f"```{cut(reason.strip() or 'no reason was given', REASON, 'more in the log')}```",
+        f"```{cut(_verbatim(reason) or 'no reason was given', REASON, 'more in the log')}```",
         link(log_address, "Log") + (f"  ·  Runbook: {link(runbook, runbook)}" if runbook else ""),
     ]
     return _message(f"{dag_id}: {task} failed", [headline], body, COLOURS["failed"])
@@ -159,7 +159,12 @@ def _cell(value: object) -> str:
             return f"{value:,}"
         case float():
             return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return " ".join(str(value).split())[:60]
+    return " ".join(_verbatim(str(value)).split())[:60]
+
+
+def _verbatim(text: str) -> str:
+    """Return a text that does not end the ``` around it."""
+    return text.strip().replace("```", "'''")
 
 
 def _sections(lines: Sequence[str], address: str) -> list[str]:

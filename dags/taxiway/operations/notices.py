@@ -24,6 +24,7 @@ from taxiway.operations import messages
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from taxiway.catalogue.threads import RunThread
     from taxiway.operations.slack import Bot, Webhook
 
 log = logging.getLogger(__name__)
@@ -121,11 +122,16 @@ def _task_ended(
         seconds = max((datetime.now(UTC) - begun).total_seconds(), 0) if begun else None
         end = {"state": state, "seconds": seconds, "attempt": ti.try_number}
         slack, added = _slack(), None
-        engine = _engine(quiet=slack is None)
-        if engine:
+        if engine := _engine(quiet=slack is None):
+            import sqlalchemy as sa
+
             from taxiway.catalogue import threads
 
-            added = threads.add_task(engine, run, (ti.task_id, label), end, begun)
+            try:
+                added = threads.add_task(engine, run, (ti.task_id, label), end, begun)
+            except sa.exc.SQLAlchemyError as error:
+                log.warning("The end of this task is not kept in the catalogue: %s", error)
+                engine = None  # a failure is told nevertheless
         if slack is None:
             if added is None or added.revision == 1:
                 log.info(
@@ -139,7 +145,7 @@ def _task_ended(
             reason = _reason(context, cause)
             failure = messages.of_failure(run[0], task, attempt, reason, ti.log_url, runbook)
             _reply(slack, engine, run, failure)
-        if engine:
+        if engine and added and _has_news(added):
             _show(slack, engine, run)
 
 
@@ -156,12 +162,17 @@ def _run_ended(context: Mapping[str, Any], state: Literal["success", "failed"]) 
         from taxiway.operations.slack import Webhook
 
         thread = threads.end_run(engine, run, state)
-        if thread is None:
-            return  # no task of it did anything
+        if thread is None or not _has_news(thread):
+            return
         if isinstance(slack, Webhook):
             slack.post(messages.of_run(*run, state, thread.tasks, _address(run)))
         else:
             _show(slack, engine, run, patience=PATIENCE_S)
+
+
+def _has_news(thread: "RunThread") -> bool:
+    """Return whether a run did anything, or something was told of it: one whose tasks are all skipped did not."""
+    return thread.ts is not None or any(end["state"] != "skipped" for end in thread.tasks.values())
 
 
 def _reply(slack: "Bot | Webhook", engine: "Engine | None", run: tuple[str, str], message: dict[str, Any]) -> None:
@@ -256,10 +267,10 @@ def _engine(*, quiet: bool = False) -> "Engine | None":
     """Return the database that the tasks of a run share; None without one: each message then stands alone."""
     import sqlalchemy as sa
 
-    from taxiway.catalogue import CatalogueError, open_catalogue
+    from taxiway.catalogue import CatalogueError, open_catalogue, threads
 
     try:
-        return open_catalogue()
+        return open_catalogue(threads.REVISION)
     except (CatalogueError, sa.exc.SQLAlchemyError) as error:
         if not quiet:
             log.warning("The messages of this run are not one thread in Slack: %s", error)

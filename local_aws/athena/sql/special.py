@@ -528,6 +528,15 @@ def _now(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
     return Value(NOW, with_zone(text("UTC")))
 
 
+def _now_of_precision(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:  # noqa: ARG001
+    precisions = [part.name for part in node.expressions if isinstance(part, exp.Literal)]
+    if precisions != ["3"]:
+        raise not_supported(f"{node.name.lower()} of another precision than 3")
+    if node.name.lower() == "localtimestamp":
+        return Value(f"({NOW} AT TIME ZONE 'UTC')", TIMESTAMP)
+    return Value(NOW, with_zone(text("UTC")))
+
+
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)(Z|[+-]\d\d:\d\d)?)?")
 
 
@@ -717,6 +726,8 @@ SCALARS: dict[str, Call] = {
     "at_timezone": _at_timezone,
     "with_timezone": _with_timezone,
     "now": _now,
+    "current_timestamp": _now_of_precision,
+    "localtimestamp": _now_of_precision,
     "from_iso8601_date": _from_iso8601,
     "from_iso8601_timestamp": _from_iso8601,
     "to_iso8601": _to_iso8601,

@@ -89,6 +89,7 @@ def test_migrations_make_the_tables_that_the_code_knows(engine: sa.Engine) -> No
         assert compare_metadata(context, catalogue.metadata) == []
 
 
+@pytest.mark.slow
 def test_migrations_that_run_at_once(url: str) -> None:
     program = "import sys; from taxiway import catalogue; catalogue.migrate(catalogue.open_engine(sys.argv[1]))"
     processes = [
@@ -419,6 +420,20 @@ def test_the_command_line(
     assert "complete" in january
     assert "20,000,000" in january
     assert "not collected" in february
+
+
+def test_code_that_arrives_before_a_migration(engine: sa.Engine, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect_to(url, monkeypatch)
+    assert catalogue.open_catalogue("0002").url == engine.url
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {catalogue.VERSION_TABLE} SET version_num = '0001'")
+        connection.exec_driver_sql("DROP TABLE run_threads")
+
+    assert catalogue.complete_months(catalogue.open_catalogue()) == {}
+    with pytest.raises(CatalogueError, match="are outdated: run python"):
+        catalogue.open_catalogue("0002")
+    catalogue.migrate(engine)
+    assert catalogue.open_catalogue("0002").url == engine.url
 
 
 @pytest.mark.parametrize(

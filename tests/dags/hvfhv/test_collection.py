@@ -570,6 +570,7 @@ def test_a_bucket_that_may_not_be_written(web: Web, s3: Any, config: HvfhvSettin
     assert stored(s3) == CONTENT
 
 
+@pytest.mark.slow
 def test_s3_is_down(web: Web, config: HvfhvSettings, engine: sa.Engine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"

@@ -272,6 +272,7 @@ def test_data_quality_and_lineage(seen: Page) -> None:
     assert partition(tables.TRIPS, "2023-02").location in seen.text
 
 
+@pytest.mark.slow
 def test_counts_that_do_not_add_up_are_shown() -> None:
     assert (
         "The counts do not add up: 100 rows came in, but 89 + 10" in Page(render(replace(FIGURES, accepted=89))).prose

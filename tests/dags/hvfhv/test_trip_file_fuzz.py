@@ -98,6 +98,7 @@ GOOD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
 @given(files())

@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,16 +30,8 @@ ENDS = Settings(cost_guard_ends=True, cost_guard_grace_minutes=60)
 
 
 @pytest.fixture
-def emr(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Point AWS clients at that endpoint, without a cluster that lives."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    client = boto3.client("emr")
-    yield client
-    states = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
-    pages = list(client.get_paginator("list_clusters").paginate(ClusterStates=states))
-    for cluster in [found["Id"] for page in pages for found in page["Clusters"]]:
-        client.set_termination_protection(JobFlowIds=[cluster], TerminationProtected=False)
-        client.terminate_job_flows(JobFlowIds=[cluster])
+def emr(aws: str) -> Any:
+    return boto3.client("emr")
 
 
 def start(emr: Any, run_id: str = "run", **tags: str) -> str:

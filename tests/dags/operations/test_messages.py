@@ -92,6 +92,14 @@ def test_a_long_reason_is_cut_between_letters(reason: str) -> None:
     assert sizes(messages.of_failure("trips", "build", "try 1 of 1", reason, ADDRESS, None))[1] <= 3000
 
 
+def test_no_text_leaves_its_frame() -> None:
+    message = messages.of_failure("trips", "build", "try 1 of 1", "```\n*bold* ```x", ADDRESS, None)
+    assert text_of(message).count("```") == 2
+    assert messages.table_text([("a", "b"), ("```", 1)], 500).count("```") == 2
+    message = messages.of_run("trips", "manual & <mine>", "running", {}, ADDRESS)
+    assert f"<{ADDRESS}|manual &amp; &lt;mine&gt;>" in text_of(message)
+
+
 def test_a_table_is_aligned_and_escaped() -> None:
     table = [("check", "lines", "share"), ("parsed & kept", 12345, 0.98765), ("<none>", None, 0.0)]
 

@@ -111,13 +111,14 @@ def test_each_line_is_as_the_docstring_says(wire: Wire) -> None:
 
 
 def test_counters_begin_at_nothing(wire: Wire) -> None:
-    metrics.initialise_counters([METRICS])
+    metrics.initialise_counters([METRICS, metrics.PipelineMetrics(dags=(), dags_with_job_runs=("access_logs_etl",))])
 
     lines = wire.lines()
 
     assert all(line.endswith(":0|c") for line in lines)
     assert "airflow.taxiway.rows.hvfhv_trips.quarantined.unknown_zone:0|c" in lines
     assert "airflow.taxiway.emr.cost_usd.hvfhv_analysis:0|c" in lines
+    assert "airflow.taxiway.serverless.idle_cost_usd.access_logs_etl:0|c" in lines
     assert len(lines) == len(set(lines))
 
 

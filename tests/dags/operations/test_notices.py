@@ -26,6 +26,8 @@ from tests.dags.operations.slack_server import CHANNEL, HOOK, TOKEN, Slack, text
 ROOT = Path(__file__).parents[3]
 CONNECTION = "AIRFLOW_CONN_SLACK_API_DEFAULT"
 RUN = ("trips", "run/1")
+pytestmark = pytest.mark.slow  # waits as Slack asks for
+
 Context = dict[str, Any]
 
 
@@ -143,6 +145,14 @@ def test_a_run_that_is_repeated_runs_again(bot: Slack) -> None:
 def test_a_run_of_which_nothing_was_told_has_no_end(bot: Slack) -> None:
     end_run("success")
     assert bot.calls == []
+
+
+@pytest.mark.parametrize("use", [use_bot, use_webhook])
+def test_a_run_that_skipped_everything_is_not_told(use: Any, bot: Slack, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(bot, monkeypatch)
+    end("skipped", context("plan"))
+    end_run("success")
+    assert bot.attempts == 0
 
 
 def test_mapped_tasks_are_told_by_their_label(bot: Slack) -> None:
@@ -357,7 +367,6 @@ def test_an_empty_setting_switches_it_off(bot: Slack, monkeypatch: pytest.Monkey
         (["missing_scope"], "give the app the scope chat:write"),
         (["msg_too_long"], "Slack refused a message: msg_too_long."),
         ([500] * 3, "Slack answered with status 500, tried 3 times."),
-        ([503] * 3, "Slack answered with status 503, tried 3 times."),
         ([-60], "ratelimited"),
     ],
 )
@@ -462,6 +471,22 @@ def test_without_a_catalogue_each_message_stands_alone(
 
     assert len(slack.roots()) == 2
     assert "run python -m taxiway.catalogue migrate" in caplog.text
+
+
+def test_a_catalogue_that_fails_hides_no_failure(bot: Slack, engine: sa.Engine, caplog: Any) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE run_threads")
+    end("failure", context("load", error="bad"))
+    assert ["`load` failed" in text_of(message) for message in bot.roots()] == [True]
+    assert "The end of this task is not kept in the catalogue" in caplog.text
+
+
+def test_a_message_that_may_not_be_changed_is_not_sent_anew(bot: Slack, caplog: Any) -> None:
+    end("success", context("plan"))
+    bot.next = ["edit_window_closed"]
+    end("success", context("load"))
+    assert len(bot.roots()) == 1
+    assert "Slack refused a message: edit_window_closed." in caplog.text
 
 
 def test_any_other_error_is_a_warning(bot: Slack, caplog: pytest.LogCaptureFixture) -> None:

@@ -22,8 +22,7 @@ USER = "A user or program terminated the cluster {} (USER_REQUEST): Terminated b
 
 
 @pytest.fixture
-def emr(airflow_db: None, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+def emr(airflow_db: None, aws: str) -> Any:
     return boto3.client("emr")
 
 

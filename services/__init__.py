@@ -1,0 +1,1 @@
+"""Programs that are neither DAG nor Spark job."""

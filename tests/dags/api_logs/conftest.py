@@ -1,0 +1,72 @@
+"""A local AWS for all tests of the API logs' runs, and a lake in it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache, partial
+from pathlib import Path
+
+import boto3
+import pytest
+
+from taxiway.api_logs import __main__ as command
+from taxiway.api_logs import athena, run
+from taxiway.api_logs.settings import api_logs_settings
+from taxiway.api_logs.tables import TABLES
+from taxiway.core.settings import settings
+from taxiway.lake import Lake
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="package")
+def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iterator[Path]:
+    """Point AWS clients at a local AWS of their own; return its folder."""
+    folder = tmp_path_factory.mktemp("aws")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "local_aws", "--port", "0", "--data", str(folder), "--state-seconds", "0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        try:
+            assert server.stdout
+            patch.setenv("AWS_ENDPOINT_URL", server.stdout.readline().removeprefix("AWS on this machine: ").split()[0])
+            patch.setenv("TAXIWAY_POLL_S", "1")
+            patch.setenv("TAXIWAY_API_LOGS_RECHECK_HOURS", "0")
+            _forget_settings()
+            for bucket in ("taxiway-lake", "taxiway-logs"):
+                boto3.client("s3").create_bucket(Bucket=bucket)
+            assert command.main(["set-up"]) == 0
+            yield folder
+        finally:
+            _forget_settings()
+            server.terminate()
+            server.wait(60)
+
+
+def _forget_settings() -> None:
+    settings.cache_clear()
+    api_logs_settings.cache_clear()
+
+
+@pytest.fixture
+def lake(platform: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """Return the lake, with nothing in it; the tasks use the same clients, which take long to make."""
+    boto3.resource("s3").Bucket("taxiway-lake").objects.all().delete()
+    glue = boto3.client("glue")
+    for database in glue.get_databases()["DatabaseList"]:
+        glue.delete_database(Name=database["Name"])
+    found = Lake(settings(), _SharedClients(), TABLES)
+    monkeypatch.setattr(run, "lake", lambda: found)
+    monkeypatch.setattr(athena, "workgroup", partial(athena.workgroup, found.session.client("athena")))
+    return found
+
+
+class _SharedClients(boto3.Session):  # type: ignore[misc]
+    """A session that makes each client once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client = cache(super().client)
