@@ -284,7 +284,7 @@ def test_files_that_cannot_be_used_are_refused_before_anything_costs_money(
 def test_a_folder_that_is_not_complete_in_time_is_one_sentence(caplog: pytest.LogCaptureFixture) -> None:
     """The callback of the sensor, whose own error names no folder; dag.test never ends a trigger that waits."""
     sensor = DagBag(ROOT / "dags" / "access_logs_etl.py").dags["access_logs_etl"].get_task("wait_for_folder")
-    callback = sensor.on_failure_callback[0]  # type: ignore[index, union-attr]
+    callback = sensor.on_failure_callback[0]  # type: ignore[index]
     context: Any = {"ti": SimpleNamespace(xcom_pull=lambda **_: {"folder": folder("2015-05-17")})}
 
     callback(context)
