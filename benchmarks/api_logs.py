@@ -1,8 +1,7 @@
-"""What the API logs cost to convert, and which layout their table has: ``python -m benchmarks.api_logs [--write]``.
+"""What the API logs cost to convert: ``python -m benchmarks.api_logs [--write]``.
 
-Records are made from the real events of the demo's sample. The conversion is measured in processes of its own beside a
-plain Python loop over the same cipher library, and beside reading the same records unencrypted. The layouts are measured
-by the bytes that queries scan and the time that they take in the local Athena.
+Records are made from the real events of the demo's sample. The conversion is measured in processes of its own, beside a
+plain Python loop over the same cipher library, and beside reading the same records unencrypted.
 """
 
 import argparse
@@ -15,10 +14,8 @@ from importlib.metadata import version
 from itertools import cycle, islice
 from pathlib import Path
 
-import duckdb
 import msgspec
 
-from benchmarks import api_logs_layout
 from benchmarks.api_logs_contestants import CONTESTANTS, HOUR, PREFIX, totals
 from benchmarks.measure import Cost, keep, machine, middle, run
 from benchmarks.synthetic import BENCH, ROOT
@@ -28,7 +25,6 @@ from taxiway.api_logs import hours, keys, records
 from taxiway.api_logs.envelope import Sealer
 
 RECORDS, OBJECTS = 5_000_000, 10
-LAYOUT_RECORDS, HOURS = 1_000_000, 8_760
 SAMPLE = ROOT / "demos/api_logs/sample/wikiticker-2015-09-12-sampled.json.gz"
 LABELS = {
     "ours": "ours",
@@ -42,35 +38,36 @@ def main() -> None:
     """Measure, print, and write the figures if asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.api_logs", description=__doc__)
     parser.add_argument("--records", type=int, default=RECORDS, help="encrypted records (%(default)s)")
-    parser.add_argument("--layout-records", type=int, default=LAYOUT_RECORDS, help="events of a layout (%(default)s)")
-    parser.add_argument("--hours", type=int, default=HOURS, help="partitions that are compared (%(default)s)")
-    parser.add_argument("--repeat", type=int, default=1, help="runs of each contestant and query")
+    parser.add_argument("--repeat", type=int, default=1, help="runs of each contestant, every other in reverse order")
     parser.add_argument("--write", action="store_true", help="write the figures to benchmarks/README.md")
     options = parser.parse_args()
-    packages = ", ".join(f"{name} {version(name)}" for name in ("cryptography", "msgspec", "pyarrow", "duckdb"))
-    lines = [f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}, {packages}.", ""]
-    folder = BENCH / "api_logs"
-    shutil.rmtree(folder, ignore_errors=True)
+    lines = [f"{heading('cryptography', 'msgspec', 'pyarrow')}.", ""]
     try:
-        lines += _conversion(folder, options.records, options.repeat)
-        lines += _layouts(folder, options.layout_records, options.hours, options.repeat)
+        lines += _conversion(options.records, options.repeat)
     except RuntimeError as error:
         sys.exit(f"The benchmark ended early: {error}")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    text = "\n".join(lines)
+    text = "\n".join(lines).rstrip()
     print(text)
     if options.write:
         keep("python -m benchmarks.api_logs --write", text)
 
 
-def make_objects(folder: Path, count: int) -> tuple[int, int]:
-    """Write objects of some records of one hour, sealed and plain; return the bytes of both.
+def heading(*packages: str) -> str:
+    """Return the date, the machine and the versions of packages."""
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}, {versions}"
 
-    Args:
-        folder: gets ``sealed/``, ``plain/`` and ``secrets.json``.
-        count: records.
+
+def make_objects(count: int) -> Path:
+    """Return a folder with objects of some records of one hour; write them first if they are missing.
+
+    It has ``sealed/``, ``plain/`` and ``secrets.json``.
     """
+    ready = BENCH / f"api_logs_{count}"
+    if ready.exists():
+        return ready
+    folder = ready.with_suffix(".part")
+    shutil.rmtree(folder, ignore_errors=True)
     key = keys.new_key()
     key_id = keys.id_of("bench", key)
     events = [records.read(event.plaintext) for event in open_events(SAMPLE)]
@@ -88,15 +85,14 @@ def make_objects(folder: Path, count: int) -> tuple[int, int]:
                 plain.write(text + b"\n")
                 sealed.write(sealer.seal(text) + b"\n")
                 made += 1
-    sealed_bytes, plain_bytes = (
-        sum(file.stat().st_size for file in (folder / kind).iterdir()) for kind in ("sealed", "plain")
-    )
-    return sealed_bytes, plain_bytes
+    folder.rename(ready)
+    return ready
 
 
-def _conversion(folder: Path, count: int, repeat: int) -> Iterator[str]:
-    _say(f"{count:,} records")
-    sealed, plain = make_objects(folder, count)
+def _conversion(count: int, repeat: int) -> Iterator[str]:
+    say(f"{count:,} records")
+    folder = make_objects(count)
+    sealed, plain = (sum(file.stat().st_size for file in (folder / kind).iterdir()) for kind in ("sealed", "plain"))
     costs: dict[str, list[Cost]] = {name: [] for name in CONTESTANTS}
     made = {}
     for turn in range(repeat):
@@ -105,9 +101,12 @@ def _conversion(folder: Path, count: int, repeat: int) -> Iterator[str]:
             command = [sys.executable, "-m", "benchmarks.api_logs_contestants", name, str(folder)]
             costs[name].append(run(Launch(command, {"PYTHONPATH": f"{ROOT}:{ROOT / 'dags'}", "PATH": ""}, ROOT)))
             made[name] = totals(folder / "made" / name)
-            _say(f"{LABELS[name]}: {costs[name][-1].seconds:.1f} s")
+            say(f"{LABELS[name]}: {costs[name][-1].seconds:.1f} s")
     times = "one run each" if repeat == 1 else f"median of {repeat} runs each"
-    yield f"{count:,} records of one hour in {OBJECTS} objects, {sealed / MB:,.0f} MB sealed, {plain / MB:,.0f} MB unencrypted, {times}:"
+    yield (
+        f"{count:,} records of one hour in {OBJECTS} objects, {sealed / MB:,.0f} MB sealed, {plain / MB:,.0f} MB "
+        f"unencrypted, {times}:"
+    )
     yield ""
     yield "| | records a second | seconds | × ours | peak memory | same output |"
     yield "| --- | ---: | ---: | ---: | ---: | --- |"
@@ -121,19 +120,8 @@ def _conversion(folder: Path, count: int, repeat: int) -> Iterator[str]:
     yield ""
 
 
-def _layouts(folder: Path, count: int, partitions: int, repeat: int) -> Iterator[str]:
-    _say(f"layouts of {count:,} events")
-    rows = folder / "rows.parquet"
-    with duckdb.connect() as database:
-        database.execute(
-            f"COPY (FROM read_parquet('{folder}/made/ours/event=*/*.parquet', hive_partitioning = false) "
-            f"ORDER BY occurred_at LIMIT {count}) TO '{rows}'"
-        )
-    yield from api_logs_layout.ratio(SAMPLE)
-    yield from api_logs_layout.compare(folder / "aws", rows, partitions, repeat, _say)
-
-
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell what happens, on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 

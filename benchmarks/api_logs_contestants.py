@@ -1,4 +1,4 @@
-"""Programs that turn the lines of an arrival hour into Parquet: ``python -m benchmarks.api_logs_contestants NAME FOLDER``.
+"""Programs that turn an arrival hour into Parquet: ``python -m benchmarks.api_logs_contestants NAME FOLDER``.
 
 The folder has ``sealed/`` or ``plain/`` objects and ``secrets.json``; what is made goes to ``made/<name>/``.
 """
@@ -97,7 +97,7 @@ def loop(folder: Path, target: Path) -> None:
                         column = sources.get(name)
                         if name == "comment":
                             row["comment_length"] = len(value)
-                        elif column in known:
+                        elif column and column in known:
                             row[column] = value
                         else:
                             row["other"].append((name, str(value).replace(user, alias)))

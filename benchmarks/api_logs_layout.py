@@ -1,8 +1,14 @@
-"""Layouts of ``api_events``: what queries scan and how long they take in the local Athena."""
+"""Which layout ``api_events`` has: ``python -m benchmarks.api_logs_layout [--write]``.
 
+Events are made from the real ones of the demo's sample. Layouts are measured by the bytes that queries scan and the
+time that they take in the local Athena: bytes are what AWS bills, times say what this machine took.
+"""
+
+import argparse
 import gzip
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -13,6 +19,10 @@ import duckdb
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from benchmarks.api_logs import SAMPLE, heading, make_objects, say
+from benchmarks.api_logs_contestants import HOUR, ours
+from benchmarks.measure import keep
+from benchmarks.synthetic import BENCH
 from taxiway.api_logs import records
 from taxiway.api_logs.convert import convert_objects
 from taxiway.api_logs.envelope import Opener, Sealer
@@ -37,7 +47,31 @@ FIRST = datetime(2025, 1, 1, tzinfo=UTC)
 MB = 1e6
 
 
-def ratio(sample: Path) -> Iterator[str]:
+def main() -> None:
+    """Measure, print, and write the figures if asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.api_logs_layout", description=__doc__)
+    parser.add_argument("--records", type=int, default=1_000_000, help="events of a layout (%(default)s)")
+    parser.add_argument("--hours", type=int, default=8_760, help="partitions that are compared (%(default)s)")
+    parser.add_argument("--repeat", type=int, default=3, help="times that a query is asked (%(default)s)")
+    parser.add_argument("--write", action="store_true", help="write the figures to benchmarks/README.md")
+    options = parser.parse_args()
+    folder = BENCH / "api_logs_layout"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "made").mkdir(parents=True)
+    try:
+        lines = [f"{heading('pyarrow', 'duckdb', 'sqlglot')}, Athena of local_aws.", "", *_ratio(SAMPLE)]
+        say(f"{options.records:,} events")
+        ours(make_objects(options.records), folder / "made")
+        lines += _compare(folder / "aws", folder / f"made/event={HOUR}/part-0.parquet", options.hours, options.repeat)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    text = "\n".join(lines).rstrip()
+    print(text)
+    if options.write:
+        keep("python -m benchmarks.api_logs_layout --write", text)
+
+
+def _ratio(sample: Path) -> Iterator[str]:
     """Yield the line that says how large the shipped events are as JSON, sealed and as Parquet."""
     from pyarrow.fs import LocalFileSystem
 
@@ -57,7 +91,7 @@ def ratio(sample: Path) -> Iterator[str]:
             lake=folder,
             target=f"{folder}/staged",
             rules=Rules(hour, 120),
-            opener=Opener(KeyRing(lambda name: as_secret(key), "")),
+            opener=Opener(KeyRing({key_id: as_secret(key)}.__getitem__, "")),
             pseudonyms=Pseudonyms(bytes(32), 90),
         )
         staged = {each.name.removeprefix("event="): [str(each)] for each in Path(folder).glob("staged/event=*")}
@@ -73,7 +107,7 @@ def ratio(sample: Path) -> Iterator[str]:
     yield ""
 
 
-def compare(folder: Path, rows: Path, partitions: int, repeat: int, say: Callable[[str], None]) -> Iterator[str]:
+def _compare(folder: Path, rows: Path, partitions: int, repeat: int) -> Iterator[str]:
     """Yield the tables of layouts and of partitions.
 
     Args:
@@ -81,14 +115,13 @@ def compare(folder: Path, rows: Path, partitions: int, repeat: int, say: Callabl
         rows: a Parquet file of events of one hour, in the order of their times.
         partitions: number of hours.
         repeat: times that a query is asked.
-        say: tells what happens.
     """
     folder.mkdir(parents=True)
     endpoint = Endpoint(folder / "data").start()
     try:
         lake = Lake(endpoint, "bench", folder)
-        yield from _layouts(lake, rows, repeat, say)
-        yield from _partitions(lake, rows, partitions, repeat, say)
+        yield from _layouts(lake, rows, repeat)
+        yield from _partitions(lake, rows, partitions, repeat)
     finally:
         endpoint.close()
 
@@ -103,7 +136,7 @@ def _asked(lake: Lake, sql: str, repeat: int) -> tuple[float, int]:
     return median(each["EngineExecutionTimeInMillis"] for each in found), int(found[0]["DataScannedInBytes"])
 
 
-def _layouts(lake: Lake, rows: Path, repeat: int, say: Callable[[str], None]) -> Iterator[str]:
+def _layouts(lake: Lake, rows: Path, repeat: int) -> Iterator[str]:
     count = parquet.ParquetFile(rows).metadata.num_rows
     layouts = [("occurred_at", *each) for each in product(CODECS, GROUPS, FILES)]
     layouts += [("channel, occurred_at", "zstd", 131_072, 1)]
@@ -138,7 +171,7 @@ def _write(lake: Lake, table: str, rows: Path, order: str, codec: str, group: in
     return size
 
 
-def _partitions(lake: Lake, rows: Path, count: int, repeat: int, say: Callable[[str], None]) -> Iterator[str]:
+def _partitions(lake: Lake, rows: Path, count: int, repeat: int) -> Iterator[str]:
     """Put a small file into each of many hours, once for two tables: with partitions in Glue, and with projection."""
     few = parquet.ParquetFile(rows).read_row_group(0).slice(0, 20)
     keys = dict.fromkeys(("year", "month", "day", "hour"), "string")
@@ -206,3 +239,7 @@ def _partitions(lake: Lake, rows: Path, count: int, repeat: int, say: Callable[[
 
 def _folder(time: datetime) -> str:
     return f"year={time:%Y}/month={time:%m}/day={time:%d}/hour={time:%H}"
+
+
+if __name__ == "__main__":
+    main()

@@ -17,12 +17,12 @@ from taxiway.operations.deadlines import done_within
 
 @dag(
     # The data interval of a run is the hour whose arrivals it takes: the run of 07:00 starts at 08:00.
-    schedule=CronDataIntervalTimetable("@hourly", timezone="UTC"),
+    schedule=CronDataIntervalTimetable("@hourly", timezone="UTC") if api_logs_settings().scheduled else None,
     start_date=hours.parse(api_logs_settings().first_hour),
     catchup=api_logs_settings().catchup,
     max_active_runs=1,  # two runs would build an hour of events from each other's half of its arrivals
-    deadline=done_within(3),
-    tags=["tier:2", "domain:api_logs"],
+    deadline=done_within(6),
+    tags=["tier:1", "domain:api_logs"],
     **notices.of_run(),
     params={
         "hours": Param(
@@ -64,8 +64,8 @@ hour of events) and `api_events_quarantine` (a partition an hour of arrival), wh
 * **Tasks:** `plan` makes batches; `convert` decrypts, validates, flattens and pseudonymises an arrival hour (only this
   task has plaintext, in memory); `build` makes each touched hour of events as a whole, from all arrivals that
   hold events of it; `quarantine` adds the duplicates; `check` asks Athena whether every record is accounted for;
-  `publish`; `summarise` asks Athena for the days' numbers and writes `reports/api_logs/<day>.html`. XComs hold
-  references and counts only.
+  `publish`; `compact` writes days that no late record can reach to `api_events_daily`; `summarise` asks Athena for
+  the days' numbers and writes `reports/api_logs/<day>.html`. XComs hold references and counts only.
 * **One run at a time**, so that an hour is never built twice at once. Every try writes a version of its own.
 * **Queries** are in `taxiway/api_logs/queries/`, and kept in Athena as named queries of the workgroup
   `TAXIWAY_API_LOGS_WORKGROUP`, whose scan limit ends a query that reads too much.
@@ -119,6 +119,11 @@ def api_logs_etl() -> None:
         """Return the days that were published."""
         return run.publish(get_current_context()["ti"])
 
+    @task(executor=settings().isolated_executor)
+    def compact() -> list[str]:
+        """Return the days whose small hours became one file of the table of days."""
+        return run.compact(get_current_context()["ti"])
+
     @task
     def summarise(days: list[str]) -> None:
         """Write the days' pages, and tell their numbers."""
@@ -133,7 +138,7 @@ def api_logs_etl() -> None:
     built >> quarantine() >> check() >> published
     # Last, so that a batch that failed fails the run, though what others converted is published.
     complete = EmptyOperator(task_id="complete")
-    [converted, summarise(published)] >> complete  # type: ignore[arg-type]
+    [converted, published >> compact(), summarise(published)] >> complete  # type: ignore[arg-type]
 
 
 api_logs_etl()

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypedDict
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -118,8 +118,7 @@ def copy_out(file: Path, files: "FileSystem", uri: str) -> None:
         shutil.copyfileobj(source, target, CHUNK_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A line of an object.
 
     Attributes:
@@ -135,32 +134,24 @@ class Line:
 
 def lines(stream: IO[bytes]) -> Iterator[Line]:
     """Yield the lines of an object that are not blank, holding one chunk and one line in memory."""
-    offset = 0  # of what is in `held`
-    held: list[bytes] = []
-    size = 0  # of the line that `held` begins, even where it is too long to be held
+    offset = 0
+    rest, dropped = b"", 0  # of the line that has begun: its text, or its size if it is too long
     while chunk := stream.read(CHUNK_BYTES):
-        begin = 0
-        while (end := chunk.find(b"\n", begin)) >= 0:
-            if size:
-                held.append(chunk[begin:end])
-                size += end - begin
-                text = b"".join(held) if size <= MOST_LINE_BYTES else None
-            else:
-                size = end - begin
-                text = chunk[begin:end]
-            if text is None or not (not text or text.isspace()):
+        *ended, rest = (rest + chunk).split(b"\n")
+        for text in ended:
+            size = dropped + len(text)
+            if size > MOST_LINE_BYTES:
+                yield Line(offset, None, True)
+            elif text and not text.isspace():
                 yield Line(offset, text, True)
             offset += size + 1
-            begin, size = end + 1, 0
-            held.clear()
-        size += len(chunk) - begin
-        if size <= MOST_LINE_BYTES:
-            held.append(chunk[begin:])
-        else:
-            held.clear()
-    text = b"".join(held) if size <= MOST_LINE_BYTES else None
-    if size and (text is None or not text.isspace()):
-        yield Line(offset, text, False)
+            dropped = 0
+        if dropped + len(rest) > MOST_LINE_BYTES:
+            rest, dropped = b"", dropped + len(rest)
+    if dropped:
+        yield Line(offset, None, False)
+    elif rest and not rest.isspace():
+        yield Line(offset, rest, False)
 
 
 @dataclass

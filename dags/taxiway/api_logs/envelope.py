@@ -69,9 +69,14 @@ def read(line: bytes) -> Envelope:
         found = _decoder.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise NoEnvelope("the line is no envelope") from None
-    if found.version != VERSION or not KEY_ID.fullmatch(found.key_id):
+    if found.version != VERSION or not _is_key_id(found.key_id):
         raise NoEnvelope("the envelope's version or key id cannot be read")
     return found
+
+
+@lru_cache(KNOWN_DATA_KEYS)
+def _is_key_id(text: str) -> bool:
+    return KEY_ID.fullmatch(text) is not None
 
 
 def write(envelope: Envelope) -> bytes:

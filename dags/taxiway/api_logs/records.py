@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -117,12 +117,13 @@ class Rules:
 
     def reason(self, occurred_us: int) -> str | None:
         """Return why a record of this time is rejected; None if it is not."""
-        begin_us = (hours.parse(self.arrival) - EPOCH) // timedelta(microseconds=1)
-        if occurred_us >= begin_us + HOUR_US + self.skew_s * 1_000_000:
-            return "in_future"
-        if begin_us // HOUR_US - occurred_us // HOUR_US > late_hours():
-            return "late"
-        return None
+        earliest, end = self._bounds
+        return None if earliest <= occurred_us < end else "in_future" if occurred_us >= end else "late"
+
+    @cached_property
+    def _bounds(self) -> tuple[int, int]:
+        begin = (hours.parse(self.arrival) - EPOCH) // timedelta(microseconds=1)
+        return begin - late_hours() * HOUR_US, begin + HOUR_US + self.skew_s * 1_000_000
 
 
 @dataclass

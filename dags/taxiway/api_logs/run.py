@@ -4,6 +4,8 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from airflow.sdk import Context
@@ -29,7 +31,7 @@ from taxiway.api_logs.plan import (
     staged_of,
 )
 from taxiway.api_logs.settings import api_logs_settings
-from taxiway.api_logs.tables import EVENTS, QUARANTINE, STAGED, TABLES
+from taxiway.api_logs.tables import DAILY, DAILY_ALONE, EVENTS, QUARANTINE, STAGED, TABLES
 from taxiway.aws.athena import AthenaError
 from taxiway.core.contracts import ContractError
 from taxiway.core.errors import unrecoverable
@@ -212,6 +214,8 @@ def check(ti: Any) -> None:
         sum(each["records"] for each in built),
         sum((Counter(each["reasons"]) for each in quarantined), Counter()),
     )
+    metrics.count("api_logs", "hours", "none", value=sum(not each["objects"] for each in converted))
+    metrics.count("api_logs", "hours", "some", value=sum(each["objects"] > 0 for each in converted))
     checks.require(checks.failures(converted, built, quarantined, answers))
 
 
@@ -233,9 +237,23 @@ def publish(ti: Any) -> list[str]:
     for hour in sorted(publications, key=lambda hour: (hour in inputs, hour)):
         found.publish(publications[hour], run_id)
         found.prune(hour)
+        if arrival := found.partition(QUARANTINE, hour):
+            kept = {staged_of(arrival.parameters.get(name, "")) for name in ("inputs", "previous_inputs")}
+            found.prune_unpublished(STAGED, hour, kept)
     with metrics.best_effort():
         metrics.freshness(found)
     return sorted({hours.day(hour) for hour in publications})
+
+
+def compact(ti: Any) -> list[str]:
+    """Compact days that are due, and return them."""
+    from taxiway.api_logs import compaction
+
+    found = lake()
+    due = compaction.days_due(
+        found.partitions(EVENTS), replace(found, tables=DAILY_ALONE).partitions(DAILY), datetime.now(UTC)
+    )
+    return compaction.compact(found, due, f"{plan_of(ti)}.{ti.try_number}", ti.run_id)
 
 
 def summarise(days: list[str], context: Context) -> None:

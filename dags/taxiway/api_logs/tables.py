@@ -1,7 +1,9 @@
 """The tables of the API logs; their columns are defined in ``contracts/api_logs/``."""
 
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
+from taxiway.core.contracts import Contract
 from taxiway.lake.tables import Table, TableSet
 
 _table = partial(Table, "api_logs")
@@ -12,6 +14,34 @@ EVENTS = _table("api_events")
 QUARANTINE = _table("api_events_quarantine")
 
 TABLES = TableSet("api_logs")
+
+
+class _Daily(Table):
+    """The table of compacted days, by the contract of the events: the same columns, a partition a day."""
+
+    @cached_property
+    def contract(self) -> Contract:
+        own = EVENTS.contract
+        path = str(own.properties["compactedPath"])
+        return replace(own, table=path.rpartition("/")[2], path=path, partition_keys=own.partition_keys[:3])
+
+
+@dataclass(frozen=True)
+class _Alone(TableSet):
+    """A table that is published apart from the pipeline's others."""
+
+    @cached_property
+    def _tables(self) -> tuple[Table, ...]:
+        return (DAILY,)
+
+    @cached_property
+    def anchor(self) -> Table:
+        """The table."""
+        return DAILY
+
+
+DAILY = _Daily(EVENTS.pipeline, EVENTS.contract_name)
+DAILY_ALONE = _Alone("api_logs")
 
 
 def late_hours() -> int:

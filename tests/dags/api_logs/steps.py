@@ -9,7 +9,7 @@ from airflow.sdk import Context
 from taxiway.api_logs import run
 
 # In the DAG's order; a test holds it against the DAG.
-TASKS = (run.PLAN, run.CONVERT, run.TOUCHED, run.BUILD, run.SETTLE, "check", "publish", "summarise")
+TASKS = (run.PLAN, run.CONVERT, run.TOUCHED, run.BUILD, run.SETTLE, "check", "publish", "compact", "summarise")
 MAPPED = {run.CONVERT: run.PLAN, run.BUILD: run.TOUCHED}
 
 
@@ -74,5 +74,7 @@ def _call(task: str, ti: Instance, context: dict[str, Any], results: dict[str, s
             return run.check(ti)
         case "publish":
             return run.publish(ti)
+        case "compact":
+            return run.compact(ti)
         case _:
             return run.summarise(json.loads(results["publish"]), cast(Context, context))

@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
@@ -14,12 +16,12 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from services.log_generator import MasterKeys, deliver, open_events, target_of
-from taxiway.api_logs import athena, convert, hours, merge, plan
+from taxiway.api_logs import athena, compaction, convert, hours, merge, plan
 from taxiway.api_logs.keys import PseudonymKeyError, as_secret
 from taxiway.api_logs.plan import PlanError
 from taxiway.api_logs.queries import queries
 from taxiway.api_logs.settings import api_logs_settings
-from taxiway.api_logs.tables import EVENTS, QUARANTINE
+from taxiway.api_logs.tables import DAILY, DAILY_ALONE, EVENTS, QUARANTINE
 from taxiway.aws.athena import AthenaError
 from taxiway.lake import Lake
 from taxiway.operations import notices
@@ -306,6 +308,42 @@ def test_the_tasks_of_the_tests_are_those_of_the_dag() -> None:
         task.task_id
         for task in DagBag(ROOT / "dags").dags["api_logs_etl"].topological_sort()  # type: ignore[no-untyped-call]
     ]
+
+
+def daily(lake: Lake) -> dict[str, list[str]]:
+    """Return the ids of the compacted days, in the order of the file."""
+    days = replace(lake, tables=DAILY_ALONE).partitions(DAILY)
+    return {day: lake.read(each.location, ["event_id"]).column(0).to_pylist() for day, each in days.items()}
+
+
+def test_a_day_of_small_hours_is_one_file_when_it_is_old_enough_and_follows_what_is_replayed(
+    lake: Lake, send: Callable[..., None]
+) -> None:
+    second = hours.shift(FIRST, 3)
+    send(FIRST, "a", event(FIRST, 1), event(FIRST, 2))
+    send(second, "b", event(second, 1))
+    assert take(FIRST, second)["compact"] == ["2026-01-31"]
+    assert daily(lake) == {"2026-01-31": [f"{FIRST}/1", f"{FIRST}/2", f"{second}/1"]}
+    send(second, "c", event(second, 0))
+    take(second)
+    assert daily(lake) == {"2026-01-31": [f"{FIRST}/1", f"{FIRST}/2", f"{second}/0", f"{second}/1"]}
+    question = "SELECT count(*) AS events FROM api_events_daily WHERE year = ? AND month = ? AND day = ?"
+    answer = athena.workgroup().ask({"test": (question, ["2026", "01", "31"])})["test"]
+    assert answer.rows == [{"events": "4"}]
+    published, compacted = lake.partitions(EVENTS), replace(lake, tables=DAILY_ALONE).partitions(DAILY)
+    end = hours.end("2026-01-31-23")
+    assert compaction.days_due(published, {}, end + timedelta(hours=72)) == {}
+    assert list(compaction.days_due(published, {}, end + timedelta(hours=73))) == ["2026-01-31"]
+    assert compaction.days_due(published, compacted, end + timedelta(hours=73)) == {}
+
+
+def test_a_day_of_large_hours_stays_as_it_is(
+    lake: Lake, send: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EVENTS.contract.properties, "compactBelowMegabytes", 0)
+    send(FIRST, "a", event(FIRST, 1))
+    assert take(FIRST)["compact"] == []
+    assert daily(lake) == {}
 
 
 def test_a_query_that_reads_more_than_the_limit_is_one_sentence_and_nothing_is_published(
