@@ -122,7 +122,8 @@ def _split(source: Path, name: str, days: Days) -> None:
 
 
 def _appended(path: Path, packed: bool) -> Any:
-    return gzip.GzipFile(path, "ab", compresslevel=1) if packed else path.open("ab")
+    # Without a time in it, the same lines make the same object: a day that is delivered again has not changed.
+    return gzip.GzipFile(path, "ab", compresslevel=1, mtime=0) if packed else path.open("ab")
 
 
 def _first_day(source: Path, packed: bool) -> str | None:

@@ -90,7 +90,8 @@ def incomplete(context: Context) -> None:
             "and then the marker, and clear this task."
         )
         context["exception"] = error
-        log.error("The day cannot be processed.", exc_info=error)
+        task: Any = context["ti"].task
+        task.log.error("The day cannot be processed.", exc_info=error)
 
 
 def inspect(job: Job, ti: Any) -> list[InputFile] | None:

@@ -11,7 +11,6 @@ The provider's operators do the work. What is here builds their requests, and ma
 """
 
 import hashlib
-import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,8 +25,6 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from taxiway.aws.programs import ARCHIVE, settings_for_steps
 from taxiway.core.settings import Settings, worker_size
-
-log = logging.getLogger(__name__)
 
 LOST = ("FAILED", "CANCELLING", "CANCELLED")
 ENDED = ("SUCCESS", "FAILED", "CANCELLED")
@@ -183,7 +180,7 @@ def discard_application(context: Context) -> None:
         if is_of_run(client.get_application(applicationId=found["id"])["application"], context):
             end = client.delete_application if found["state"] == "CREATED" else client.stop_application
             end(applicationId=found["id"])
-            log.warning("The EMR Serverless application %s of this run was %s.", found["id"], end.__name__)
+            task.log.warning("The EMR Serverless application %s of this run: %s.", found["id"], end.__name__)
 
 
 def is_of_run(resource: Mapping[str, Any], context: Context) -> bool:
@@ -364,7 +361,8 @@ def explain(context: Context) -> None:
         return
     error = JobRunError(sentence_of(run))
     context["exception"] = error
-    log.error("The job run did not succeed.", exc_info=error)
+    task: Any = context["ti"].task
+    task.log.error("The job run did not succeed.", exc_info=error)
 
 
 def explain_and_cancel(context: Context) -> None:
@@ -374,7 +372,7 @@ def explain_and_cancel(context: Context) -> None:
     if run is not None and run["state"] in ACTIVE:
         task: Any = context["ti"].task
         task.hook.conn.cancel_job_run(applicationId=run["applicationId"], jobRunId=run["jobRunId"])
-        log.warning("The job run %s went on and was cancelled.", run["jobRunId"])
+        task.log.warning("The job run %s went on and was cancelled.", run["jobRunId"])
 
 
 class JobRunRetries(RetryPolicy):

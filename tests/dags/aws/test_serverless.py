@@ -1,7 +1,6 @@
 """EMR Serverless by the provider's own operators, against a local AWS: what is reused, found again, told and ended."""
 
 import io
-import logging
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -273,21 +272,19 @@ def test_a_retry_after_a_lost_job_run_starts_another(client: Any) -> None:
 # ── Failures ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_reason_of_a_failure_and_its_log_are_told(client: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_reason_of_a_failure_and_its_log_are_told(client: Any, capfd: pytest.CaptureFixture[str]) -> None:
     application = plain(client, "told")
     operator = job(client, application, "etl told", "failing")
     with pytest.raises(AirflowException):
         operator.execute(context(operator))
     told: Any = context(operator)
-    with caplog.at_level(logging.ERROR):
-        serverless.explain_and_cancel(told)
+    serverless.explain_and_cancel(told)
     (run,) = client.list_job_runs(applicationId=application)["jobRuns"]
     sentence = str(told["exception"])
     assert sentence.startswith("ValueError: no line of a.log is a request (EMR Serverless job run ")
     log = f"s3://programs/logs/applications/{application}/jobs/{run['id']}/SPARK_DRIVER/"
     assert sentence.endswith(f"is FAILED; log: {log}).")
-    assert caplog.records[-1].exc_info
-    assert caplog.records[-1].exc_info[1] is told["exception"], "the last exception of the task's log"
+    assert "JobRunError: ValueError: no line of a.log is a request" in capfd.readouterr().out, "in the task's log"
     listed = boto3.client("s3", aws_access_key_id="any", aws_secret_access_key="any").list_objects_v2(
         Bucket="programs", Prefix=log.removeprefix("s3://programs/")
     )

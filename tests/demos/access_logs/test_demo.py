@@ -43,7 +43,7 @@ class Place:
 
     def client(self, service: str) -> Any:
         keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
-        return boto3.client(service, endpoint_url=self._url, region_name="us-east-1", **keys)  # type: ignore[call-overload]
+        return boto3.client(service, endpoint_url=self._url, region_name="us-east-1", **keys)
 
 
 def keys(s3: Any) -> list[str]:
