@@ -21,6 +21,8 @@ ENVIRONMENT = {
     "TAXIWAY_EMR_SUBNETS": "EmrSubnets",
     "TAXIWAY_GLUE_DATABASE": "GlueDatabase",
 }
+# Of the parameter ServerlessSize: vCPU, GB of memory, GB of disk; as in the mapping Serverless of template.yaml.
+SERVERLESS_SIZES = {"small": (16, 128, 500), "medium": (64, 512, 2000), "large": (256, 2048, 8000)}
 
 
 class StackError(Exception):
@@ -53,6 +55,25 @@ def stack_outputs(client: Any, stack: str) -> dict[str, str]:
     return outputs
 
 
+def serverless_environment(outputs: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings with which DAGs use the stack's EMR Serverless application; none if it has none."""
+    if "ServerlessSettings" not in outputs:
+        return {}
+    name, release, size, ready = outputs["ServerlessSettings"].split()
+    vcpu, memory, disk = SERVERLESS_SIZES[size]
+    values = {
+        "APPLICATION": name,
+        "ARCHITECTURE": "ARM64",
+        "MAX_DISK_GB": str(disk),
+        "MAX_GB": str(memory),
+        "MAX_VCPU": str(vcpu),
+        "PREINITIALISED": ready,
+        "RELEASE": release,
+        "ROLE": outputs["ServerlessJobRoleArn"],
+    }
+    return {f"TAXIWAY_SERVERLESS_{setting}": value for setting, value in values.items()}
+
+
 def helm_values(outputs: Mapping[str, str]) -> dict[str, Any]:
     """Return the values for helm/airflow/eks.yaml from a stack's outputs."""
 
@@ -64,7 +85,8 @@ def helm_values(outputs: Mapping[str, str]) -> dict[str, Any]:
             "taxiway": {
                 "account": outputs["Account"],
                 "bucketPrefix": outputs["BucketPrefix"],
-                "env": {variable: outputs[output] for variable, output in ENVIRONMENT.items()},
+                "env": {variable: outputs[output] for variable, output in ENVIRONMENT.items()}
+                | serverless_environment(outputs),
             }
         },
         "apiServer": role("ApiServer"),

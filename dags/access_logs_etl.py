@@ -156,6 +156,7 @@ def access_logs_etl() -> None:
         application_id=run.APPLICATION,
         force_stop=True,
         pre_execute=serverless.before_stop,
+        on_success_callback=[run.count_usage, notices.succeeded],
         **WAITS,
     )
     delete_application = EmrServerlessDeleteApplicationOperator(
@@ -163,6 +164,7 @@ def access_logs_etl() -> None:
         application_id=run.APPLICATION,
         force_stop=True,
         pre_execute=serverless.before_delete,
+        on_success_callback=[run.count_usage, notices.succeeded],
         **WAITS,
     )
 

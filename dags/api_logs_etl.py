@@ -21,8 +21,8 @@ from taxiway.operations.deadlines import done_within
     start_date=hours.parse(api_logs_settings().first_hour),
     catchup=api_logs_settings().catchup,
     max_active_runs=1,  # two runs would build an hour of events from each other's half of its arrivals
-    deadline=done_within(3),
-    tags=["tier:2", "domain:api_logs"],
+    deadline=done_within(6),
+    tags=["tier:1", "domain:api_logs"],
     **notices.of_run(),
     params={
         "hours": Param(

@@ -4,7 +4,8 @@ Uploads the programs that steps run to ``<prefix>/<version>/``, and last ``spark
 contains this package, the DAGs' code that it imports, and the data contracts: a folder that has it is complete. The
 default version is the git commit, with a hash of the content appended if it differs from the commit; so the content of
 a version never changes, and publishing it again has no effect. ``--committed`` refuses content that differs from the
-commit, because DAGs use the programs of a commit.
+commit, because DAGs use the programs of a commit. ``--verify`` uploads nothing, and checks that all programs that the
+DAGs of this folder name are published.
 """
 
 import hashlib
@@ -38,6 +39,12 @@ def programs() -> list[str]:
     files = sorted(PACKAGE.glob("*/*.py"))
     found = (file for file in files if '\nif __name__ == "__main__":\n' in file.read_text())
     return [file.relative_to(PACKAGE).as_posix() for file in found]
+
+
+def named_by_dags() -> list[str]:
+    """Return the paths of the programs that the DAGs beside this package name, such as ``shop/build_day.py``."""
+    files = sorted((PACKAGE.parent / "dags").rglob("*.py"))
+    return sorted({name for file in files for name in re.findall(r'"([a-z0-9_]+/[a-z0-9_]+\.py)"', file.read_text())})
 
 
 def archive() -> bytes:
@@ -92,6 +99,10 @@ def publish(destination: str, name: str | None) -> str:
     if not match:
         raise PublishError(f"{destination!r} is not a folder on S3; write it as s3://bucket/prefix.")
     bucket, prefix = match.groups()
+    if missing := sorted({*named_by_dags()} - {*programs()}):
+        raise PublishError(
+            f"The DAGs name the program {missing[0]}, which spark_jobs/ does not have: add or rename it."
+        )
     content = archive()
     folder = f"{prefix}/{name or default_version(content)}".lstrip("/")
     # The archive is last: a folder that has it is complete.
@@ -109,6 +120,27 @@ def publish(destination: str, name: str | None) -> str:
     return f"s3://{bucket}/{folder}"
 
 
+def verify(destination: str, name: str) -> list[str]:
+    """Check that the programs that the DAGs name, and their archive, are published; return their paths.
+
+    Args:
+        destination: ``s3://bucket[/prefix]``.
+        name: the version.
+
+    Raises:
+        PublishError: one is missing, or S3 rejects a request.
+    """
+    bucket, _, prefix = destination.removeprefix("s3://").rstrip("/").partition("/")
+    paths = [*named_by_dags(), ARCHIVE]
+    for path in paths:
+        key = f"{prefix}/{name}/{path}".lstrip("/")
+        try:
+            boto3.client("s3").head_object(Bucket=bucket, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            raise PublishError(f"s3://{bucket}/{key}, which the DAGs need, cannot be found: {error}.") from None
+    return paths
+
+
 def main() -> None:
     """Publish, and print the folder's URI."""
     parser = ArgumentParser(prog="spark_jobs.publish", description=(__doc__ or "").splitlines()[0])
@@ -116,10 +148,12 @@ def main() -> None:
     versions = parser.add_mutually_exclusive_group()
     versions.add_argument("--version", type=version, help="folder below it; the git commit by default")
     versions.add_argument("--committed", action="store_true", help="refuse a package that differs from its commit")
+    parser.add_argument("--verify", action="store_true", help="only check that what the DAGs name is published")
     args = parser.parse_args()
     try:
         name = args.version or default_version(archive(), committed=args.committed)
-        sys.stdout.write(publish(args.destination, name) + "\n")
+        found = verify(args.destination, name) if args.verify else [publish(args.destination, name)]
+        sys.stdout.write("\n".join(found) + "\n")
     except (PublishError, contracts.ContractError) as fault:
         sys.exit(str(fault))
 

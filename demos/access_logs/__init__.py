@@ -39,8 +39,7 @@ class AccessLogsDemo(Demo[Days]):
         """Return the days of a file or folder with access logs, plain or gzip."""
         if given:
             return split_logs(Path(given).expanduser())
-        (sample,) = [path for path in SAMPLE.iterdir() if ".log" in path.name]
-        return split_logs(sample)
+        return split_logs(min(SAMPLE.glob("*.log*")))
 
     def load(self, platform: Platform, data: Days) -> str:
         """Deliver each day into the lake, and set the Variable to the first day that it shall follow."""

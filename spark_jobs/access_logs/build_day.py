@@ -75,17 +75,18 @@ def _name(path: str, lake: str, day: date) -> str:
 
 def _curate(spark: SparkSession, files: Mapping[str, str], day: date, places: Mapping[str, str]) -> None:
     rewritten: dict[str, str] = {}
+    beside = f"{places['access_requests_quarantine']}.lines"
     try:
         try:
             _write(lines.read(spark, files, rewritten), day, places)
         except ENGINE_ERRORS as error:
             for number, name in enumerate(lines.unreadable(spark, files, error)):
-                rewritten[name] = f"{places['access_requests_quarantine']}.lines/{number}"
+                rewritten[name] = f"{beside}/{number}"
                 lines.rewrite(files[name], rewritten[name])
             _write(lines.read(spark, files, rewritten), day, places)
     finally:
-        for place in rewritten.values():
-            lines.remove(place)
+        if rewritten:
+            lines.remove(beside)
 
 
 def _write(rows: DataFrame, day: date, places: Mapping[str, str]) -> None:

@@ -145,7 +145,7 @@ def rewrite(path: str, folder: str) -> None:
 
 
 def remove(folder: str) -> None:
-    """Remove what :func:`rewrite` wrote."""
+    """Remove a folder of what :func:`rewrite` wrote."""
     files, place = _place(folder)
     files.delete_dir(place)
 

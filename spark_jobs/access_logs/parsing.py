@@ -20,6 +20,7 @@ COLUMNS = tuple(contract("access_requests").columns)
 _BACKSLASH, _QUOTE = f"{ESCAPE}b", f"{ESCAPE}q"
 
 _BLANK, _NOT_BLANK = "blank", r"[^ \t\r\x0B\f]"
+_PARTS = ("head", "request", "answer", "referrer", "between", "agent", "rest")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _TIME = r"\[[0-9]{2}/[A-Za-z]{3}/[1-9][0-9]{3}:[0-9]{2}:[0-9]{2}:[0-9]{2} [+-](?:[01][0-9]|2[0-3])[0-5][0-9]\]"
 _HEAD = rf"(?s)^[^ ]+ [^ ]+ .+ {_TIME} \z"
@@ -41,42 +42,48 @@ def with_reject_reason(lines: DataFrame, day: date) -> DataFrame:
         source_file, line, the fields (without meaning where the frame does not parse) and reject_reason: one of the
         contract's, or ``blank``.
     """
-    backslash = F.contains("line", F.lit("\\"))
-    marked = reduce(_replaced, ((r"\\", _BACKSLASH), (r"\"", _QUOTE)), F.col("line"))
-    rows = lines.withColumn("marked", F.when(backslash, marked).otherwise(F.col("line")))
-    marked = F.col("marked")
-    head, request, answer, referrer, between, agent, rest = (
-        F.split_part(marked, F.lit('"'), F.lit(part)) for part in range(1, 8)
-    )
-    ends_after_size = (_length(head, request, answer) + 2 == F.octet_length(marked)) & answer.rlike(_ANSWER)
-    has_agent = (
-        (_length(head, request, answer, referrer, agent) + 7 == F.octet_length(marked))
-        & (between == " ")
-        & (rest == "")
-        & answer.rlike(_ANSWER_BEFORE_MORE)
-    )
-    size = F.split_part(answer, F.lit(" "), F.lit(3))
-    known = request.rlike(_REQUEST)
+    line = F.col("line")
+    # Each step is a projection of its own, so that what several columns need is computed once.
+    escapes = reduce(_replaced, ((r"\\", _BACKSLASH), (r"\"", _QUOTE)), line)
+    rows = lines.withColumn("marked", F.when(F.contains(line, F.lit("\\")), escapes).otherwise(line))
     rows = rows.select(
-        "source_file",
-        "line",
-        "length",
-        ((ends_after_size | has_agent) & head.rlike(_HEAD)).alias("framed"),
-        _put_back(F.split_part(head, F.lit(" "), F.lit(1))).alias("host"),
-        _put_back(
-            F.when(head.rlike(_USER_OF_ONE_WORD), F.split_part(head, F.lit(" "), F.lit(3))).otherwise(
-                F.regexp_extract(head, _USER, 1)
-            )
-        ).alias("user"),
-        _instant(F.split_part(head, F.lit("["), F.lit(-1))).alias("requested_at"),
-        F.when(known, F.split_part(request, F.lit(" "), F.lit(1))).alias("method"),
-        _put_back(F.when(known, F.split_part(request, F.lit(" "), F.lit(2)))).alias("path"),
-        F.when(known, F.split_part(request, F.lit(" "), F.lit(3))).alias("protocol"),
-        F.split_part(answer, F.lit(" "), F.lit(2)).try_cast("int").alias("status"),
-        (size == "-").alias("no_size"),
-        size.try_cast("bigint").alias("bytes"),
-        _put_back(F.when(has_agent, referrer)).alias("referrer"),
-        _put_back(F.when(has_agent, agent)).alias("user_agent"),
+        *("source_file", "line", "length"),
+        F.octet_length("marked").alias("size"),
+        *(_part("marked", '"', number).alias(name) for number, name in enumerate(_PARTS, start=1)),
+    )
+    # As many quotes as there must be, if the parts and the quotes between them make up the line.
+    sizes = reduce(Column.__add__, map(F.octet_length, _PARTS[:3]))
+    ends_after_size = (F.col("size") == sizes + 2) & F.col("answer").rlike(_ANSWER)
+    has_agent = (
+        (F.col("size") == sizes + F.octet_length("referrer") + F.octet_length("agent") + 7)
+        & (F.col("between") == " ")
+        & (F.col("rest") == "")
+        & F.col("answer").rlike(_ANSWER_BEFORE_MORE)
+    )
+    rows = rows.select(
+        *("source_file", "line", "length", "head", "request", "answer", "referrer", "agent"),
+        has_agent.alias("has_agent"),
+        ((ends_after_size | has_agent) & F.col("head").rlike(_HEAD)).alias("framed"),
+        F.col("request").rlike(_REQUEST).alias("known"),
+        _part("answer", " ", 3).alias("size"),
+    )
+    user = F.when(F.col("head").rlike(_USER_OF_ONE_WORD), _part("head", " ", 3)).otherwise(
+        F.regexp_extract("head", _USER, 1)
+    )
+    known, has_agent = F.col("known"), F.col("has_agent")
+    rows = rows.select(
+        *("source_file", "line", "length", "framed"),
+        _put_back(_part("head", " ", 1)).alias("host"),
+        _put_back(user).alias("user"),
+        _instant(_part("head", "[", -1)).alias("requested_at"),
+        F.when(known, _part("request", " ", 1)).alias("method"),
+        _put_back(F.when(known, _part("request", " ", 2))).alias("path"),
+        F.when(known, _part("request", " ", 3)).alias("protocol"),
+        _part("answer", " ", 2).try_cast("int").alias("status"),
+        (F.col("size") == "-").alias("no_size"),
+        F.col("size").try_cast("bigint").alias("bytes"),
+        _put_back(F.when(has_agent, F.col("referrer"))).alias("referrer"),
+        _put_back(F.when(has_agent, F.col("agent"))).alias("user_agent"),
     )
     # Engines move a filter before the projection that computes its columns, and would do most of the work twice; but
     # not one on a column that is not deterministic.
@@ -131,8 +138,8 @@ def _instant(text: Column) -> Column:
     return F.when(part(22, 5) == "+0000", local).otherwise(local - offset)
 
 
-def _length(*parts: Column) -> Column:
-    return reduce(Column.__add__, (F.octet_length(part) for part in parts))
+def _part(text: str, separator: str, number: int) -> Column:
+    return F.split_part(text, F.lit(separator), F.lit(number))
 
 
 def _replaced(text: Column, pair: tuple[str, str]) -> Column:

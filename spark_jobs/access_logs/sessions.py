@@ -11,6 +11,7 @@ from spark_jobs.access_logs.parsing import midnight
 
 PAUSE_US = int(contract("sessions").properties["pauseMinutes"]) * 60_000_000
 CLIENT = ("host", "user_agent")
+_BUCKETS = 64
 
 
 def sessions(requests: DataFrame) -> DataFrame:
@@ -19,16 +20,29 @@ def sessions(requests: DataFrame) -> DataFrame:
     Args:
         requests: curated requests of one or more days that follow each other.
     """
-    micros = F.unix_micros(F.col("requested_at").cast("timestamp"))
-    times = requests.groupBy(*CLIENT, micros.alias("at")).agg(F.count("*").alias("requests"))
-    by_client = Window.partitionBy(*CLIENT).orderBy("at")
-    starts = F.coalesce(F.col("at") - F.lag("at").over(by_client) > PAUSE_US, F.lit(True))
-    running = F.sum("starts").over(by_client.rowsBetween(Window.unboundedPreceding, Window.currentRow))
+    client = F.xxhash64(*CLIENT)
+    times = requests.select(
+        *CLIENT,
+        F.unix_micros(F.col("requested_at").cast("timestamp")).alias("at"),
+        client.alias("client"),
+        F.pmod(client, F.lit(_BUCKETS)).alias("bucket"),
+    )
+    # A window for each client would be by far the slowest part: there may be millions.
+    in_order = Window.partitionBy("bucket").orderBy("client", *CLIENT, "at")
+    before = {name: F.lag(name).over(in_order) for name in (*CLIENT, "at")}
+    same = before["host"].eqNullSafe(F.col("host")) & before["user_agent"].eqNullSafe(F.col("user_agent"))
+    continues = F.coalesce(same & (F.col("at") - before["at"] <= PAUSE_US), F.lit(False))
+    number = F.sum("starts").over(in_order.rowsBetween(Window.unboundedPreceding, Window.currentRow))
     found = (
-        times.withColumn("starts", starts.cast("bigint"))
-        .withColumn("number", running)
-        .groupBy(*CLIENT, "number")
-        .agg(F.min("at").alias("start"), F.max("at").alias("end"), F.sum("requests").alias("requests"))
+        times.withColumn("starts", F.when(continues, 0).otherwise(1))
+        .withColumn("number", number)
+        .groupBy("bucket", "number")
+        .agg(
+            *(F.any_value(name).alias(name) for name in CLIENT),
+            F.min("at").alias("start"),
+            F.max("at").alias("end"),
+            F.count("*").alias("requests"),
+        )
     )
     # No field holds a line feed, and an agent that is not null begins with one more.
     identity = F.concat_ws("\n", "host", F.col("start").cast("string"), F.concat(F.lit("\n"), F.col("user_agent")))

@@ -57,6 +57,13 @@ OPERATORS = {
     ],
     "EmrTerminateJobFlowOperator": ["terminate_job_flows", "describe_cluster"],
     "AthenaHook": [],
+    # On AWS the application is the stack's: none is created, and none deleted.
+    "EmrServerlessCreateApplicationOperator": ["get_application", "start_application", "list_applications"],
+    "EmrServerlessStartJobOperator": ["get_application", "start_application", "start_job_run", "get_job_run"],
+    "EmrServerlessStopApplicationOperator": ["list_job_runs", "cancel_job_run", "stop_application", "get_application"],
+    "EmrServerlessDeleteApplicationOperator": [],
+    "S3KeySensor": [],
+    "aws_template_fields": [],
     "AwsGenericHook": [],
     "S3Hook": [],
 }
@@ -73,6 +80,7 @@ def _called_by_dags() -> dict[str, set[str]]:
         service: {xform_name(name) for name in session.get_service_model(service).operation_names} - AIRFLOWS_OWN
         for service in ("s3", "glue", "emr", "emr-serverless", "athena", "secretsmanager")
     }
+    known["glue"] -= known["emr-serverless"]  # Glue's own jobs, which no DAG uses
     known["s3"] |= {"upload_fileobj", "upload_file", "download_file", "download_fileobj"}
     found: dict[str, set[str]] = {service: set() for service in known}
     for path in sorted((ROOT / "dags").rglob("*.py")):
@@ -83,7 +91,7 @@ def _called_by_dags() -> dict[str, set[str]]:
             if (node.module or "").startswith("airflow.providers.amazon"):
                 for name in (alias.name for alias in node.names):
                     assert name in OPERATORS, f"{path.name} uses {name}: list in OPERATORS what it calls"
-                    found["emr"] |= set(OPERATORS[name])
+                    found["emr-serverless" if "Serverless" in name else "emr"] |= set(OPERATORS[name])
         for name in texts | {node.attr for node in nodes if isinstance(node, ast.Attribute)}:
             services = {service for service, names in known.items() if name in names}
             for service in services & texts or services:
@@ -91,13 +99,9 @@ def _called_by_dags() -> dict[str, set[str]]:
     return found
 
 
-def _published() -> list[str]:
-    """Return the folders of the tables that Spark programs publish: of every pipeline that has some."""
-    contracts = [
-        yaml.safe_load(path.read_text())
-        for path in sorted((ROOT / "contracts").glob("*/*.yaml"))
-        if (ROOT / "spark_jobs" / path.parent.name).is_dir()
-    ]
+def _published(pipeline: str) -> list[str]:
+    """Return the folders of the tables that a pipeline publishes, of its contracts."""
+    contracts = [yaml.safe_load(path.read_text()) for path in sorted((ROOT / "contracts" / pipeline).glob("*.yaml"))]
     properties = [
         {each["property"]: each["value"] for each in schema.get("customProperties", [])}
         for contract in contracts
@@ -109,7 +113,6 @@ def _published() -> list[str]:
 # What python -m taxiway.api_logs set-up makes on a laptop, the template has; keys are put in by hand.
 MADE_BY_HAND = {"create_work_group", "create_secret"}
 CALLED = _called_by_dags()
-PUBLISHED = _published()
 
 
 def test_the_calls_of_the_dags_are_found() -> None:
@@ -219,11 +222,14 @@ def test_only_tasks_change_data_or_clusters(role: str) -> None:
     assert allowed(policies, "elasticmapreduce:DescribeStep", CLUSTER, **OWN) is (role != "ApiServerRole")
 
 
-@pytest.mark.parametrize("role", ["EmrInstanceRole", "ServerlessJobRole"])
-def test_spark_reads_the_lake_and_writes_its_tables_only(role: str) -> None:
+@pytest.mark.parametrize(
+    ("role", "pipelines"), [("EmrInstanceRole", ["hvfhv"]), ("ServerlessJobRole", ["access_logs", "hvfhv"])]
+)
+def test_spark_reads_the_lake_and_writes_its_tables_only(role: str, pipelines: list[str]) -> None:
     policies = STACK.policies(role)
-    assert "marts/hvfhv/trend" in PUBLISHED
-    for place in PUBLISHED:
+    places = [place for pipeline in pipelines for place in _published(pipeline)]
+    assert "marts/hvfhv/trend" in places
+    for place in places:
         for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"):
             assert allowed(policies, action, f"{LAKE}/{place}/x.parquet"), f"see aws/pipelines for {place}"
     for action in ("s3:PutObject", "s3:DeleteObject"):
@@ -304,11 +310,24 @@ def test_serverless_jobs_are_those_of_the_own_application() -> None:
     assert allowed(policies, "iam:PassRole", role, iam__PassedToService="emr-serverless.amazonaws.com")
     assert not allowed(policies, "emr-serverless:StartJobRun", own.replace("ServerlessApplication", "other"))
     assert not allowed(policies, "emr-serverless:UpdateApplication", own)
-    for operation in CALLED["emr-serverless"]:
+    for operation in CALLED["emr-serverless"] - {"create_application", "delete_application"}:
         action = "emr-serverless:" + "".join(part.capitalize() for part in operation.split("_"))
         assert any(allowed(policies, action, resource) for resource in (own, f"{own}/jobruns/1", "*")), action
     without = Stack(CreateServerless="false")
     assert not any(action.startswith("emr-serverless:") for action in actions(without.policies("WorkerRole")))
+
+
+@pytest.mark.parametrize("role", ["TriggererRole", "DagProcessorRole"])
+def test_what_waits_for_job_runs_may_watch_and_cancel_them(role: str) -> None:
+    policies = STACK.policies(role)
+    own = f"arn:aws:emr-serverless:{REGION}:{ACCOUNT}:/applications/ServerlessApplication"
+    assert allowed(policies, "emr-serverless:GetApplication", own)
+    for action in ("emr-serverless:GetJobRun", "emr-serverless:CancelJobRun"):
+        assert allowed(policies, action, f"{own}/jobruns/1")
+        assert not allowed(policies, action, f"{own.replace('ServerlessApplication', 'other')}/jobruns/1")
+    assert not allowed(policies, "emr-serverless:StartJobRun", own)
+    assert allowed(policies, "s3:GetObject", f"{LAKE}/raw/access_logs/year=2026/month=01/day=31/_SUCCESS")
+    assert not allowed(policies, "s3:GetObject", f"{LAKE}/curated/access_requests/x.parquet")
 
 
 def test_the_publisher_writes_below_spark_jobs_only() -> None:

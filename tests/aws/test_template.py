@@ -311,7 +311,7 @@ def test_emr_encrypts_and_wants_tokens_for_metadata() -> None:
 
 def test_serverless_is_bounded_and_cold_by_default() -> None:
     application = STACK.properties("ServerlessApplication")
-    assert application["AutoStopConfiguration"] == {"Enabled": True, "IdleTimeoutMinutes": 10}
+    assert application["AutoStopConfiguration"] == {"Enabled": True, "IdleTimeoutMinutes": 5}
     assert application["MaximumCapacity"]["Cpu"] == "16 vCPU"
     assert "InitialCapacity" not in application
     assert [each["Key"] for each in Stack(**EVERYTHING).properties("ServerlessApplication")["InitialCapacity"]] == [

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.access import ForwardAccess
 from cluster.kubectl import Forward, Kubectl
-from cluster.platform import BUNDLE_CHECKOUT, checkout_path, module_command, run_module
+from cluster.platform import BUNDLE_CHECKOUT, CHECKOUT, checkout_path, module_command, run_module
 from console.airflow import Airflow
 from console.errors import UserError
 from tests.console.airflow_server import AirflowServer, serve
@@ -44,13 +44,16 @@ def run_in_pod(folder: Path, command: list[str], text: str | None = None) -> "su
 
 def test_a_module_runs_with_the_delivered_dags_and_its_status_counts(tmp_path: Path) -> None:
     result = run_in_pod(tmp_path, module_command("taxiway.catalogue", "migrate"))
-    assert (result.returncode, result.stdout) == (3, "/opt/airflow/dags/repo/dags -m taxiway.catalogue migrate\n")
+    assert (result.returncode, result.stdout) == (
+        3,
+        f"{CHECKOUT}/dags:{CHECKOUT} -m taxiway.catalogue migrate\n",
+    )
 
 
 def test_a_file_reaches_a_pod_by_standard_input(tmp_path: Path) -> None:
     command = module_command("taxiway.catalogue", "load", "--whole-months", file="my list.csv")
     result = run_in_pod(tmp_path, command, "a,b\n")
-    expected = "/opt/airflow/dags/repo/dags -m taxiway.catalogue load --whole-months TMP/my list.csv\na,b\n"
+    expected = f"{CHECKOUT}/dags:{CHECKOUT} -m taxiway.catalogue load --whole-months TMP/my list.csv\na,b\n"
     assert (result.returncode, result.stdout) == (3, expected)
     assert [path.name for path in tmp_path.iterdir()] == ["python"], "nothing is left behind"
 
@@ -149,7 +152,10 @@ def test_a_git_bundle_is_brought_up_to_date_before_a_module_of_it_runs(tmp_path:
     )
     program.chmod(0o755)
     command = module_command("taxiway.catalogue", "migrate", checkout=BUNDLE_CHECKOUT)
-    for status, output in (("0", f"{BUNDLE_CHECKOUT}/dags -m taxiway.catalogue migrate\nthe input\n"), ("7", "")):
+    for status, output in (
+        ("0", f"{BUNDLE_CHECKOUT}/dags:{BUNDLE_CHECKOUT} -m taxiway.catalogue migrate\nthe input\n"),
+        ("7", ""),
+    ):
         environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "FETCH": status}
         result = subprocess.run(
             command, input="the input\n", capture_output=True, text=True, env=environment, check=False

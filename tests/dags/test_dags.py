@@ -13,12 +13,16 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.amazon.aws.operators.emr import (
     EmrAddStepsOperator,
     EmrCreateJobFlowOperator,
+    EmrServerlessDeleteApplicationOperator,
+    EmrServerlessStartJobOperator,
+    EmrServerlessStopApplicationOperator,
     EmrTerminateJobFlowOperator,
 )
 from airflow.serialization.serialized_objects import DagSerialization
 
 from console.demo import discover
 from docs.generate_dags_md import PAGE, render
+from taxiway.aws.serverless import CreateOrReuseApplication, JobRunRetries
 from taxiway.core import contracts
 from taxiway.core.settings import Settings, settings
 from taxiway.hvfhv.settings import HvfhvSettings
@@ -91,6 +95,37 @@ def test_a_cluster_ends_whatever_happens(bag: DagBag) -> None:
             before = ends[0].get_flat_relative_ids(upstream=True)
             assert {task.task_id for task in dag.tasks if isinstance(task, EmrAddStepsOperator)} <= before
     assert created
+
+
+def test_an_application_ends_whatever_happens(bag: DagBag) -> None:
+    created = []
+    for dag in bag.dags.values():
+        for create in (task for task in dag.tasks if isinstance(task, CreateOrReuseApplication)):
+            created.append(create.task_id)
+            assert create.is_setup
+            ends = [task for task in create.downstream_list if isinstance(task, EmrServerlessStopApplicationOperator)]
+            kinds = {type(end) for end in ends}
+            assert kinds == {EmrServerlessStopApplicationOperator, EmrServerlessDeleteApplicationOperator}
+            jobs = {task.task_id for task in dag.tasks if isinstance(task, EmrServerlessStartJobOperator)}
+            for end in ends:
+                assert end.is_teardown
+                assert end.force_stop
+                assert end.on_failure_fail_dagrun, "an application that goes on costs money"
+                assert f"'{create.task_id}'" in end.application_id
+                assert jobs <= {task.task_id for task in end.get_flat_relatives(upstream=True)}
+    assert created
+
+
+def test_job_runs_wait_in_the_triggerer_for_as_long_as_they_may_take(bag: DagBag) -> None:
+    jobs = [task for dag in bag.dags.values() for task in dag.tasks if isinstance(task, EmrServerlessStartJobOperator)]
+
+    assert jobs
+    for job in jobs:
+        assert isinstance(job.retry_policy, JobRunRetries)
+        assert job.deferrable
+        assert job.waiter_delay * job.waiter_max_attempts >= settings().serverless_job_minutes * 60
+        assert job.execution_timeout
+        assert job.execution_timeout.total_seconds() > job.waiter_delay * job.waiter_max_attempts
 
 
 def test_steps_wait_in_the_triggerer_and_within_the_pool(bag: DagBag) -> None:

@@ -204,6 +204,8 @@ def known_secrets(rendered: Rendered) -> Iterator[str]:
             ref = source.get("secretKeyRef") if isinstance(source, dict) else None
             if ref and ref["key"] not in SECRETS.get(ref["name"], ()):
                 yield f"{name} wants {ref['name']}/{ref['key']}, which nobody makes"
+            if ref and ref["key"] == "slack" and not ref.get("optional"):
+                yield f"{name} does not start where no message goes to Slack"
         for volume in pod.spec.get("volumes") or []:
             if (secret := volume.get("secret")) and secret["secretName"] not in SECRETS:
                 yield f"{pod} mounts the Secret {secret['secretName']}, which nobody makes"

@@ -33,6 +33,25 @@ def test_programs_are_found_by_their_folder() -> None:
     assert "hvfhv/marts.py" not in publish.programs()
 
 
+def test_what_the_dags_name_is_published(s3: Any) -> None:
+    named = publish.named_by_dags()
+    assert {"hvfhv/build_month.py", "access_logs/build_day.py"} <= set(named) <= set(publish.programs())
+    assert _run("s3://artifacts/spark_jobs", "--version", "checked").returncode == 0
+    done = _run("s3://artifacts/spark_jobs", "--version", "checked", "--verify")
+    assert (done.returncode, done.stdout.split()) == (0, [*named, "spark_jobs.zip"])
+    s3.delete_object(Bucket="artifacts", Key="spark_jobs/checked/access_logs/build_day.py")
+    done = _run("s3://artifacts/spark_jobs", "--version", "checked", "--verify")
+    assert done.returncode == 1
+    assert done.stderr.startswith("s3://artifacts/spark_jobs/checked/access_logs/build_day.py, which the DAGs need, ")
+
+
+def test_a_program_that_a_dag_names_and_nobody_wrote_is_not_published(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "named_by_dags", lambda: ["shop/build_day.py"])
+    with pytest.raises(publish.PublishError, match=r"The DAGs name the program shop/build_day\.py, which spark_jobs"):
+        publish.publish("s3://artifacts", "abc")
+    assert "abc/spark_jobs.zip" not in _objects(s3)
+
+
 def test_publishing_again_changes_nothing(s3: Any) -> None:
     assert publish.publish("s3://artifacts", "abc") == "s3://artifacts/abc"
     first = _objects(s3)

@@ -8,6 +8,7 @@ DATASET = "access_requests"
 
 METRICS = PipelineMetrics(
     dags=(DAG_ID,),
+    dags_with_job_runs=(DAG_ID,),
     datasets=(DATASET,),
     reasons=lambda: tuple(QUARANTINE.contract.columns["reject_reason"].valid_values),
 )

@@ -26,6 +26,7 @@ from taxiway.access_logs.settings import access_logs_settings
 from taxiway.access_logs.tables import REQUESTS, SESSIONS, TABLES
 from taxiway.aws import serverless
 from taxiway.aws.programs import ProgramsError, settings_for_steps
+from taxiway.aws.usage import job_run_usage
 from taxiway.core.contracts import ContractError
 from taxiway.core.errors import unrecoverable
 from taxiway.core.s3 import split
@@ -232,6 +233,20 @@ def advance(job: Job) -> str | None:
 def deadline_h() -> float:
     """Return the hours after which a run of the DAG is late."""
     return access_logs_settings().wait_h + settings().serverless_job_minutes / 60 + 6
+
+
+def count_usage(context: Context) -> None:
+    """Count and tell what the run's job run used: a callback of the task that ended the application."""
+    with metrics.best_effort():
+        ti: Any = context["ti"]
+        client = lake().session.client("emr-serverless")
+        application, name = ti.xcom_pull(task_ids=CREATE), ti.task.render_template(NAME, context)
+        for found in list(serverless.runs_named(client, application, name)):
+            until = datetime.now(UTC) if found["state"] == "SUCCESS" else None  # idle time, once
+            used = job_run_usage(client, application, found["id"], settings().serverless_prices, until)
+            metrics.job_run_used(ti.dag_id, used)
+            log.info("%s", used)
+            notices.tell(cast("Any", context), str(used))
 
 
 def first_day() -> datetime:

@@ -88,10 +88,10 @@ def failures(
         row = events.get(each["hour"], {})
         count = {name: int(row.get(name) or 0) for name in ("records", "ids", "without_key", "outside")}
         duplicates, staged = sum(each["duplicates"].values()), staged_by_event[each["hour"]]
-        if count["records"] + duplicates != staged:
+        if count["records"] != each["records"] or count["records"] + duplicates != staged:
             found.append(
-                f"The hour {each['hour']} has {count['records']:,} events and {duplicates:,} duplicates of {staged:,} "
-                "accepted records."
+                f"The hour {each['hour']} has {count['records']:,} events ({each['records']:,} were written) and "
+                f"{duplicates:,} duplicates of {staged:,} accepted records."
             )
         if count["ids"] + count["without_key"] < count["records"]:
             found.append(f"The hour {each['hour']} has {count['records']:,} events, but {count['ids']:,} ids.")

@@ -8,7 +8,7 @@ FORMAT = "%Y-%m-%d-%H"
 HOUR = r"20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])-([01]\d|2[0-3])"
 PATTERN = rf"^{HOUR}$"  # for JSON Schema and pydantic as well
 RANGE_PATTERN = rf"^{HOUR}(/{HOUR})?$"
-MOST = 24 * 366  # hours that one run may be asked for
+MOST = 24 * 31  # hours of a range: publishing an hour takes some requests, and a task ends within an hour
 
 
 def parse(hour: str) -> datetime:

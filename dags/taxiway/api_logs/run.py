@@ -237,6 +237,9 @@ def publish(ti: Any) -> list[str]:
     for hour in sorted(publications, key=lambda hour: (hour in inputs, hour)):
         found.publish(publications[hour], run_id)
         found.prune(hour)
+        if arrival := found.partition(QUARANTINE, hour):
+            kept = {staged_of(arrival.parameters.get(name, "")) for name in ("inputs", "previous_inputs")}
+            found.prune_unpublished(STAGED, hour, kept)
     with metrics.best_effort():
         metrics.freshness(found)
     return sorted({hours.day(hour) for hour in publications})

@@ -1,6 +1,6 @@
 """The lake: versions of partitions on S3, and which of them are published in the Glue catalogue."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -260,6 +260,15 @@ class Lake:
             safe |= set(islice(newest, self.settings.kept_versions))
             deleted += [folder for folder in versions if folder not in safe and self._delete_if_old(folder)]
         return deleted
+
+    def prune_unpublished(self, table: Table, period: str, kept: Collection[str]) -> list[str]:
+        """Delete the versions of a table that is never published, other than some, unless written to within a day.
+
+        Returns:
+            the deleted folders.
+        """
+        found = (folder for folder in self._versions(table, period) if version_of(folder) not in kept)
+        return [folder for folder in found if self._delete_if_old(folder)]
 
     def _delete_if_old(self, location: str) -> bool:
         bucket, key = split(location)

@@ -122,11 +122,16 @@ def _task_ended(
         seconds = max((datetime.now(UTC) - begun).total_seconds(), 0) if begun else None
         end = {"state": state, "seconds": seconds, "attempt": ti.try_number}
         slack, added = _slack(), None
-        engine = _engine(quiet=slack is None)
-        if engine:
+        if engine := _engine(quiet=slack is None):
+            import sqlalchemy as sa
+
             from taxiway.catalogue import threads
 
-            added = threads.add_task(engine, run, (ti.task_id, label), end, begun)
+            try:
+                added = threads.add_task(engine, run, (ti.task_id, label), end, begun)
+            except sa.exc.SQLAlchemyError as error:
+                log.warning("The end of this task is not kept in the catalogue: %s", error)
+                engine = None  # a failure is told nevertheless
         if slack is None:
             if added is None or added.revision == 1:
                 log.info(

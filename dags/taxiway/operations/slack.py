@@ -36,7 +36,7 @@ REMEDIES = {
     "no_service": "set the address of a webhook that exists as the password of {connection}",
     "invalid_token": "set the address of a webhook that exists as the password of {connection}",
 }
-GONE = {"message_not_found", "thread_not_found", "cant_update_message", "edit_window_closed", "cannot_reply_to_message"}
+GONE = {"message_not_found", "thread_not_found", "cannot_reply_to_message"}
 
 
 class SlackError(Exception):
@@ -44,7 +44,7 @@ class SlackError(Exception):
 
 
 class MessageGoneError(SlackError):
-    """The message to update, or to reply to, was deleted or can no longer be changed."""
+    """The message to update, or to reply to, was deleted."""
 
 
 class Bot:

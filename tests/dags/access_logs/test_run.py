@@ -1,8 +1,10 @@
 """Runs of the DAG against a local AWS, with its job runs on Sail: from a delivered folder to the published tables."""
 
+import gzip
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +89,14 @@ def deliver(day: str, name: str, text: str | bytes, *, complete: bool = True) ->
         s3.put_object(Bucket="taxiway-lake", Key=f"{prefix}/_SUCCESS", Body=b"")
 
 
-def run(day: str, retries: int = 0) -> tuple[str, dict[str, str]]:
+def run(day: str, retries: int = 0, after_each: Any = None) -> tuple[str, dict[str, str]]:
     """Run the DAG for a day; return the state of the run, and of each task."""
     dag = DagBag(ROOT / "dags" / "access_logs_etl.py").dags["access_logs_etl"]
     for task in dag.tasks:
-        (task.partial_kwargs if isinstance(task, MappedOperator) else vars(task))["retries"] = retries
+        given = task.partial_kwargs if isinstance(task, MappedOperator) else vars(task)
+        given |= {"retries": retries, "retry_delay": timedelta(0), "retry_exponential_backoff": 0}
+        if after_each and not isinstance(task, MappedOperator):
+            task._post_execute_hook = after_each
     done = dag.test(run_conf={"day": day})
     return str(done.state), {instance.task_id: str(instance.state) for instance in done.get_task_instances()}
 
@@ -174,3 +179,140 @@ def test_days_are_published_one_after_the_other(lake: Lake, capfd: pytest.Captur
         name: partition for name, partition in before_late.items() if name != SESSIONS.name
     }
     assert ended()
+
+
+class KilledError(RuntimeError):
+    """Stands for the end of a task's process."""
+
+
+def test_a_run_whose_every_task_dies_once_gives_the_same_tables(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each task dies after its work, before Airflow knows of it, and is run again."""
+    text = "".join(
+        line(17, f"{hour:02d}:30:00", f"10.0.0.{hour % 5}", f"/{hour % 3}", 200 + hour) for hour in range(24)
+    )
+    deliver("2015-05-17", "a.log", text)
+    deliver("2015-05-18", "a.log", text.replace("17/May", "18/May"))
+    Variable.set(VARIABLE, folder("2015-05-17"))
+    state, tasks = run("2015-05-17")
+    assert state == "success", tasks
+    expected = contents(lake, "2015-05-17")
+    first = lake.partition(REQUESTS, "2015-05-17")
+
+    died: list[str] = []
+
+    def die_once(context: Any, result: Any = None) -> None:
+        if context["ti"].task_id not in died:
+            died.append(context["ti"].task_id)
+            raise KilledError(context["ti"].task_id)
+
+    before = len(job_runs())
+    state, tasks = run("2015-05-17", retries=1, after_each=die_once)
+
+    assert state == "success", tasks
+    assert tasks["delete_application"] == "skipped", "its second try finds that the application is gone"
+    assert set(died) - {"delete_application"} == {task for task, ended in tasks.items() if ended == "success"}
+    assert {"plan", "inspect", "create_application", "build_day", "check", "publish", "advance"} <= set(died)
+    again = lake.partition(REQUESTS, "2015-05-17")
+    assert first
+    assert again
+    assert again.version != first.version
+    assert contents(lake, "2015-05-17") == expected
+    assert Variable.get(VARIABLE) == folder("2015-05-18")
+    assert len(job_runs()) == before + 1, "the second try of build_day found the job run of the first"
+    assert ended()
+
+
+def contents(lake: Lake, day: str) -> dict[str, list[str]]:
+    """Return the rows of all tables, in order."""
+    return {table.name: sorted(map(str, rows(lake, table, day))) for table in TABLES}
+
+
+def test_a_failed_job_run_tells_why_and_leaves_nothing_running(lake: Lake, capfd: pytest.CaptureFixture[str]) -> None:
+    """The application is ended, the published version stays, and the next run of the day goes on from there."""
+    deliver("2015-05-17", "a.log", line(17, "10:00:00"))
+    deliver("2015-05-17", "other.log", "a file of another format\n")
+    Variable.set(VARIABLE, folder("2015-05-17"))
+
+    state, tasks = run("2015-05-17")
+
+    assert state == "failed"
+    assert tasks["build_day"] == "failed"
+    assert tasks["check"] == tasks["publish"] == tasks["advance"] == "upstream_failed"
+    assert tasks["delete_application"] == "success"
+    assert ended()
+    assert Variable.get(VARIABLE) == folder("2015-05-17")
+    assert lake.partition(REQUESTS, "2015-05-17") is None
+    log = capfd.readouterr()
+    assert "other.log is not an access log in the common or combined format" in log.out + log.err
+    assert "is FAILED; log: s3://taxiway-logs/emr-serverless/applications/" in log.out + log.err
+
+    boto3.client("s3").delete_object(
+        Bucket="taxiway-lake", Key=f"{folder('2015-05-17')}/other.log".removeprefix("s3://taxiway-lake/")
+    )
+    state, tasks = run("2015-05-17")
+    assert state == "success", tasks
+    assert len(rows(lake, REQUESTS, "2015-05-17")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        (
+            "a.log.gz",
+            gzip.compress(line(17, "10:00:00").encode() * 100)[:-30],
+            "a.log.gz is gzip data that is cut short",
+        ),
+        ("a.log", b"PAR1" + b"\x00" * 100, "a.log is Parquet, not a log of lines"),
+        ("a.log", b"\n\r\n \n", "have no line: deliver the day's logs"),
+        ("_hidden", b"x\n", "is complete but holds no file with data"),
+    ],
+)
+def test_files_that_cannot_be_used_are_refused_before_anything_costs_money(
+    name: str, content: bytes, sentence: str, lake: Lake, capfd: pytest.CaptureFixture[str]
+) -> None:
+    deliver("2015-05-17", name, content)
+    Variable.set(VARIABLE, folder("2015-05-17"))
+    before = len(job_runs())
+
+    state, tasks = run("2015-05-17")
+
+    assert (state, tasks["inspect"]) == ("failed", "failed")
+    assert len(job_runs()) == before
+    assert ended()
+    log = capfd.readouterr()
+    assert sentence in log.out + log.err
+
+
+def test_a_folder_that_is_not_complete_in_time_is_one_sentence(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    deliver("2015-05-17", "a.log", line(17, "10:00:00"), complete=False)
+    Variable.set(VARIABLE, folder("2015-05-17"))
+    monkeypatch.setenv("TAXIWAY_ACCESS_LOGS_WAIT_H", "0.0005")
+    access_logs_settings.cache_clear()
+    try:
+        state, tasks = run("2015-05-17")
+    finally:
+        access_logs_settings.cache_clear()
+
+    assert (state, tasks["wait_for_folder"]) == ("failed", "failed")
+    log = capfd.readouterr()
+    assert "day=17 is not complete after 0.0005 hours: its marker _SUCCESS is missing." in log.out + log.err
+
+
+def test_a_failed_check_fails_the_run_before_publication(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The program lost a line: here, because the task that counts them saw one more."""
+    deliver("2015-05-17", "a.log", line(17, "10:00:00"))
+    Variable.set(VARIABLE, folder("2015-05-17"))
+    monkeypatch.setattr("taxiway.access_logs.run.count_lines", lambda *_: 2)
+
+    state, tasks = run("2015-05-17")
+
+    assert (state, tasks["check"]) == ("failed", "failed")
+    assert tasks["publish"] == "upstream_failed"
+    assert lake.partition(REQUESTS, "2015-05-17") is None
+    assert ended()
+    log = capfd.readouterr()
+    assert "a.log has 2 lines, but 1 were parsed and 0 quarantined" in log.out + log.err

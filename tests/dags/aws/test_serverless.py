@@ -4,6 +4,7 @@ import io
 import logging
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,13 +74,13 @@ def client(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
     for application in found.list_applications(states=["STARTED", "STARTING"])["applications"]:
         for run in found.list_job_runs(applicationId=application["id"], states=list(serverless.ACTIVE))["jobRuns"]:
             found.cancel_job_run(applicationId=application["id"], jobRunId=run["id"])
-        eventually(lambda i=application["id"]: not active(found, i))
+        eventually(partial(_idle, found, application["id"]))
         found.stop_application(applicationId=application["id"])
 
 
-def active(client: Any, application: str) -> list[Any]:
+def _idle(client: Any, application: str) -> bool:
     states = [*serverless.ACTIVE, "CANCELLING"]
-    return list(client.list_job_runs(applicationId=application, states=states)["jobRuns"])
+    return not client.list_job_runs(applicationId=application, states=states)["jobRuns"]
 
 
 def create(name: str, run_id: str = "run", **given: Any) -> Any:

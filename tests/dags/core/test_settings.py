@@ -43,6 +43,11 @@ def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("TAXIWAY_EMR_PRIMARY_TYPE", "big", "String should match pattern"),
         ("TAXIWAY_EMR_WORKER_TYPES", "r7g.xlarge,big", "String should match pattern"),
         ("TAXIWAY_COST_TAGS", "team", "'team' is not key=value"),
+        ("TAXIWAY_SERVERLESS_RELEASE", "emr-7.13.0", "the Spark programs need Spark 4"),
+        ("TAXIWAY_SERVERLESS_DRIVER", "3x16", "workers have 1, 2, 4, 8, 16 vCPU, not 3"),
+        ("TAXIWAY_SERVERLESS_EXECUTOR", "4x64", "a worker of 4 vCPU has one of 8, 9, "),
+        ("TAXIWAY_SERVERLESS_ROLE", "taxiway-emr-serverless", "String should match pattern"),
+        ("TAXIWAY_SERVERLESS_IDLE_MINUTES", "15", "less than or equal to 5"),
         ("TAXIWAY_SLACK_CHANNEL", "", "at least 2 characters"),
         ("TAXIWAY_SERVERLESS_PRICES", "0.05", "valid dictionary"),
         ("TAXIWAY_SERVERLESS_PRICES", "0.05 USD", "Extra data"),
@@ -91,4 +96,28 @@ def test_each_wrong_value_has_its_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("TAXIWAY_LAKE", "x")
     monkeypatch.setenv("TAXIWAY_POLL_S", "x")
     with pytest.raises(SettingsError, match=r"TAXIWAY_LAKE='x' .*\. TAXIWAY_POLL_S='x' "):
+        Settings.read()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("MAX_VCPU", "5", "TAXIWAY_SERVERLESS_MAX_VCPU is 5, below the 10 of a driver and 2 executors: raise it"),
+        ("MAX_GB", "39", "TAXIWAY_SERVERLESS_MAX_GB is 39, below the 40 of a driver and 2 executors"),
+        ("MAX_DISK_GB", "40", "TAXIWAY_SERVERLESS_MAX_DISK_GB is 40, below the 60 of a driver and 2 executors"),
+    ],
+)
+def test_a_capacity_below_its_workers_is_a_sentence(
+    variable: str, value: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"TAXIWAY_SERVERLESS_{variable}", value)
+    with pytest.raises(SettingsError) as caught:
+        Settings.read()
+    assert str(caught.value).startswith(sentence)
+
+
+def test_a_capacity_below_one_worker_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAXIWAY_SERVERLESS_PREINITIALISED", "false")
+    monkeypatch.setenv("TAXIWAY_SERVERLESS_MAX_VCPU", "5")
+    with pytest.raises(SettingsError, match=r"is 5, below the 6 of a driver and 1 executor: raise it"):
         Settings.read()

@@ -417,6 +417,21 @@ def test_what_older_runs_left_is_deleted(lake: Lake) -> None:
 
 
 @pytest.mark.usefixtures("versions_of_last_week")
+def test_versions_of_a_table_that_is_never_published_stay_while_they_are_in_use(lake: Lake) -> None:
+    for version in (FIRST, SECOND, THIRD):
+        write(lake, TRIPS, f"{version}.1")
+    assert lake.prune_unpublished(TRIPS, MONTH, {f"{SECOND}.1"}) == [
+        lake.location(TRIPS, MONTH, f"{version}.1") for version in (FIRST, THIRD)
+    ]
+    assert left(lake, TRIPS) == [f"{SECOND}.1"]
+
+
+def test_versions_of_today_may_still_be_written_to(lake: Lake) -> None:
+    write(lake, TRIPS, f"{FIRST}.1")
+    assert lake.prune_unpublished(TRIPS, MONTH, set()) == []
+
+
+@pytest.mark.usefixtures("versions_of_last_week")
 def test_what_is_published_or_can_be_gone_back_to_is_never_deleted(lake: Lake) -> None:
     lake.publish(publication(lake, f"{FIRST}.1"), "run")
     lake.publish(publication(lake, f"{THIRD}.1"), "run")

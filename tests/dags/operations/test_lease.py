@@ -36,7 +36,8 @@ def test_of_runs_that_take_it_at_once_one_gets_it(s3: Any) -> None:
     for stale in (False, True):
         if stale:
             s3.put_object(Bucket="lake", Key="leases/shop.json", Body=b'{"dag_id": "etl", "run_id": "gone"}')
-        barrier, holders = threading.Barrier(6), []
+        barrier = threading.Barrier(6)
+        holders: list[tuple[str, str | None]] = []
 
         def take(run: str, barrier: threading.Barrier = barrier, holders: list[Any] = holders) -> None:
             barrier.wait()

@@ -473,6 +473,22 @@ def test_without_a_catalogue_each_message_stands_alone(
     assert "run python -m taxiway.catalogue migrate" in caplog.text
 
 
+def test_a_catalogue_that_fails_hides_no_failure(bot: Slack, engine: sa.Engine, caplog: Any) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE run_threads")
+    end("failure", context("load", error="bad"))
+    assert ["`load` failed" in text_of(message) for message in bot.roots()] == [True]
+    assert "The end of this task is not kept in the catalogue" in caplog.text
+
+
+def test_a_message_that_may_not_be_changed_is_not_sent_anew(bot: Slack, caplog: Any) -> None:
+    end("success", context("plan"))
+    bot.next = ["edit_window_closed"]
+    end("success", context("load"))
+    assert len(bot.roots()) == 1
+    assert "Slack refused a message: edit_window_closed." in caplog.text
+
+
 def test_any_other_error_is_a_warning(bot: Slack, caplog: pytest.LogCaptureFixture) -> None:
     end("success", {"dag": SimpleNamespace(dag_id="trips")})
     assert "Nothing was told to Slack." in caplog.text

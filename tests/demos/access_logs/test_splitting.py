@@ -20,7 +20,7 @@ def contents(days: Days) -> dict[str, bytes]:
     """Return what was delivered of each day, uncompressed."""
     found = {}
     for day, files in days.files.items():
-        parts = [gzip.open(file).read() if file.suffix == ".gz" else file.read_bytes() for file in files]
+        parts = [gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes() for file in files]
         found[day] = b"".join(parts)
     return found
 

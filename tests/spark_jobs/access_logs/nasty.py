@@ -1,0 +1,190 @@
+"""Lines of access logs as other servers, scanners and faults write them; the day is 2015-05-17."""
+
+from datetime import date
+
+DAY = date(2015, 5, 17)
+_AT = b"[17/May/2015:10:05:03 +0000]"
+_AGENT = b' "-" "curl/7.1"'
+
+
+def line(
+    host: bytes = b"10.0.0.1",
+    user: bytes = b"-",
+    at: bytes = _AT,
+    request: bytes = b"GET /a HTTP/1.1",
+    answer: bytes = b"200 12",
+    agent: bytes = _AGENT,
+) -> bytes:
+    """Return a line of the combined format, with some of its fields replaced."""
+    return host + b" - " + user + b" " + at + b' "' + request + b'" ' + answer + agent
+
+
+def time(text: str) -> bytes:
+    """Return a line of this time."""
+    return line(at=f"[{text}]".encode())
+
+
+PARSED = [
+    line(),
+    line(agent=b""),  # common format
+    line(host=b"::1"),
+    line(host=b"2001:db8::ff00:42:8329"),
+    line(host=b"crawl-66-249.example.com"),
+    line(host=b"fe80::1%eth0"),
+    line(user=b"frank"),
+    line(user=b"Frank N. Furter"),
+    line(user=b"a [b] c"),
+    line(user=b"[17/May/2015:10:05:03 +0000]"),
+    line(user=b'\\"quoted\\" user'),
+    line(user=b"DOMAIN\\frank"),
+    line(user="Jürgen".encode()),
+    line(user=b"J\xfcrgen"),
+    line(request=b"-"),
+    line(request=b""),
+    line(request=b"GET /"),
+    line(request=b"GET  / HTTP/1.1"),
+    line(request=b"GET /a b HTTP/1.1"),
+    line(request=b"GET / HTTP/1.1 "),
+    line(request=b"\\x16\\x03\\x01\\x02\\x00\\x01\\x00\\x01\\xfc\\x03\\x03"),
+    line(request=b"\x16\x03\x01\x00\xf7\x01\x00"),
+    line(request=b"\x16\x03 a HTTP/1.1"),
+    line(request=b"\x00\x00 \x00 \x00"),
+    line(request=b"PROPFIND / HTTP/1.1"),
+    line(request=b"M-SEARCH * HTTP/1.1"),
+    line(request=b"get /lower http/1.0"),
+    line(request=b"OPTIONS sip:nm SIP/2.0"),
+    line(request=b"PRI * HTTP/2.0"),
+    line(request=b"GET /three HTTP/3"),
+    line(request=b"GET /three HTTP/1.1.1"),
+    line(request=b"GET /three HTTP/"),
+    line(request=b"GET /three HTTP/1."),
+    line(request="GET /three HTTP/١.١".encode()),
+    line(request=b'GET /say?\\"hi\\" HTTP/1.1'),
+    line(request=b"GET /back\\\\ HTTP/1.1"),
+    line(request=b'GET /back\\\\\\\\\\" HTTP/1.1'),
+    line(request=b"GET /\\xe9 HTTP/1.1"),
+    line(request=b"GET /\xe9 HTTP/1.1"),
+    line(request=b"GET /\xc3 HTTP/1.1"),
+    line(request=b"GET /\xed\xa0\x80 HTTP/1.1"),
+    line(request=b"GET /\xf4\x90\x80\x80\xf0\x9f\x98 HTTP/1.1"),
+    line(request=b"GET /\xc0\xaf..\xc0\xaf HTTP/1.1"),
+    line(request=b"GET /\xef\xbf\xbd HTTP/1.1"),
+    line(request=b"GET /\xef\xbf\xbdE9 HTTP/1.1"),
+    line(request=b"GET /\xef\xbf\xbdq\xef\xbf\xbdb HTTP/1.1"),
+    line(request="GET /käse/奶酪/😀 HTTP/1.1".encode()),
+    line(request="GET /a\u2028b\u0085c HTTP/1.1".encode()),
+    line(request=b"GET /" + b"a" * 4096 + b" HTTP/1.1"),
+    line(request=b"GET /tab\tand\rreturn HTTP/1.1"),
+    line(answer=b"304 -"),
+    line(answer=b"499 0"),
+    line(answer=b"000 0"),
+    line(answer=b"200 9223372036854775807"),
+    line(answer=b"200 0012"),
+    line(agent=b' "" ""'),
+    line(agent=b' "http://a/?q=\\"x\\"" "Mozilla/5.0 \\\\"'),
+    line(agent=b' "-" "\xff\xfe"'),
+    line(agent=b' "-" "() { :;}; /bin/bash -c \\"echo\\""'),
+    b"\xef\xbb\xbf" + line(),
+    line() + b"\r",
+    *map(
+        time,
+        (
+            "17/May/2015:00:00:00 +0000",
+            "17/May/2015:23:59:59 +0000",
+            "17/may/2015:10:05:03 +0000",
+            "17/MAY/2015:10:05:03 +0000",
+            "17/May/2015:02:00:00 +0200",
+            "16/May/2015:19:00:00 -0500",
+            "18/May/2015:04:59:59 +0500",
+            "17/May/2015:10:00:00 -0000",
+            "17/May/2015:10:00:00 +0545",
+            "16/May/2015:00:01:00 -2359",
+        ),
+    ),
+    line(b"h" * 65_000),
+    # 65,536 bytes, the most that a line may have; its other bytes are counted before they are escaped.
+    line(request=b"GET /" + b"\xff" * (65_536 - len(line(request=b"GET / HTTP/1.1"))) + b" HTTP/1.1"),
+]
+
+REJECTED = [
+    b"-",
+    b"{}",
+    b'"',
+    b"hello, world",
+    b"\x1f\x8b\x08\x00",
+    b"\xff",
+    line()[:-1],
+    line()[:-12],
+    line() + b" ",
+    line() + b' "10.0.0.2"',
+    line() + b" 0.003",
+    line(agent=b' "-"'),
+    line(agent=b" "),
+    line(agent=b'  "-" "x"'),
+    line(agent=b' "-"  "x"'),
+    line(agent=b'"-" "x"'),
+    line(agent=b' "-" "say "hi""'),
+    line(agent=b' "-" "x\\"'),
+    line(request=b'GET /"a" HTTP/1.1'),
+    line(request=b"GET /a HTTP/1.1\\"),
+    line(user=b'a"b'),
+    line(user=b""),
+    line(host=b""),
+    line(answer=b"20 12"),
+    line(answer=b"2000 12"),
+    line(answer=b"- 12"),
+    line(answer=b"200  12"),
+    line(answer=b"200 -1"),
+    line(answer=b"200 1.5"),
+    line(answer=b"200 9223372036854775808"),
+    line(answer=b"200 99999999999999999999999"),
+    line(answer="2٠0 12".encode()),
+    line(answer=b"200"),
+    line(answer=b"200 12", agent=b"\t"),
+    b" " + line(),
+    line(at=b"17/May/2015:10:05:03 +0000"),
+    line(at=b"[17/May/2015:10:05:03 +0000]]"),
+    line(at=b"[[17/May/2015:10:05:03 +0000]"),
+    *map(
+        time,
+        (
+            "31/Feb/2015:10:05:03 +0000",
+            "29/Feb/2015:10:05:03 +0000",
+            "00/May/2015:10:05:03 +0000",
+            "17/Mai/2015:10:05:03 +0000",
+            "17/anF/2015:10:05:03 +0000",
+            "17/05/2015:10:05:03 +0000",
+            "17/May/2015:24:00:00 +0000",
+            "17/May/2015:10:60:00 +0000",
+            "30/Jun/2015:23:59:60 +0000",
+            "17/May/0000:10:05:03 +0000",
+            "17/May/15:10:05:03 +0000",
+            "17/May/2015:10:05:03",
+            "17/May/2015:10:05:03 UTC",
+            "17/May/2015:10:05:03 +2400",
+            "17/May/2015:10:05:03 +0060",
+            "17/May/2015:10:05:03.123 +0000",
+            "17/May/2015 10:05:03 +0000",
+            "1٧/May/2015:10:05:03 +0000",
+            "-",
+        ),
+    ),
+    # Of another day.
+    *map(
+        time,
+        (
+            "16/May/2015:23:59:59 +0000",
+            "18/May/2015:00:00:00 +0000",
+            "17/May/2015:01:59:59 +0200",
+            "17/May/2015:19:00:00 -0500",
+            "17/May/1000:10:05:03 +0000",
+        ),
+    ),
+    # Too long.
+    line(host=b"h" * 65_536),
+    line(request=b"GET /" + b"\xff" * 70_000 + b" HTTP/1.1"),
+    b"a" * (1 << 20),
+    b"\xff\xef\xbf\xbd" * (1 << 15),
+]
+
+BLANK = [b"", b"\r", b" ", b"\t \v\f", b"\r\r", b"\xef\xbb\xbf"]
