@@ -160,7 +160,9 @@ def _layouts(lake: Lake, rows: Path, repeat: int) -> Iterator[str]:
 def _write(lake: Lake, table: str, rows: Path, order: str, codec: str, group: int, files: int) -> int:
     """Put the events into a layout; return the bytes of its files."""
     with duckdb.connect() as database:
-        sorted_rows = database.sql(f"FROM read_parquet('{rows}') ORDER BY {order}").to_arrow_table()
+        sorted_rows = database.sql(
+            f"FROM read_parquet('{rows}', hive_partitioning = false) ORDER BY {order}"
+        ).to_arrow_table()
     sorted_rows = sorted_rows.cast(records.schema(EVENTS))
     size, each = 0, -(-sorted_rows.num_rows // files)
     for number in range(files):
