@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import api_logs, api_logs_layout
-from benchmarks.api_logs_contestants import CONTESTANTS, totals
+from benchmarks.api_logs_contestants import CONTESTANTS, HOUR, totals
 
 pytestmark = pytest.mark.slow  # starts an endpoint; imports the engines
 
@@ -34,7 +34,7 @@ def test_layouts_and_partitions_are_measured(folder: Path, tmp_path: Path, monke
     monkeypatch.setattr(api_logs_layout, "CODECS", ("zstd",))
     monkeypatch.setattr(api_logs_layout, "GROUPS", (16_384,))
     monkeypatch.setattr(api_logs_layout, "QUERIES", dict([*api_logs_layout.QUERIES.items()][:1]))
-    rows = folder / f"made/ours/event={api_logs.HOUR}/part-0.parquet"
+    rows = folder / f"made/ours/event={HOUR}/part-0.parquet"
     lines = [*api_logs_layout._ratio(api_logs.SAMPLE), *api_logs_layout._compare(tmp_path / "aws", rows, 30, 1)]
     text = "\n".join(lines)
     assert "| occurred_at | zstd | 16,384 | 8 |" in text
