@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.api_logs_layout", description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000, help="events of a layout (%(default)s)")
     parser.add_argument("--hours", type=int, default=8_760, help="partitions that are compared (%(default)s)")
-    parser.add_argument("--repeat", type=int, default=3, help="times that a query is asked (%(default)s)")
+    parser.add_argument("--repeat", type=int, default=1, help="times that a query is asked; the median counts")
     parser.add_argument("--write", action="store_true", help="write the figures to benchmarks/README.md")
     options = parser.parse_args()
     folder = BENCH / "api_logs_layout"
@@ -160,7 +160,9 @@ def _layouts(lake: Lake, rows: Path, repeat: int) -> Iterator[str]:
 def _write(lake: Lake, table: str, rows: Path, order: str, codec: str, group: int, files: int) -> int:
     """Put the events into a layout; return the bytes of its files."""
     with duckdb.connect() as database:
-        sorted_rows = database.sql(f"FROM read_parquet('{rows}') ORDER BY {order}").to_arrow_table()
+        sorted_rows = database.sql(
+            f"FROM read_parquet('{rows}', hive_partitioning = false) ORDER BY {order}"
+        ).to_arrow_table()
     sorted_rows = sorted_rows.cast(records.schema(EVENTS))
     size, each = 0, -(-sorted_rows.num_rows // files)
     for number in range(files):
