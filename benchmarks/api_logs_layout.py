@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.api_logs_layout", description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000, help="events of a layout (%(default)s)")
     parser.add_argument("--hours", type=int, default=8_760, help="partitions that are compared (%(default)s)")
-    parser.add_argument("--repeat", type=int, default=3, help="times that a query is asked (%(default)s)")
+    parser.add_argument("--repeat", type=int, default=1, help="times that a query is asked; the median counts")
     parser.add_argument("--write", action="store_true", help="write the figures to benchmarks/README.md")
     options = parser.parse_args()
     folder = BENCH / "api_logs_layout"

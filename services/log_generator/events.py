@@ -64,12 +64,10 @@ class EventFile:
         for number, line in self._lines():
             try:
                 event = msgspec.json.decode(line)
+                found = self._event(number, event) if isinstance(event, dict) else None
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                event = None
-            if isinstance(event, dict):
-                yield self._event(number, event)
-            else:
-                yield Event(number, line, None)
+                found = None
+            yield found or Event(number, line, None)
 
     def _event(self, number: int, event: dict[str, Any]) -> Event:
         time, user = _take(event, self.time_field), _take(event, self.user_field)

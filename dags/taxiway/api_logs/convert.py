@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 1 << 20  # of an object that is read at once
+CHUNK_BYTES = 4 << 20  # of an object that is read at once: a request to S3 each
 MOST_LINE_BYTES = 8 << 20
 BATCH_RECORDS, BATCH_BYTES = 16_384, 8 << 20
 PART, REJECTED = "part-0.parquet", "rejected"

@@ -14,7 +14,7 @@ hours around it came or went.
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -74,6 +74,9 @@ def build_hours(
         files: where they are.
         scratch_dir: folder for temporary files; the system's by default.
         memory: limit of DuckDB's memory, such as ``1GB``.
+
+    Raises:
+        OSError: a staged file cannot be read.
     """
     around = {hour for built in targets for hour in window(built)} - targets.keys()
     with (
@@ -116,9 +119,10 @@ def build_quarantine(
     with tempfile.TemporaryDirectory(dir=scratch_dir, prefix="taxiway-api-logs-") as scratch:
         file = Path(scratch) / PART
         with parquet.ParquetWriter(file, schema, **COMPRESSION) as writer:
-            for batch in _batches(f"{staged}/{REJECTED}/{PART}", files, schema.names):
-                writer.write_batch(batch)
-                reasons.update(batch.column("reject_reason").to_pylist())
+            with suppress(FileNotFoundError):  # nothing was rejected
+                for batch in _batches(f"{staged}/{REJECTED}/{PART}", files, schema.names):
+                    writer.write_batch(batch)
+                    reasons.update(batch.column("reject_reason").to_pylist())
             for rows in _duplicates_of(arrival, events, files, lake):
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 reasons["duplicate"] += len(rows)
@@ -236,13 +240,14 @@ def _reader(uri: str, files: "FileSystem", columns: Sequence[str]) -> pa.RecordB
 
 
 def _batches(uri: str, files: "FileSystem", columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a file; none if there is no such file."""
-    try:
-        source = files.open_input_file(path_of(uri))
-    except FileNotFoundError:
-        return
-    with source, parquet.ParquetFile(source) as file:
-        yield from file.iter_batches(BATCH_ROWS, columns=list(columns))
+    """Return the rows of a file, a part at a time; it is opened at once, so that one that is gone is told here."""
+    source = files.open_input_file(path_of(uri))
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        with source, parquet.ParquetFile(source) as file:
+            yield from file.iter_batches(BATCH_ROWS, columns=list(columns))
+
+    return rows()
 
 
 # ── The quarantine ──────────────────────────────────────────────────────────────────────────────────────────────────

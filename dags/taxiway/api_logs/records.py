@@ -31,6 +31,7 @@ HOUR_US = 3_600_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST_US, END_US = 946_684_800_000_000, 4_102_444_800_000_000  # 2000 and 2100: hours can be named between them
 LEAST_NAME_BYTES = 3  # in UTF-8, of a user's name that is looked for in texts: more than two letters, or one of Chinese
+MOST_DEPTH = 100  # of lists and objects inside one another
 ARTICLES = "Main"  # the namespace whose pages name no users
 
 _UNITS_US = ((10**11, 1e6), (10**14, 1e3), (10**17, 1))  # of a number of seconds, milliseconds, microseconds
@@ -68,9 +69,23 @@ def read(plaintext: bytes) -> Record:
         NotOfSchema: it is none.
     """
     try:
-        return _decoder.decode(plaintext)
+        found = _decoder.decode(plaintext)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise NotOfSchema("the text is no record") from None
+    # The brackets are counted first, in a fraction of the time: nearly every record has few.
+    if plaintext.count(b"{") + plaintext.count(b"[") > MOST_DEPTH and _depth([found.user, found.event]) > MOST_DEPTH:
+        raise NotOfSchema("the record is nested too deeply")
+    return found
+
+
+def _depth(value: Any) -> int:
+    """Return how many lists and objects are inside one another, at most one more than is allowed."""
+    inside, depth = [value], 0
+    while inside and depth <= MOST_DEPTH:
+        held = [each for each in inside if isinstance(each, list | dict)]
+        inside = [inner for each in held for inner in (each.values() if isinstance(each, dict) else each)]
+        depth += bool(held)
+    return depth
 
 
 def parse_time(value: object) -> int | None:

@@ -121,6 +121,14 @@ def test_an_hour_without_events_is_an_empty_partition(world: World) -> None:
     assert pq.read_schema(file).equals(records.schema(QUARANTINE))
 
 
+def test_a_staged_file_that_is_gone_is_no_empty_hour(world: World) -> None:
+    put(world, HOUR, "a.jsonl", ("1", "2026-01-31T07:30:00Z"))
+    world.convert(HOUR)
+    next(world.folder("staged/api_events", HOUR).glob("event=*/*")).unlink()
+    with pytest.raises(OSError, match="part-0"):
+        world.build([HOUR])
+
+
 def test_duplicates_lie_where_no_reader_of_the_table_looks(world: World) -> None:
     put(world, HOUR, "a.jsonl", ("1", "2026-01-31T07:30:00Z"), ("1", "2026-01-31T07:30:00Z"))
     world.run()

@@ -161,6 +161,28 @@ def test_what_is_no_record(text: bytes) -> None:
     assert "Ada" not in str(error.value)
 
 
+@pytest.mark.parametrize(("opens", "closes"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize("place", ["user", "event"])
+def test_what_is_nested_too_deeply_fails_alone(opens: str, closes: str, place: str) -> None:
+    """Not the whole hour, as a recursion without end would."""
+
+    def text(depth: int) -> bytes:
+        nested = f"{opens * depth}1{closes * depth}"
+        user, event = (nested, "1") if place == "user" else ("null", nested)
+        return f'{{"id":1,"time":"2026-01-31T07:30:00Z","user":{user},"event":{{"x":{event}}}}}'.encode()
+
+    batch = Batch()
+    batch.add(records.read(text(90)), "raw/x.jsonl", 0)
+    assert batch.columns(Rules(HOUR, SKEW_S), PSEUDONYMS)[0].num_rows == 1
+    for depth in (110, 500, 900, 5_000, 100_000):
+        with pytest.raises(NotOfSchema):
+            records.read(text(depth))
+
+
+def test_many_brackets_are_not_deep() -> None:
+    assert row({"x": [[] for _ in range(200)], "comment": "[[" * 200})["comment_length"] == 400
+
+
 @pytest.mark.parametrize(
     ("value", "iso"),
     [
