@@ -6,10 +6,10 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 
-from benchmarks import growth, parse
+from benchmarks import growth, local_aws, parse
 from benchmarks.contestants import CONTESTANTS, Totals, compete, disagreements
 from benchmarks.measure import Cost, keep, machine, middle
 from benchmarks.synthetic import MONTH, ROOT, ROWS, month_file
@@ -22,29 +22,39 @@ LABELS = {
     "one-program": "the same, as one program",
 }
 OTHERS = ("growth", "parse")
+LOCAL_AWS = "local_aws"
 GB = 1e9
 
 
 def main() -> None:
     """Measure, print, and write the figures if asked."""
     arguments = _arguments()
-    chosen = arguments.only or [*CONTESTANTS, *OTHERS]
-    lines = [f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}, {_versions()}.", ""]
+    chosen = arguments.only or [*CONTESTANTS, *OTHERS, LOCAL_AWS]
     try:
-        lines += _month([name for name in CONTESTANTS if name in chosen], arguments.rows, arguments.repeat)
-        lines += _others(chosen, arguments.demo)
+        if chosen != [LOCAL_AWS]:
+            lines = [*_month([name for name in CONTESTANTS if name in chosen], arguments.rows, arguments.repeat)]
+            _show("python -m benchmarks --write", [*lines, *_others(chosen, arguments.demo)], arguments.write)
+        if LOCAL_AWS in chosen:
+            _say("local AWS")
+            _show("python -m benchmarks --only local_aws --write", local_aws.report(), arguments.write)
     except (RuntimeError, subprocess.CalledProcessError, ValueError) as error:
         sys.exit(f"The benchmark ended early: {error}")
-    text = "\n".join(lines)
+
+
+def _show(command: str, lines: Iterable[str], write: bool) -> None:
+    """Print figures, and write them below the marker of the command if asked."""
+    text = "\n".join([f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}, {_versions()}.", "", *lines])
     print(text)
-    if arguments.write:
-        keep("python -m benchmarks --write", text)
+    if write:
+        keep(command, text)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS, help=f"rows of the synthetic month ({ROWS})")
-    parser.add_argument("--only", nargs="+", choices=[*CONTESTANTS, *OTHERS], metavar="NAME", help="measure only these")
+    parser.add_argument(
+        "--only", nargs="+", choices=[*CONTESTANTS, *OTHERS, LOCAL_AWS], metavar="NAME", help="measure only these"
+    )
     parser.add_argument("--repeat", type=int, default=1, help="runs of each contestant, every other in reverse order")
     parser.add_argument("--demo", action="store_true", help="measure make demo too (once it is installed)")
     parser.add_argument("--write", action="store_true", help="write the figures to benchmarks/README.md")
@@ -113,7 +123,7 @@ def _times(repeat: int) -> str:
 
 
 def _versions() -> str:
-    packages = ("duckdb", "pysail", "pyspark", "apache-airflow")
+    packages = ("duckdb", "pysail", "pyspark", "apache-airflow", "moto")
     named = ", ".join(f"{package} {version(package)}" for package in packages)
     return f"Python {platform.python_version()}, {named}"
 

@@ -1,4 +1,4 @@
-"""Local AWS beside what it is made of: S3 beside plain moto, Athena beside DuckDB, and how soon it and its programs start."""
+"""Local AWS beside what it is made of: S3 beside moto, Athena beside DuckDB; and how soon it and its programs start."""
 
 import gzip
 import os
@@ -18,7 +18,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import boto3
 import duckdb
 import psutil
 from botocore.config import Config
@@ -45,6 +44,12 @@ class Server:
     process: psutil.Process
     ready_s: float
 
+    def settle(self) -> None:
+        """Wait until it has imported, in a process of its own, what programs import."""
+        deadline = time.monotonic() + 30
+        while self.process.children() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
     def client(self, service: str) -> Any:
         """Return a client with as many connections as the benchmark has threads, which repeats nothing."""
         config = Config(max_pool_connections=100, retries={"max_attempts": 1}, read_timeout=300)
@@ -53,7 +58,7 @@ class Server:
             config=config,
             region_name="us-east-1",
             aws_access_key_id="any",
-            aws_secret_access_key="any",
+            aws_secret_access_key="any",  # noqa: S106
         )
 
 
@@ -64,10 +69,10 @@ def served(kind: str, *options: str) -> Iterator[Server]:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as data:
-        module = ["local_aws", "--port", str(port), "--data", data, *options]
-        words, path = (
-            (["moto.server", "-p", str(port)], "/moto-api/") if kind == "moto" else (module, "/_local_aws/health")
-        )
+        if kind == "moto":
+            words, path = ["moto.server", "-p", str(port)], "/moto-api/"
+        else:
+            words, path = ["local_aws", "--port", str(port), "--data", data, *options], "/_local_aws/health"
         started = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -119,11 +124,12 @@ def s3_times(kind: str) -> dict[str, float]:
     """Return the seconds of each kind of work on S3, and the peak memory of the server in MB."""
     small, part, large = os.urandom(1024), os.urandom(5 * MB), os.urandom(64 * MB)
     with served(kind) as server, peak_memory(server.process) as peak, ThreadPoolExecutor(100) as pool:
+        server.settle()
         s3 = server.client("s3")
         s3.create_bucket(Bucket="bench")
 
-        def put(key: str, body: bytes) -> None:
-            s3.put_object(Bucket="bench", Key=key, Body=body)
+        def put(key: str, body: bytes) -> object:
+            return s3.put_object(Bucket="bench", Key=key, Body=body)
 
         def get(key: str) -> int:
             return len(s3.get_object(Bucket="bench", Key=key)["Body"].read())
@@ -199,9 +205,8 @@ def duckdb_seconds(sql: str) -> float:
 def athena_lines(server: Server, folder: Path) -> Iterator[str]:
     """Measure queries beside DuckDB's own time on the same files; yield the lines of the report."""
     month, small = month_file(), folder / "small.parquet"
-    duckdb.sql(
-        f"COPY (SELECT (range % 5)::INTEGER AS zone, range / 7 AS miles FROM range(1000)) TO '{small}' (FORMAT parquet)"
-    )
+    rows = "SELECT (range % 5)::INTEGER AS zone, range / 7 AS miles FROM range(1000)"
+    duckdb.sql(f"COPY ({rows}) TO '{small}' (FORMAT parquet)")
     athena = Athena(server, month, small)
     athena.run("SELECT 1")  # starts the process that queries come from
     alone = [duckdb_seconds(VALUES.format(f"'{small}'")) for _ in range(QUERIES)]
@@ -212,7 +217,9 @@ def athena_lines(server: Server, folder: Path) -> Iterator[str]:
     rounds = [(athena.run(scan)[0], duckdb_seconds(SCAN.format(f"'{month}'"))) for _ in range(ROUNDS + 1)][1:]
     ours, theirs = (median(each) for each in zip(*rounds, strict=True))
     ratio = median(query / duck for query, duck in rounds)
-    text = f"A scan of the month's 20 million rows, by zone and hour ({ours:.2f} s), takes at most 1.3 × DuckDB ({theirs:.2f} s)"
+    text = (
+        f"A scan of 20 million trips by zone and hour ({ours:.2f} s) takes at most 1.3 × DuckDB's time ({theirs:.2f} s)"
+    )
     yield goal(text, ratio, 1.3)
 
 
@@ -275,6 +282,7 @@ def report() -> Iterator[str]:
     """Measure, and yield the lines of the report."""
     yield from s3_lines()
     with served("local_aws") as server, tempfile.TemporaryDirectory() as folder:
+        server.settle()
         yield from athena_lines(server, Path(folder))
         first = first_line_seconds(server)
         yield goal("An EMR Serverless run on Sail is at its program's first line in at most 3 s", first, 3)

@@ -17,7 +17,7 @@ from taxiway.operations.deadlines import done_within
 
 @dag(
     # The data interval of a run is the hour whose arrivals it takes: the run of 07:00 starts at 08:00.
-    schedule=CronDataIntervalTimetable("@hourly", timezone="UTC"),
+    schedule=CronDataIntervalTimetable("@hourly", timezone="UTC") if api_logs_settings().scheduled else None,
     start_date=hours.parse(api_logs_settings().first_hour),
     catchup=api_logs_settings().catchup,
     max_active_runs=1,  # two runs would build an hour of events from each other's half of its arrivals

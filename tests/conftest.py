@@ -14,7 +14,7 @@ from tests.tools import ALLOWED, REQUIRE
 pytest_plugins = ["local_aws.pytest_plugin"]
 
 # Folders of which every test is slow.
-SLOW = {"e2e", "local_aws", "oracle"}
+SLOW = {"clients", "e2e", "local_aws", "oracle"}
 # Fixtures that start Spark, Airflow, a server or the platform: a test that uses one is slow.
 STARTING = {
     *("airflow_db", "created", "endpoint", "everything", "local_aws", "moto_url", "mysql_url", "new_endpoint"),
@@ -22,7 +22,7 @@ STARTING = {
 }
 # Folders whose tests start whole platforms, measure time or need much memory: one worker of xdist runs them one after
 # the other, those on a cluster last, while the others run the rest, a file at a time.
-HEAVY = {"laptop", "local_aws", "oracle", "spark_jobs", "e2e"}
+HEAVY = {"clients", "laptop", "local_aws", "oracle", "spark_jobs", "e2e"}
 
 
 def pytest_sessionstart() -> None:

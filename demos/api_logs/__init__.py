@@ -49,7 +49,7 @@ class ApiLogsDemo(Demo[Events]):
     dags = (DAG,)
     settings = {  # noqa: RUF012 - read only
         # The hours to take are named by the person (EVENTS), not by the calendar.
-        "TAXIWAY_API_LOGS_CATCHUP": "False",
+        "TAXIWAY_API_LOGS_SCHEDULED": "False",
     }
     reports = "reports/api_logs"
 

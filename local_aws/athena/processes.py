@@ -30,6 +30,13 @@ class Ended:
     answer: dict[str, Any] | None = None
     cancelled: bool = False
     too_large: bool = False
+    pid: int = 0  # of a process that has answered, and may not be gone yet
+
+    def wait(self) -> None:
+        """Return when the process is gone: its files may then be removed."""
+        deadline = time.monotonic() + 2
+        while self.pid and time.monotonic() < deadline and psutil.pid_exists(self.pid):
+            time.sleep(0.002)
 
 
 class Workers:
@@ -79,15 +86,14 @@ class Workers:
                         send(connection, _served(serve, message))
                     else:
                         answered = True
-                        return Ended(message)
+                        return Ended(message, pid=pid)
             except (EOFError, OSError):
                 return Ended()
             finally:
                 if pid and not answered:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-                if pid:
-                    _wait(pid)
+                    Ended(pid=pid).wait()
 
     def _take(self) -> Connection:
         """Return the connection to a process without a query, and have the next one started."""
@@ -152,10 +158,3 @@ def _resident(pid: int) -> int:
     with suppress(psutil.Error):
         return int(psutil.Process(pid).memory_info().rss)
     return 0
-
-
-def _wait(pid: int) -> None:
-    """Return when a process is gone: its files may then be removed."""
-    deadline = time.monotonic() + 2
-    while time.monotonic() < deadline and psutil.pid_exists(pid):
-        time.sleep(0.002)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.athena.backend import Backend
-from local_aws.athena.processes import ServeError, Workers
+from local_aws.athena.processes import Ended, ServeError, Workers
 from local_aws.athena.sql.errors import SYSTEM, QueryError
 from local_aws.athena.sql.request import Request
 from local_aws.athena.store import Document, Store
@@ -171,6 +171,14 @@ class Queries:
 
         ended = self._workers.run(request, serve, run.cancelled)
         statistics["EngineExecutionTimeInMillis"] = int((time.time() - begun) * 1000)
+        try:
+            self._conclude(run, ended, folder)
+        finally:
+            ended.wait()
+
+    def _conclude(self, run: QueryRun, ended: Ended, folder: Path) -> None:
+        """Record how a query has ended, and publish what it has written."""
+        document, statistics = run.document, run.document["statistics"]
         if ended.cancelled:
             self._end(run, "CANCELLED", "Query cancelled by user")
             return

@@ -1,9 +1,9 @@
 """The process that queries come from: `python -m local_aws.athena.worker FD`.
 
-It has loaded all that a query needs, and forks once a query: a query starts within milliseconds, in a process of its
-own, which can be limited and killed. The endpoint asks for a process before there is a query for it. FD is a socket
-to the endpoint; each message on it carries another socket, over which the endpoint and the new process talk in JSON.
-A process whose endpoint has ended ends too.
+It has loaded all that a query needs, an empty database too, and forks once a query: a query starts within milliseconds,
+in a process of its own, which can be limited and killed. The endpoint asks for a process before there is a query for
+it. FD is a socket to the endpoint; each message on it carries another socket, over which the endpoint and the new
+process talk in JSON. A process whose endpoint has ended ends too.
 """
 
 import gc
@@ -18,6 +18,7 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
 
+from local_aws.athena.sql import commands  # noqa: F401 (so that no query has to load it)
 from local_aws.athena.sql.errors import SYSTEM, QueryError
 from local_aws.athena.sql.execution import CutoffError, connect, run
 from local_aws.athena.sql.parsing import InvalidSqlError
@@ -62,11 +63,10 @@ class _Endpoint:
         return [[Object(*found) for found in objects] for objects in self.call("objects", list(locations))]
 
 
-def _query(connection: Connection) -> None:
+def _query(connection: Connection, database: Any) -> None:
     """Run the one query of this process."""
     endpoint = _Endpoint(connection)
     send(connection, {"pid": os.getpid()})
-    database = connect()  # while the endpoint has no query yet
     request = Request(**endpoint.next())
     answer: dict[str, Any]
     try:
@@ -94,6 +94,7 @@ def main(descriptor: int) -> None:
     """Fork once a query until the endpoint ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps them
     control = socket.socket(fileno=descriptor)
+    database = connect()
     gc.freeze()
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
@@ -102,7 +103,7 @@ def main(descriptor: int) -> None:
         if os.fork() == 0:
             control.close()
             try:
-                _query(Connection(descriptors[0]))
+                _query(Connection(descriptors[0]), database)
             finally:
                 os._exit(0)
         os.close(descriptors[0])

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,20 +17,19 @@ from local_aws.execution import Launch, LaunchError, Program, Result, Run, Runne
 _TAIL_BYTES = 16 * 1024
 
 
+@dataclass(frozen=True)
 class JobStarter:
-    """Starts the programs of job runs, and reads their logs."""
+    """Starts the programs of job runs, and reads their logs.
 
-    def __init__(self, runner: Runner, engines: Engines, folder: Path) -> None:
-        """Prepare to start programs.
+    Attributes:
+        runner: runs them.
+        engines: run what spark-submit is given.
+        folder: where each attempt gets a folder.
+    """
 
-        Args:
-            runner: runs them.
-            engines: run what spark-submit is given.
-            folder: where each attempt gets a folder.
-        """
-        self._runner = runner
-        self._engines = engines
-        self._folder = folder
+    runner: Runner
+    engines: Engines
+    folder: Path
 
     def start(self, application: Application, run: JobRun, on_end: Callable[[Result], None]) -> Run | None:
         """Start the current attempt; return None if the machine runs as many programs as it may."""
@@ -41,7 +41,7 @@ class JobStarter:
             environment={"SERVERLESS_EMR_APPLICATION_ID": application.id, "SERVERLESS_EMR_JOB_ID": run.id},
             log_uri=driver_logs(application, run, run.attempt),
         )
-        return self._runner.start(program, on_end)
+        return self.runner.start(program, on_end)
 
     def _prepare(self, application: Application, run: JobRun, work: Path, environment: Mapping[str, str]) -> Launch:
         driver = run.request["jobDriver"]["sparkSubmit"]
@@ -51,13 +51,13 @@ class JobStarter:
             raise LaunchError(str(error)) from None
         # local:// is a file of the image, which is this machine
         arguments += [driver["entryPoint"].removeprefix("local://"), *driver.get("entryPointArguments", [])]
-        engine = self._engines.named(run.engine)
+        engine = self.engines.named(run.engine)
         submit = submit_arguments(["spark-submit", *arguments], engine)
         assert submit is not None
         return engine.command(submit, work, environment)
 
     def _attempt_folder(self, run: JobRun, attempt: Attempt) -> Path:
-        return self._folder / f"{run.id}-{attempt.number}"
+        return self.folder / f"{run.id}-{attempt.number}"
 
     def tail(self, application: Application, run: JobRun, attempt: Attempt, name: str) -> str:
         """Return the end of a log, "stdout" or "stderr": of the file while the program runs, then of the object."""
@@ -73,7 +73,7 @@ class JobStarter:
             return ""
         bucket, _, prefix = uri.partition("://")[2].partition("/")
         try:
-            body = self._runner.s3().get_object(Bucket=bucket, Key=f"{prefix}/{name}.gz")["Body"].read()
+            body = self.runner.s3().get_object(Bucket=bucket, Key=f"{prefix}/{name}.gz")["Body"].read()
         except (ClientError, BotoCoreError):
             return ""
         return gzip.decompress(body)[-_TAIL_BYTES:].decode(errors="replace")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import moto.s3.models
-from moto.core.responses import ActionResult
 from moto.s3.exceptions import EntityTooSmall, InvalidPart, MalformedXML, NoSuchUpload
 from moto.s3.responses import S3Response
 from moto.settings import S3_UPLOAD_PART_MIN_SIZE
@@ -163,29 +162,30 @@ def _with_parts(get_object_attributes: Callable[..., Any]) -> Callable[..., Any]
 
     def response(self: S3Response) -> Any:
         serialized = self.serialized
-
-        def with_parts(result: ActionResult) -> Any:
-            key, _ = self._get_key(validate_storage_class=False)
-            wanted = self.headers.get("x-amz-object-attributes", "").split(",")
-            if "ObjectParts" in wanted and isinstance(key, Key) and key.part_sizes:
-                first = int(self.headers.get("x-amz-part-number-marker") or 0)
-                result.result["ObjectParts"] = _parts(key, first, int(self.headers.get("x-amz-max-parts") or 1000))
-            return serialized(result)
-
-        self.serialized = with_parts  # type: ignore[method-assign]
+        self.serialized = lambda action_result: serialized(_add_parts(self, action_result))  # type: ignore[method-assign]
         return get_object_attributes(self)
 
     return response
 
 
+def _add_parts(request: S3Response, answer: Any) -> Any:
+    key, _ = request._get_key(validate_storage_class=False)
+    wanted = request.headers.get("x-amz-object-attributes", "").split(",")
+    if "ObjectParts" in wanted and isinstance(key, Key) and key.part_sizes:
+        marker, limit = (request.headers.get(f"x-amz-{name}") for name in ("part-number-marker", "max-parts"))
+        answer.result["ObjectParts"] = _parts(key, int(marker or 0), int(limit or 1000))
+    return answer
+
+
 def _parts(key: Key, marker: int, limit: int) -> dict[str, Any]:
     """Return the parts of an object after one of their numbers; S3 lists them only where there are checksums."""
     sizes = key.part_sizes or []
-    counted = {"TotalPartsCount": len(sizes)}
+    counted: dict[str, Any] = {"TotalPartsCount": len(sizes)}
     algorithm = key.checksum_algorithm
     if algorithm is None:
         return counted
-    found, start, content = [], 0, memoryview(key.value)
+    found: list[dict[str, Any]] = []
+    start, content = 0, memoryview(key.value)
     for number, size in sizes:
         if number > marker and len(found) < limit:
             checksum = s3_models.compute_checksum(content[start : start + size], algorithm).decode()

@@ -18,8 +18,8 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """An endpoint whose clusters are RUNNING long enough for waiters that ask every second."""
-    options = ("--max-steps", "4", "--step-memory", "3g", "--running-seconds", "1.5")
+    """An endpoint whose clusters are RUNNING long enough for waiters that ask every second, on a busy machine too."""
+    options = ("--max-steps", "4", "--step-memory", "3g", "--running-seconds", "4")
     shared = Endpoint(tmp_path_factory.mktemp("aws"), *options).start()
     shared.client("s3").create_bucket(Bucket="shared")
     yield shared
@@ -38,7 +38,7 @@ class Client:
         """Run one of its commands to its end; return its standard output, and its standard error if it fails."""
         words = [str(self.folder / "bin" / command[0]), *map(str, command[1:])]
         done = subprocess.run(
-            words, env=self.environment, cwd=self.home, input=stdin, capture_output=True, text=True, timeout=120
+            words, env=self.environment, cwd=self.home, input=stdin, capture_output=True, text=True, timeout=240
         )
         assert done.returncode == status, f"{words}\n{done.stdout[-5000:]}\n{done.stderr[-5000:]}"
         return done.stderr if status else done.stdout

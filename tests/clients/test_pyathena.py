@@ -13,19 +13,17 @@ def orders(endpoint: Endpoint) -> str:
     """A database with a table."""
     endpoint.client("s3").create_bucket(Bucket="pyathena")
     athena = endpoint.client("athena")
-    for sql in (
-        "CREATE DATABASE pyathena",
-        "CREATE TABLE pyathena.orders WITH (external_location = 's3://pyathena/orders/') AS SELECT * FROM (VALUES "
-        "(BIGINT '1', 'a', 1.5e0, DATE '2024-01-01'), (2, 'b,\"c', 2.5e0, DATE '2024-01-01'), "
-        "(3, NULL, NULL, DATE '2024-01-02')) AS t (id, name, amount, day)",
-    ):
+    rows = "(BIGINT '1', 'a', 1.5e0, DATE '2024-01-01'), (2, 'b,\"c', 2.5e0, NULL), (3, NULL, NULL, NULL)"
+    table = f"SELECT * FROM (VALUES {rows}) AS t (id, name, amount, day)"
+    place = "WITH (external_location = 's3://pyathena/orders/')"
+    for sql in ("CREATE DATABASE pyathena", f"CREATE TABLE pyathena.orders {place} AS {table}"):
         results = {"OutputLocation": "s3://pyathena/results/"}
         query = athena.start_query_execution(QueryString=sql, ResultConfiguration=results)["QueryExecutionId"]
 
         def status(query: str = query) -> Any:
             return athena.get_query_execution(QueryExecutionId=query)["QueryExecution"]["Status"]
 
-        assert eventually(lambda: status()["State"] == "SUCCEEDED"), status()
+        assert eventually(lambda: status()["State"] == "SUCCEEDED", 60), status()
     return "pyathena"
 
 

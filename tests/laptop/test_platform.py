@@ -1,24 +1,21 @@
 """The whole platform through its commands: real scheduler, EMR steps that run, killed in the middle and run again."""
 
-import contextlib
 import csv
 import json
 import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from console.options import ROOT
-from laptop.config import Config
 from tests.contracts.command import contracts
+from tests.laptop.person import Person
 from tests.oracle.comparison import difference
 from tests.oracle.oracle import KEYS, PATHS, compute, month_of
 from tests.oracle.programs import ZONE_LOOKUP
@@ -26,83 +23,6 @@ from tests.oracle.programs import ZONE_LOOKUP
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 MONTHS = ["2023-01", "2023-02", "2023-03"]
-
-
-class Person:
-    """Types commands, as ``make`` does, for a platform of the test's own."""
-
-    def __init__(self, state: Path, ui_port: int, aws_port: int) -> None:
-        self.state = state
-        self.sessions = set[int]()
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_"))},
-            "STATE": str(state),
-            "UI_PORT": str(ui_port),
-            "AWS_PORT": str(aws_port),
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'dags'}",
-            "COLUMNS": "200",
-            # A newcomer's proxy, which must not be asked for loopback, in either spelling: this one answers nobody.
-            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"), "http://127.0.0.1:1"),
-        }
-        self.python = Config.from_environment({}).python("airflow")
-        self.spark = Config.from_environment({}).python("spark")
-
-    def start(self, *words: str, **variables: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [str(self.python), "-m", "laptop", *words],
-            env=self.environment | variables,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def type(self, *words: str, **variables: str) -> tuple[int, str]:
-        process = self.start(*words, **variables)
-        output, _ = process.communicate(timeout=400)
-        print(output)  # pytest shows it when a test fails
-        return process.returncode, output
-
-    def processes(self) -> list[psutil.Process]:
-        """Return every live process that belongs to the platform, however it was started and whoever its parent is.
-
-        Those of Airflow overwrite their environment by their title; they are known by their session.
-        """
-        with contextlib.suppress(FileNotFoundError):
-            self.sessions.add(json.loads((self.state / "supervisor.json").read_text())["pid"])
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                ours = os.getsid(process.pid) in self.sessions or process.environ().get("STATE") == str(self.state)
-                if ours and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
-
-    def left_after(self, seconds: float) -> list[str]:
-        deadline = time.monotonic() + seconds
-        while (left := self.processes()) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        return [" ".join(process.cmdline()) for process in left]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
-    python = Config.from_environment({}).python("airflow")
-    if not python.exists():
-        pytest.skip("the environment of Airflow is not installed: make setup")
-    person = Person(tmp_path_factory.mktemp("platform"), free_port(), free_port())
-    yield person
-    for process in person.processes():
-        process.kill()
 
 
 @pytest.fixture(scope="module")

@@ -17,22 +17,13 @@ import pytest
 
 from taxiway.access_logs.sessions_plan import plan
 from taxiway.core import contracts
+from tests.oracle.access_logs import KEYS, compute, day_of
 from tests.oracle.comparison import difference
 from tests.oracle.programs import ROOT
 
 SAMPLE = ROOT / "demos/access_logs/sample/apache_access_2015-05.log.gz"
-SQL = ROOT / "tests/oracle/sql/access_logs"
 DAYS = [date(2015, 5, day) for day in (17, 18, 19, 20)]
 AGAIN = date(2015, 5, 18)
-KEYS = {
-    "access_requests": (),
-    "access_requests_quarantine": (),
-    "hourly_traffic": ("hour",),
-    "top_resources": ("rank",),
-    "status_by_path": ("path", "status"),
-    "suspicious_clients": ("host", "rule"),
-    "sessions": ("session_id",),
-}
 # Attacks, other zones, a session over two midnights, an unknown agent: what the sample lacks.
 MORE = {
     "18": [
@@ -74,23 +65,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> dict[date, list[Path]]:
 
 @pytest.fixture(scope="module")
 def oracle(raw: dict[date, list[Path]]) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect() as connection:
-        connection.execute("CREATE TABLE lines (source_file TEXT, folder DATE, line TEXT)")
-        for day, files in raw.items():
-            for file in files:
-                content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-                rows = [file.name, day, content.decode().splitlines()]
-                connection.execute("INSERT INTO lines SELECT ?, ?, unnest(?::TEXT[])", rows)
-        connection.execute((SQL / "requests.sql").read_text())
-        suspicious = contracts.read("access_logs", "suspicious_clients").properties
-        connection.execute("CREATE TABLE patterns (rule TEXT, text TEXT)")
-        patterns = [(rule, text) for rule, texts in suspicious["patterns"].items() for text in texts]
-        connection.executemany("INSERT INTO patterns VALUES (?, ?)", patterns)
-        text = "t"
-        for escape, character in suspicious["unescaped"]:
-            text = "replace({}, '{}', '{}')".format(text, escape.replace("'", "''"), character.replace("'", "''"))
-        connection.execute(f"CREATE MACRO unescaped(t) AS {text}")
-        connection.execute((SQL / "marts.sql").read_text())
+    with compute(raw) as connection:
         yield connection
 
 
@@ -135,7 +110,7 @@ def folders(
 
 
 def _last_end(folder: Path) -> datetime | None:
-    (end,) = duckdb.sql(f"SELECT max(ended_at) FROM read_parquet('{folder}/*.parquet')").fetchall()[0]
+    (end,) = duckdb.execute(f"SELECT max(ended_at) FROM read_parquet('{folder}/*.parquet')").fetchall()[0]
     return end if isinstance(end, datetime) else None
 
 
@@ -145,7 +120,7 @@ def test_table_equals_oracle(
     folders: dict[tuple[str, date], Path], oracle: duckdb.DuckDBPyConnection, day: date, table: str
 ) -> None:
     actual = f"FROM read_parquet('{folders[table, day]}/*.parquet', hive_partitioning := false)"
-    found = difference(oracle, f"SELECT * EXCLUDE (day) FROM {table} WHERE day = DATE '{day}'", actual, KEYS[table])
+    found = difference(oracle, day_of(table, day), actual, KEYS[table])
     assert not found, found
 
 

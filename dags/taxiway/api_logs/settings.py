@@ -18,6 +18,7 @@ class ApiLogsSettings(TypedSettings):
     model_config = SettingsConfigDict(env_prefix="TAXIWAY_API_LOGS_")
 
     first_hour: Hour = Field(default="2026-01-01-00", description="first arrival hour that catch-up takes")
+    scheduled: bool = Field(default=True, description="run every hour; false leaves it to people")
     catchup: bool = Field(default=True, description="take all hours since first_hour when the DAG is unpaused")
     recheck_hours: int = Field(
         default=24, ge=0, le=24 * 14, description="hours before its own whose new or changed objects a run takes too"

@@ -22,8 +22,12 @@ _ROWS = 2000  # fetched at a time
 
 
 def connect() -> Any:
-    """Return a new connection to DuckDB with what all queries need, which may be made before there is a query."""
-    connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    """Return a new connection to DuckDB with what all queries need; it may be made before there is a query.
+
+    It has no threads until a query gives it some: the process may fork.
+    """
+    settings: Any = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "threads": "1"}
+    connection = duckdb.connect(config=settings)
     connection.execute(f"SET TimeZone = 'UTC'; {MACROS};{RENDERING}")
     return connection
 
@@ -144,5 +148,3 @@ def run(request: Request, backend: Backend, connection: Any = None) -> Outcome:
         return execute(execution)
     except duckdb.Error as error:
         raise from_duckdb(error) from None
-    finally:
-        execution.connection.close()

@@ -427,13 +427,21 @@ def _date_format(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
 
 
 def _date_parse(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
+    value, pattern = _text_and_pattern(t, node, scope, "date_parse")
+    return t.made(_parsed(value, _mysql_format(t, node, pattern, "bcdeHhIikMlmprSsTYf%")), TIMESTAMP, value)
+
+
+def _text_and_pattern(t: "Expressions", node: exp.Anonymous, scope: Scope, name: str) -> tuple[Value, Value]:
     value, pattern = _values(t, node, scope, 2)
     if value.type.base not in ("varchar", "unknown"):
-        raise _unexpected(t, node, "date_parse", [value, pattern])
-    form = _mysql_format(t, node, pattern, "bcdeHhIikMlmprSsTYf%")
+        raise _unexpected(t, node, name, [value, pattern])
+    return value, pattern
+
+
+def _parsed(value: Value, form: str) -> str:
+    """Return the SQL of a timestamp that is read from a text; NULL is NULL, another text than the form's an error."""
     wrong = f"error('INVALID_FUNCTION_ARGUMENT: Invalid format: ' || chr(34) || {value.sql} || chr(34))"
-    sql = f"(CASE WHEN {value.sql} IS NULL THEN NULL ELSE coalesce(try_strptime({value.sql}, {form}), {wrong}) END)"
-    return t.made(sql, TIMESTAMP, value)
+    return f"(CASE WHEN {value.sql} IS NOT NULL THEN coalesce(try_strptime({value.sql}, {form}), {wrong}) END)"
 
 
 _JODA = {
@@ -465,13 +473,8 @@ def _format_datetime(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Val
 
 
 def _parse_datetime(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:
-    value, pattern = _values(t, node, scope, 2)
-    if value.type.base not in ("varchar", "unknown"):
-        raise _unexpected(t, node, "parse_datetime", [value, pattern])
-    form = _joda_format(pattern)
-    wrong = f"error('INVALID_FUNCTION_ARGUMENT: Invalid format: ' || chr(34) || {value.sql} || chr(34))"
-    parsed = f"(coalesce(try_strptime({value.sql}, {form}), {wrong}) AT TIME ZONE 'UTC')"
-    return t.made(f"(CASE WHEN {value.sql} IS NOT NULL THEN {parsed} END)", with_zone(text("UTC")), value)
+    value, pattern = _text_and_pattern(t, node, scope, "parse_datetime")
+    return t.made(f"({_parsed(value, _joda_format(pattern))} AT TIME ZONE 'UTC')", with_zone(text("UTC")), value)
 
 
 def _from_unixtime(t: "Expressions", node: exp.Anonymous, scope: Scope) -> Value:

@@ -64,6 +64,14 @@ def _change_writer(module: Any) -> None:
     writer = module.DataFrameWriter
     for name in ("saveAsTable", "insertInto"):
         setattr(writer, name, _checked(getattr(writer, name), lambda self: self._spark))
+    original = module.DataFrameWriterV2.__init__
+
+    @wraps(original)
+    def write_to(self: Any, frame: Any, table: str) -> None:
+        _check(frame.sparkSession, table)
+        original(self, frame, table)
+
+    module.DataFrameWriterV2.__init__ = write_to
 
 
 def _change_session(module: Any) -> None:

@@ -40,7 +40,10 @@ def query(sql: str) -> None:
 
 found: dict[str, Any] = {"built": sorted((each.node.name, str(each.status)) for each in dbt("build"))}
 before = location("orders")
-query("INSERT INTO raw.orders VALUES (BIGINT '4', 'd', 4.5e0, DATE '2024-01-02')")
+query(
+    "CREATE OR REPLACE VIEW raw.orders AS SELECT * FROM (VALUES (BIGINT '1', 'a', 1.5e0, DATE '2024-01-01'), "
+    "(2, 'b', 2.75e0, DATE '2024-01-02'), (4, 'd', 4.5e0, DATE '2024-01-02')) AS t (id, name, amount, day)"
+)
 found["again"] = sorted((each.node.name, str(each.status)) for each in dbt("build"))
 found["replaced"] = location("orders") != before
 dbt("docs generate --static")

@@ -27,7 +27,7 @@ wait = Waiter.wait
 Waiter.wait = lambda self, **request: wait(self, **{**request, "WaiterConfig": {"Delay": 1}})
 
 
-@asset
+@asset  # type: ignore[untyped-decorator]
 def by_emr(context: AssetExecutionContext, emr: PipesEMRClient) -> Any:
     """Start a cluster that ends with its step."""
     step = {"Jar": "command-runner.jar", "Args": ["spark-submit", *submit, f"s3://{bucket}/job.py"]}
@@ -43,7 +43,7 @@ def by_emr(context: AssetExecutionContext, emr: PipesEMRClient) -> Any:
     ).get_results()
 
 
-@asset
+@asset  # type: ignore[untyped-decorator]
 def by_emr_serverless(context: AssetExecutionContext, serverless: PipesEMRServerlessClient) -> Any:
     """Start a job run."""
     client = boto3.client("emr-serverless")

@@ -3,7 +3,7 @@
 from mrjob.job import MRJob
 
 
-class Words(MRJob):
+class Words(MRJob):  # type: ignore[misc]
     """Counts the words of its input."""
 
     def spark(self, input_path: str, output_path: str) -> None:

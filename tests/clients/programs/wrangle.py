@@ -20,7 +20,13 @@ orders = pd.DataFrame(
     }
 )
 wr.s3.to_parquet(
-    orders, f"s3://{name}/orders/", dataset=True, database=name, table="orders", partition_cols=["day"], mode="overwrite"
+    orders,
+    f"s3://{name}/orders/",
+    dataset=True,
+    database=name,
+    table="orders",
+    partition_cols=["day"],
+    mode="overwrite",
 )
 wr.s3.to_csv(orders, f"s3://{name}/files/orders.csv", index=False)
 wr.s3.to_json(orders[["id", "name"]], f"s3://{name}/files/orders.json", orient="records", lines=True)

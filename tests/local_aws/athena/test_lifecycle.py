@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -24,8 +25,13 @@ def state(lake: Lake, query_id: str) -> str:
 
 
 def running(endpoint: Endpoint) -> list[psutil.Process]:
-    """Return the processes of queries that use the processor."""
-    return [child for child in endpoint.children() if "local_aws.athena.worker" in " ".join(child.cmdline())]
+    """Return the processes of queries."""
+    found = []
+    for child in endpoint.children():
+        with suppress(psutil.NoSuchProcess):  # that of the query before
+            if "local_aws.athena.worker" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_cancel_in_every_state(new_endpoint: Callable[..., Endpoint], tmp_path: Path) -> None:
@@ -160,7 +166,7 @@ from pathlib import Path
 from local_aws.database import Database
 from local_aws.moto_backend import open_moto
 data = Path(sys.argv[1])
-moto, s3 = open_moto(data, Database(data / "state.db"))
+moto, s3, _ = open_moto(data, Database(data / "state.db"))
 if sys.argv[2] == "put":
     from local_aws.moto_backend import s3_store
     scope = "AWS4-HMAC-SHA256 Credential=a/20240101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"

@@ -820,6 +820,41 @@ def test_the_tag_of_a_cluster_names_the_engine(emr: Any, cluster: StartCluster) 
     assert ended["FailureDetails"]["Message"] == "Engine 'hive' is unknown: choose sail or spark."
 
 
+def test_a_cluster_s_properties_and_variables_reach_its_programs(emr: Any, s3: Any, cluster: StartCluster) -> None:
+    program = """
+import os
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+names = ("spark.sql.session.timeZone", "spark.sql.shuffle.partitions")
+print([spark.conf.get(name) for name in names], *map(os.environ.get, ("COLOUR", "SHAPE", "SIZE")))
+"""
+    s3.put_object(Bucket="logs", Key="programs/settings.py", Body=program)
+    s3.put_object(Bucket="logs", Key="programs/own.conf", Body="spark.sql.session.timeZone Asia/Tokyo")
+    exported = {"PYSPARK_PYTHON": "/usr/bin/python3", "COLOUR": "blue", "SHAPE": "round"}
+    cluster_id = cluster(
+        Configurations=[
+            {
+                "Classification": "spark-defaults",
+                "Properties": {
+                    "spark.sql.session.timeZone": "Europe/Rome",
+                    "spark.sql.shuffle.partitions": "7",
+                    "spark.executor.memory": "10g",
+                    "spark.yarn.appMasterEnv.SHAPE": "square",
+                },
+            },
+            {"Classification": "spark-env", "Configurations": [{"Classification": "export", "Properties": exported}]},
+            {"Classification": "hive-site", "Properties": {"SIZE": "large"}},
+        ],
+    )
+    words = ("--conf", "spark.sql.shuffle.partitions=9", "s3://logs/programs/settings.py")
+    step_id, ended = run_step(emr, cluster_id, step("spark-submit", *words))
+    assert ended["State"] == "COMPLETED", ended
+    assert log(s3, cluster_id, step_id, "stdout") == "['Europe/Rome', '9'] blue square None\n"
+    own = ("--properties-file", "s3://logs/programs/own.conf")  # Spark reads it in place of the defaults
+    step_id, ended = run_step(emr, cluster_id, step("spark-submit", *own, *words))
+    assert log(s3, cluster_id, step_id, "stdout") == "['Asia/Tokyo', '9'] None None None\n", ended
+
+
 @pytest.mark.spark
 def test_a_cluster_with_a_tag_runs_apache_spark(emr: Any, cluster: StartCluster) -> None:
     cluster_id = cluster(Tags=[{"Key": "local-aws:engine", "Value": "spark"}])

@@ -412,6 +412,16 @@ def test_options_override_conf_and_conf_overrides_properties(tmp_path: Path) -> 
     assert submission.conf == {"spark.app.name": "from option", "spark.a": "1=2", "spark.b": "x", "spark.c": "4"}
 
 
+@pytest.mark.parametrize(
+    ("python", "packed"),
+    [("python3", None), ("/usr/bin/python3", None), ("./environment/bin/python", "./environment/bin/python")],
+)
+def test_a_python_of_the_machine_is_the_engine_s_own(tmp_path: Path, python: str, packed: str | None) -> None:
+    words = ["--conf", f"spark.yarn.appMasterEnv.PYSPARK_PYTHON={python}", "s3://jobs/a.py"]
+    submission = parse(words, Storage({}, tmp_path))
+    assert (submission.python, submission.variables) == (packed, {})
+
+
 def test_an_engine_that_is_not_installed_gives_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^Engine 'flink' is unknown: choose sail or spark\.$"):
         engine("flink")

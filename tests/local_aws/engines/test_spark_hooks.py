@@ -1,14 +1,16 @@
 """Programs on Apache Spark make no tables in databases of Glue, where they would not be."""
 
+import gzip
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import local_aws.engines
-from tests.local_aws.endpoint import Endpoint
+from tests.local_aws.endpoint import Endpoint, eventually
 
 HOOKS = Path(local_aws.engines.__path__[0], "spark_hooks")
 START = """
@@ -59,3 +61,52 @@ def test_tables_of_glue_are_refused(endpoint: Endpoint, line: str) -> None:
 )
 def test_other_tables_are_spark_s_business(endpoint: Endpoint, line: str) -> None:
     assert run(endpoint, line).startswith("AttributeError: ")  # of PySpark, which has no Java in this test
+
+
+PROGRAM = b"""
+from pyspark.sql import SparkSession
+
+spark = SparkSession.builder.getOrCreate()
+frame = spark.range(3)
+spark.sql("CREATE DATABASE of_glue")  # without the hook, Spark would have the table in its own metastore
+spark.sql("CREATE DATABASE own")
+frame.write.saveAsTable("own.t")
+print(spark.table("own.t").count(), "rows of its own")
+for change in (
+    lambda: spark.sql("CREATE TABLE of_glue.t (id bigint) USING parquet"),
+    lambda: frame.writeTo("of_glue.t").create(),
+    lambda: frame.write.insertInto("of_glue.t"),
+):
+    try:
+        change()
+    except NotImplementedError:
+        print("refused")
+frame.write.saveAsTable("of_glue.t")
+"""
+
+
+@pytest.mark.spark
+def test_a_step_on_apache_spark_fails_with_the_reason(endpoint: Endpoint) -> None:
+    s3, emr, glue = (endpoint.client(service) for service in ("s3", "emr", "glue"))
+    s3.create_bucket(Bucket="hooks")
+    s3.put_object(Bucket="hooks", Key="tables.py", Body=PROGRAM)
+    step = {"Jar": "command-runner.jar", "Args": ["spark-submit", "--deploy-mode", "cluster", "s3://hooks/tables.py"]}
+    cluster = emr.run_job_flow(
+        Name="hooks",
+        ReleaseLabel="emr-spark-8.0.0",
+        LogUri="s3://hooks/logs/",
+        Instances={"MasterInstanceType": "m7g.xlarge", "InstanceCount": 1, "KeepJobFlowAliveWhenNoSteps": False},
+        Steps=[{"Name": "tables", "ActionOnFailure": "CONTINUE", "HadoopJarStep": step}],
+        Tags=[{"Key": "local-aws:engine", "Value": "spark"}],
+    )["JobFlowId"]
+
+    def ended() -> Any:
+        (found,) = emr.list_steps(ClusterId=cluster)["Steps"]
+        return found if found["Status"]["State"] in ("COMPLETED", "FAILED") else None
+
+    found = eventually(ended, within_s=120)
+    message = found["Status"]["FailureDetails"]["Message"]
+    assert "Apache Spark cannot change of_glue.t here: the database of_glue is in Glue" in message
+    log = s3.get_object(Bucket="hooks", Key=f"logs/{cluster}/steps/{found['Id']}/stdout.gz")["Body"].read()
+    assert gzip.decompress(log).decode().splitlines()[:4] == ["3 rows of its own", *["refused"] * 3]
+    assert glue.get_tables(DatabaseName="of_glue")["TableList"] == []

@@ -6,6 +6,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -157,8 +158,8 @@ def test_of_many_conditional_writers_one_wins(endpoint: Endpoint, s3: Any, how: 
         assert content(s3, key) == str(winner).encode()
 
 
-def upload_parts(s3: Any, key: str, parts: dict[int, bytes]) -> None:
-    upload = s3.create_multipart_upload(Bucket="checks", Key=key)["UploadId"]
+def upload_parts(s3: Any, key: str, parts: dict[int, bytes], **options: str) -> None:
+    upload = s3.create_multipart_upload(Bucket="checks", Key=key, **options)["UploadId"]
     where = {"Bucket": "checks", "Key": key, "UploadId": upload}
     etags = {number: s3.upload_part(**where, PartNumber=number, Body=part)["ETag"] for number, part in parts.items()}
     listed = [{"PartNumber": number, "ETag": etag} for number, etag in etags.items()]
@@ -186,6 +187,24 @@ def test_parts_are_read_by_their_number(s3: Any) -> None:
     assert answer["Error"]["Code"] == "InvalidRequest"
     url = s3.generate_presigned_url("get_object", Params={**where, "PartNumber": 3})
     assert status(url) == (206, b"end")
+
+
+def test_the_parts_of_an_object_are_listed(s3: Any) -> None:
+    parts = {1: b"1" * 5 * MIB, 2: b"2" * 6 * MIB, 5: b"end"}
+    upload_parts(s3, "listed", parts, ChecksumAlgorithm="CRC32")
+    request = {"Bucket": "checks", "Key": "listed", "ObjectAttributes": ["ObjectParts", "Checksum"], "MaxParts": 2}
+    found = s3.get_object_attributes(**request)["ObjectParts"]
+    assert [(part["PartNumber"], part["Size"]) for part in found["Parts"]] == [(1, 5 * MIB), (2, 6 * MIB)]
+    assert (found["TotalPartsCount"], found["IsTruncated"], found["NextPartNumberMarker"]) == (3, True, 2)
+    found = s3.get_object_attributes(**request, PartNumberMarker=2)["ObjectParts"]
+    end = base64.b64encode(zlib.crc32(b"end").to_bytes(4, "big")).decode()
+    assert found["Parts"] == [{"PartNumber": 5, "Size": 3, "ChecksumCRC32": end}]
+    assert found["IsTruncated"] is False
+    upload_parts(s3, "unchecked", parts)  # S3 then tells only how many
+    assert s3.get_object_attributes(**request | {"Key": "unchecked"})["ObjectParts"] == {"TotalPartsCount": 3}
+    put(s3, "unparted", b"abc")
+    found = s3.get_object_attributes(**request | {"Key": "unparted"})
+    assert "ObjectParts" not in found
 
 
 def test_an_object_that_was_put_has_one_part(s3: Any) -> None:
