@@ -31,7 +31,7 @@ from taxiway.api_logs.plan import (
     staged_of,
 )
 from taxiway.api_logs.settings import api_logs_settings
-from taxiway.api_logs.tables import DAILY, DAILY_ALONE, EVENTS, QUARANTINE, STAGED, TABLES
+from taxiway.api_logs.tables import DAILY, DAILY_ALONE, EVENTS, QUARANTINE, STAGED, TABLES, duplicate_hours
 from taxiway.aws.athena import AthenaError
 from taxiway.core.contracts import ContractError
 from taxiway.core.errors import unrecoverable
@@ -139,8 +139,9 @@ def touched(ti: Any) -> list[Batch]:
     before, first = staged_versions(found, ()), min(each["hour"] for each in converted)
     done = {each["hour"] for each in converted}
     former = {hour for arrival in done & before.keys() for hour in staged_hours(found, arrival, before[arrival])}
-    later = (arrival for arrival in before.keys() - done if arrival > first)
-    fed_later = {hour for arrival in later for hour in staged_hours(found, arrival, before[arrival])}
+    newest = max(former.union(*({each["hour"], *each["staged"]} for each in converted)))
+    near = arrivals_of([first, hours.shift(newest, duplicate_hours())], before.keys() - done)
+    fed_later = {hour for arrival in near if arrival > first for hour in staged_hours(found, arrival, before[arrival])}
     built = hours_to_build(converted, former, fed_later)
     sizes = sizes_of(built, converted, found.partitions(EVENTS))
     return [Batch(plan=plan_of(ti), hours=chosen) for chosen in by_size(BUILD_ROWS, config.max_batches)(sizes)]
