@@ -135,7 +135,7 @@ def folders(
 
 
 def _last_end(folder: Path) -> datetime | None:
-    (end,) = duckdb.sql(f"SELECT max(ended_at) FROM read_parquet('{folder}/*.parquet')").fetchall()[0]
+    (end,) = duckdb.execute(f"SELECT max(ended_at) FROM read_parquet('{folder}/*.parquet')").fetchall()[0]
     return end if isinstance(end, datetime) else None
 
 

@@ -32,7 +32,7 @@ def build(programs: Programs, lake: Path, *inputs: Path, status: int = 0) -> str
 def rows(lake: Path, path: str, columns: str = "*") -> list[tuple[Any, ...]]:
     """Return the rows of a table's day."""
     files = f"{lake}/{path}/year=2015/month=05/day=17/version=v1/*.parquet"
-    return duckdb.sql(f"SELECT {columns} FROM read_parquet('{files}', hive_partitioning = false)").fetchall()
+    return duckdb.execute(f"SELECT {columns} FROM read_parquet('{files}', hive_partitioning = false)").fetchall()
 
 
 def _difference(found: Iterable[tuple[Any, ...]], expected: Iterable[tuple[Any, ...]]) -> list[str]:
