@@ -67,6 +67,10 @@ def read(spark: SparkSession, files: Mapping[str, str], rewritten: Mapping[str, 
 
 
 def _read_text(spark: SparkSession, path: str) -> DataFrame:
+    if is_remote():
+        files, place = _place(path)
+        if files.get_file_info(place).type.name != "File":  # in which Sail would find no line
+            raise ProgramError(f"{path} cannot be read: there is no such file.")
     try:
         text = spark.read.text(path, lineSep="\n")
     except ENGINE_ERRORS as error:

@@ -25,7 +25,6 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _TIME = r"\[[0-9]{2}/[A-Za-z]{3}/[1-9][0-9]{3}:[0-9]{2}:[0-9]{2}:[0-9]{2} [+-](?:[01][0-9]|2[0-3])[0-5][0-9]\]"
 _HEAD = rf"(?s)^[^ ]+ [^ ]+ .+ {_TIME} \z"
 _USER_OF_ONE_WORD = r"^[^ ]+ [^ ]+ [^ ]+ \[[^ ]+ [^ ]+ \z"
-_USER = r"(?s)^[^ ]+ [^ ]+ (.+) \[[^\[]+\z"
 _ANSWER = r"^ [0-9]{3} (?:-|[0-9]+)\z"
 _ANSWER_BEFORE_MORE = r"^ [0-9]{3} (?:-|[0-9]+) \z"
 _REQUEST = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^ ]+ [A-Za-z]+/[0-9]+(?:\.[0-9]+)?\z"
@@ -67,9 +66,10 @@ def with_reject_reason(lines: DataFrame, day: date) -> DataFrame:
         F.col("request").rlike(_REQUEST).alias("known"),
         _part("answer", " ", 3).alias("size"),
     )
-    user = F.when(F.col("head").rlike(_USER_OF_ONE_WORD), _part("head", " ", 3)).otherwise(
-        F.regexp_replace("head", _USER, "$1")
-    )
+    # Between host and ident, which hold no space, and the time, which is 30 characters with what is around it.
+    before = F.length(_part("head", " ", 1)) + F.length(_part("head", " ", 2)) + 3
+    several_words = F.substr("head", before, F.greatest(F.length("head") - 29 - before, F.lit(0)))
+    user = F.when(F.col("head").rlike(_USER_OF_ONE_WORD), _part("head", " ", 3)).otherwise(several_words)
     known, has_agent = F.col("known"), F.col("has_agent")
     rows = rows.select(
         *("source_file", "line", "length", "framed"),

@@ -66,13 +66,13 @@ def _fields(line: bytes) -> tuple[Any, ...] | None:
     if len(quoted) not in (3, 7):
         return None
     head, request, answer, *rest = quoted
+    referrer: bytes | None = None
+    agent: bytes | None = None
     if rest:
         referrer, between, agent, end = rest
         if between != b" " or end != b"" or not answer.endswith(b" "):
             return None
         answer = answer[:-1]
-    else:
-        referrer = agent = None
     client = _client(head)
     parts = answer.split(b" ")
     if client is None or len(parts) != 3 or parts[0] != b"":
@@ -120,9 +120,8 @@ def _time(time: bytes) -> datetime | None:
     if not found or found[2].title() not in MONTHS or int(found[3]) < 1000 or int(found[8]) > 23 or int(found[9]) > 59:
         return None
     try:
-        local = datetime(
-            int(found[3]), MONTHS.index(found[2].title()) + 1, *(int(found[part]) for part in (1, 4, 5, 6)), tzinfo=UTC
-        )
+        year, month = int(found[3]), MONTHS.index(found[2].title()) + 1
+        local = datetime(year, month, int(found[1]), int(found[4]), int(found[5]), int(found[6]), tzinfo=UTC)
         offset = timedelta(hours=int(found[8]), minutes=int(found[9]))
         return (local + offset if found[7] == "-" else local - offset).replace(tzinfo=None)
     except (ValueError, OverflowError):
