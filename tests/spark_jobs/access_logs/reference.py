@@ -120,9 +120,8 @@ def _time(time: bytes) -> datetime | None:
     if not found or found[2].title() not in MONTHS or int(found[3]) < 1000 or int(found[8]) > 23 or int(found[9]) > 59:
         return None
     try:
-        day, hour, minute, second = (int(found[part]) for part in (1, 4, 5, 6))
-        month = MONTHS.index(found[2].title()) + 1
-        local = datetime(int(found[3]), month, day, hour, minute, second, tzinfo=UTC)
+        year, month = int(found[3]), MONTHS.index(found[2].title()) + 1
+        local = datetime(year, month, int(found[1]), int(found[4]), int(found[5]), int(found[6]), tzinfo=UTC)
         offset = timedelta(hours=int(found[8]), minutes=int(found[9]))
         return (local + offset if found[7] == "-" else local - offset).replace(tzinfo=None)
     except (ValueError, OverflowError):

@@ -71,6 +71,14 @@ def test_nasty_lines(engine: str, request: pytest.FixtureRequest, tmp_path: Path
     assert not list(tmp_path.glob("lake/**/*.lines"))
 
 
+def test_nasty_lines_of_utf8(on_sail: Programs, tmp_path: Path) -> None:
+    """A file that Sail reads as text itself, without its being rewritten."""
+    content = b"\n".join(each for each in LOG.split(b"\n") if each.decode(errors="ignore").encode() == each)
+    (tmp_path / "a.log").write_bytes(content)
+    build(on_sail, tmp_path / "lake", tmp_path / "a.log")
+    _assert_equal(tmp_path / "lake", tables(content, DAY))
+
+
 # Pieces that matter to the parser, so that random lines come near to parsing.
 _PIECES = [
     *(
