@@ -15,9 +15,9 @@ from tests.oracle.programs import ZONE_LOOKUP
 TRIPS = "curated/hvfhv_trips"
 
 
-def require_equal_to_the_oracle(platform: Platform, folder: Path) -> None:
-    """Copy what is published to a folder, and compare every table of the demo's month with the oracle's."""
-    from demos.hvfhv import DEMO
+def copy_published(platform: Platform, pipeline: str, folder: Path) -> None:
+    """Copy what a pipeline has published to a folder, as make results does on a laptop."""
+    from console.demo import choose
     from laptop.results import copy_results
 
     with pytest.MonkeyPatch.context() as patch, platform.kubectl.forward("service/local-aws", 4566) as forward:
@@ -25,7 +25,12 @@ def require_equal_to_the_oracle(platform: Platform, folder: Path) -> None:
             patch.delenv(name)
         for name, value in local_environment(forward.url).items():
             patch.setenv(name, value)
-        copy_results([DEMO], folder)
+        copy_results(choose({"PIPELINE": pipeline}), folder)
+
+
+def require_equal_to_the_oracle(platform: Platform, folder: Path) -> None:
+    """Copy what is published to a folder, and compare every table of the demo's month with the oracle's."""
+    copy_published(platform, "hvfhv", folder)
     year, number = MONTH.split("-")
     published = sorted(f"{path.parent.name[5:]}-{path.name[6:]}" for path in (folder / TRIPS).glob("year=*/month=*"))
     assert MONTH in published

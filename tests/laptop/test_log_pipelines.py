@@ -1,26 +1,17 @@
 """The log pipelines through the commands that a person types, on one platform that make up keeps."""
 
 import gzip
-import json
-from collections import Counter
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from console.options import ROOT
-from demos.access_logs.splitting import split_logs
 from tests.contracts.command import contracts
 from tests.laptop.person import Person
-from tests.oracle import access_logs
-from tests.oracle.comparison import difference
+from tests.oracle.log_pipelines import LOGS, require_access_logs, require_api_events
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-
-LOGS = ROOT / "demos/access_logs/sample/apache_access_2015-05.log.gz"
-EVENTS = ROOT / "demos/api_logs/sample/wikiticker-2015-09-12-sampled.json.gz"
 
 
 @pytest.fixture(scope="module")
@@ -58,33 +49,11 @@ def test_a_demo_ends_well_and_shows_what_it_found(
 
 
 def test_every_table_of_access_logs_equals_the_oracle(results: Path) -> None:
-    split = split_logs(LOGS)  # its files last as long as it does
-    days = {date.fromisoformat(day): files for day, files in split.files.items()}
-    with access_logs.compute(days) as oracle:
-        for table, keys in access_logs.KEYS.items():
-            place = {
-                "access_requests": "curated/access_requests",
-                "access_requests_quarantine": "quarantine/access_requests",
-            }.get(table, f"marts/access_logs/{table}")
-            for day in days:
-                folder = results / place / f"year={day:%Y}" / f"month={day:%m}" / f"day={day:%d}"
-                actual = f"FROM read_parquet('{folder}/*.parquet', hive_partitioning := false)"
-                found = difference(oracle, access_logs.day_of(table, day), actual, keys)
-                assert not found, f"{table} of {day}: {found}"
+    require_access_logs(results)
 
 
 def test_every_event_is_published_in_its_hour_and_no_name_is(results: Path) -> None:
-    """What each table has to hold is held against a second computation in tests/oracle/api_logs."""
-    events = [json.loads(line) for line in gzip.decompress(EVENTS.read_bytes()).splitlines()]
-    files = f"read_parquet('{results}/curated/api_events/**/*.parquet', hive_partitioning := false)"
-    found = duckdb.execute(
-        f"SELECT strftime(occurred_at, '%Y-%m-%dT%H'), count(*) FROM {files} GROUP BY ALL"
-    ).fetchall()
-    assert dict(found) == Counter(event["time"][:13] for event in events)
-    names = {event["user"].encode() for event in events if len(event["user"]) > 8}
-    texts = "\n".join(str(row) for row in duckdb.execute(f"FROM {files}").fetchall()).encode()
-    assert len(names) > 500
-    assert [name for name in names if name in texts] == []
+    require_api_events(results)
 
 
 @pytest.mark.parametrize("pipeline", ["access_logs", "api_logs"])
