@@ -13,16 +13,6 @@ READING = {"pushdown_filters": "true"}
 
 _WRITING = {
     "compression": "zstd",
-    # Columns with many different values leave their dictionary sooner, at a quarter of the default size; without loss,
-    # as those with few stay below. The same for Sail and for Apache Spark, which each ignore the other's.
-    "dictionary_page_size_limit": "262144",
-    "parquet.dictionary.page.size": "262144",
-    # Sail's level; Apache Spark's default of 3 takes longer and saves little.
-    "parquet.compression.codec.zstd.level": "1",
-}
-
-_WRITING = {
-    "compression": "zstd",
     # A quarter of the default: columns with many different values give up their dictionary sooner, and those with few
     # keep theirs. Each engine ignores the other's name of the option.
     "dictionary_page_size_limit": "262144",

@@ -78,7 +78,7 @@ def _fields(line: bytes) -> tuple[Any, ...] | None:
     if client is None or len(parts) != 3 or parts[0] != b"":
         return None
     _, status, size = parts
-    if len(status) != 3 or not _digits(status) or not (size == b"-" or (_digits(size) and int(size) < 2**63)):
+    if len(status) != 3 or not _digits(status) or not (size == b"-" or (_digits(size) and len(size) <= 15)):
         return None
     return (
         *client,
