@@ -381,7 +381,10 @@ def no_hooks(rendered: Rendered) -> Iterator[str]:
 
 @cache
 def longest_task() -> float:
-    """Return the longest execution_timeout in the DAG files, in seconds, with the settings' defaults."""
+    """Return the longest execution_timeout in the DAG files, in seconds, with the settings' defaults.
+
+    That of a deferrable task does not count: it waits in the triggerer, and keeps a worker for seconds.
+    """
     longest = timedelta()
     for file in (ROOT / "dags").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -390,6 +393,8 @@ def longest_task() -> float:
                 pairs = [(each.arg, each.value) for each in node.keywords]
             elif isinstance(node, ast.Dict):
                 pairs = [(getattr(key, "value", None), each) for key, each in zip(node.keys, node.values, strict=True)]
+            if any(name == "deferrable" for name, _ in pairs):
+                continue
             for name, value in pairs:
                 if name == "execution_timeout":
                     names = {"timedelta": timedelta, "settings": lambda: Settings.model_construct()}
