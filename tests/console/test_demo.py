@@ -126,9 +126,13 @@ def test_a_dag_that_is_not_listed_is_one_sentence_with_where_to_look(
 @pytest.mark.parametrize(
     ("command", "variables", "sentence"),
     [
-        (["laptop", "demo"], {"PIPELINE": "letters"}, "PIPELINE=letters has no demo; there are: hvfhv"),
-        (["laptop", "results", "--to", "x"], {"PIPELINE": "letters"}, "PIPELINE=letters has no demo; there are: hvf"),
-        (["cluster", "kind-demo"], {"PIPELINE": "letters"}, "PIPELINE=letters has no demo; there are: hvfhv"),
+        (["laptop", "demo"], {"PIPELINE": "letters"}, "PIPELINE=letters has no demo; there are: access_logs"),
+        (
+            ["laptop", "results", "--to", "x"],
+            {"PIPELINE": "letters"},
+            "PIPELINE=letters has no demo; there are: access_logs",
+        ),
+        (["cluster", "kind-demo"], {"PIPELINE": "letters"}, "PIPELINE=letters has no demo; there are: access_logs"),
         (["laptop", "demo"], {"PIPELINE": "parcels", "NAMES": "no"}, "NAMES=no is not there: name a file of towns."),
         (["laptop", "up"], {"NAMES": "no"}, "NAMES=no is not there: name a file of towns."),
         (["cluster", "kind-demo"], {"PIPELINE": "parcels", "NAMES": "no"}, "NAMES=no is not there: name a file of tow"),
