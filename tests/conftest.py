@@ -1,4 +1,4 @@
-"""What all tests need: Ctrl-C, and skips that cannot pass unnoticed."""
+"""What all tests need: Ctrl-C, an Airflow of their own, and skips that cannot pass unnoticed."""
 
 import os
 import signal
@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests import airflow_home
 from tests.tools import ALLOWED, REQUIRE
 
+airflow_home.set_up()
 pytest_plugins = ["local_aws.pytest_plugin"]
 
 # Folders of which every test is slow.
