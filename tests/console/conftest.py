@@ -104,11 +104,16 @@ def moto_url() -> Iterator[str]:
 
 @pytest.fixture
 def aws(moto_url: str) -> Iterator[str]:
-    """Return the address of an empty AWS."""
+    """Return the address of an empty AWS; all servers of a process have one state, those of other tests too."""
+
+    def reset() -> None:
+        with requests.Session() as session:
+            session.trust_env = False
+            session.post(f"{moto_url}/moto-api/reset", timeout=10)
+
+    reset()
     yield moto_url
-    with requests.Session() as session:
-        session.trust_env = False
-        session.post(f"{moto_url}/moto-api/reset", timeout=10)
+    reset()
 
 
 @pytest.fixture

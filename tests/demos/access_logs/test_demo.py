@@ -10,6 +10,7 @@ import pytest
 from console.follow import Goal
 from console.platform import LocalPlatform, Platform
 from demos.access_logs import DEMO, ETL, VARIABLE, first_of_last_block
+from local_aws.pytest_plugin import LocalAws
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -51,11 +52,9 @@ def keys(s3: Any) -> list[str]:
 
 
 @pytest.fixture
-def place(moto_url: str) -> Place:
-    found = Place(moto_url)
+def place(local_aws: LocalAws) -> Place:
+    found = Place(local_aws.url)
     found.client("s3").create_bucket(Bucket="lake")
-    for key in keys(found.client("s3")):
-        found.client("s3").delete_object(Bucket="lake", Key=key)
     return found
 
 

@@ -69,9 +69,9 @@ from pyspark.sql import SparkSession
 spark = SparkSession.builder.getOrCreate()
 frame = spark.range(3)
 spark.sql("CREATE DATABASE of_glue")  # without the hook, Spark would have the table in its own metastore
-spark.sql("CREATE DATABASE own")
-frame.write.saveAsTable("own.t")
-print(spark.table("own.t").count(), "rows of its own")
+spark.sql("CREATE DATABASE hooks_own")
+frame.write.saveAsTable("hooks_own.t")
+print(spark.table("hooks_own.t").count(), "rows of its own")
 for change in (
     lambda: spark.sql("CREATE TABLE of_glue.t (id bigint) USING parquet"),
     lambda: frame.writeTo("of_glue.t").create(),
