@@ -20,11 +20,6 @@ page = Page(
 )
 
 
-def seen(expression: str, name: str = "") -> Query:
-    """Return a query that a recorded run of the main job gives no data."""
-    return Query(expression, name, unseen="the main job reads no access logs")
-
-
 def used(metric: str, window: str = "$__range") -> str:
     """Return what job runs used of something in a window."""
     return increase(f"taxiway_serverless_{metric}_total", DAG, window=window)
@@ -37,20 +32,20 @@ page.row("In the time shown")
 page.stat(
     "Age of the requests",
     "Now, less the end of the newest day that is published. Alerts compare it with the data contract.",
-    seen('max(time() - taxiway_data_freshness_timestamp_seconds{table="access_requests"})'),
+    Query('max(time() - taxiway_data_freshness_timestamp_seconds{table="access_requests"})'),
     unit=units.Seconds,
     decimals=0,
 )
 page.stat(
     "Lines",
     "Lines that were parsed or quarantined. A day that is done again counts twice.",
-    seen(counted("taxiway_rows_total", DATASET)),
+    Query(counted("taxiway_rows_total", DATASET)),
     unit=units.Short,
 )
 page.stat(
     "Share quarantined",
     "Quarantined lines as a share of all lines.",
-    seen(f"{increase('taxiway_rows_total', DATASET, QUARANTINED)} / ({ROWS} > 0)"),
+    Query(f"{increase('taxiway_rows_total', DATASET, QUARANTINED)} / ({ROWS} > 0)"),
     unit=units.PercentUnit,
     steps=((None, GREEN), (0.01, ORANGE), (0.05, RED)),
     decimals=2,
@@ -58,21 +53,21 @@ page.stat(
 page.stat(
     "Cost",
     "Estimate in US dollars by list prices of what EMR Serverless bills, idle pre-initialised workers included.",
-    seen(COST),
+    Query(COST),
     unit=units.Dollars,
     decimals=2,
 )
 page.stat(
     "Cost of a run",
     "The same, divided by the number of runs that succeeded.",
-    seen(f"{COST} / ({counted('airflow_dagrun_duration_count', DAG)} > 0)"),
+    Query(f"{COST} / ({counted('airflow_dagrun_duration_count', DAG)} > 0)"),
     unit=units.Dollars,
     decimals=3,
 )
 page.stat(
     "Paid for waiting",
     "Share of the cost for pre-initialised workers while they had nothing to do.",
-    seen(f"{used('idle_cost_usd')} / ({COST} > 0)"),
+    Query(f"{used('idle_cost_usd')} / ({COST} > 0)"),
     unit=units.PercentUnit,
     steps=((None, GREEN), (0.25, ORANGE), (0.5, RED)),
     decimals=0,
@@ -82,26 +77,26 @@ page.row("Days")
 page.bars(
     "Lines by outcome",
     "Lines that were checked, when they were.",
-    seen(counted("taxiway_rows_total", DATASET, by="outcome", window=STEP), "{{outcome}}"),
+    Query(counted("taxiway_rows_total", DATASET, by="outcome", window=STEP), "{{outcome}}"),
     unit=units.Short,
 )
 page.ranking(
     "Quarantined by reason",
     "Lines set aside in the time shown, by the first reason that applies.",
-    seen("sort_desc(" + counted("taxiway_rows_total", DATASET, QUARANTINED, by="reason") + ")", "{{reason}}"),
+    Query("sort_desc(" + counted("taxiway_rows_total", DATASET, QUARANTINED, by="reason") + ")", "{{reason}}"),
     unit=units.Short,
     steps=((None, ORANGE),),
 )
 page.bars(
     "Cost by part",
     "Estimate in US dollars: job runs, and pre-initialised workers that waited.",
-    seen(used("cost_usd", STEP), "job runs"),
-    seen(used("idle_cost_usd", STEP), "waiting"),
+    Query(used("cost_usd", STEP), "job runs"),
+    Query(used("idle_cost_usd", STEP), "waiting"),
     unit=units.Dollars,
 )
 page.lines(
     "Age of the tables",
     "Now, less the end of the newest published day. It grows by a day a day and drops with each publication.",
-    seen(AGE, "{{table}}"),
+    Query(AGE, "{{table}}"),
     unit=units.Seconds,
 )

@@ -41,10 +41,6 @@ FURTHER = [
     "airflow.ti.finish,dag_id=hvfhv_analysis,task_id=plan,state=failed:1|c",
     "airflow.ti.finish,dag_id=hvfhv_analysis,task_id=plan,state=up_for_retry:1|c",
     "airflow.taxiway.rows.hvfhv_trips.accepted.none:500|c",
-    "airflow.taxiway.rows.access_requests.accepted.none:500|c",
-    "airflow.taxiway.rows.access_requests.quarantined.unparsed:5|c",
-    "airflow.taxiway.data_freshness.access_requests:1675209600.0|g",
-    "airflow.dagrun.duration.success,dag_id=access_logs_etl,run_type=scheduled:61250.500000|ms",
     "not a line",
     "airflow.scheduler_heartbeat:1|g",
 ]
