@@ -32,13 +32,15 @@ def build(day: date, files: Sequence[Path], lake: Path, version: str) -> None:
             "pause_us": int(sessions["pauseMinutes"]) * 60_000_000,
         }.items():
             connection.execute(f"SET VARIABLE {name} = ?", [value])
-        connection.execute("CREATE TABLE patterns (rule TEXT, regex TEXT)")
-        patterns = [(rule, "|".join(map(re.escape, texts))) for rule, texts in suspicious["patterns"].items()]
-        connection.executemany("INSERT INTO patterns VALUES (?, ?)", patterns)
         text = "text"
         for escape, character in suspicious["unescaped"]:
-            text = "replace({}, '{}', '{}')".format(text, escape, character.replace("'", "''"))
+            text = f"replace({text}, '{escape}', {_quoted(character)})"
         connection.execute(f"CREATE MACRO unescaped(text) AS {text}")
+        rules = ", ".join(
+            f"if(regexp_matches(text, {_quoted('|'.join(map(re.escape, texts)))}), '{rule}', NULL)"
+            for rule, texts in suspicious["patterns"].items()
+        )
+        connection.execute(f"CREATE MACRO rules(text) AS list_filter([{rules}], lambda rule: rule IS NOT NULL)")
 
         def write(table: str) -> Path:
             place = Path(folder(str(lake), table, day, version))
@@ -56,6 +58,10 @@ def build(day: date, files: Sequence[Path], lake: Path, version: str) -> None:
             connection.execute((HERE / "access_logs_duckdb_marts.sql").read_text())
         for mart in ("hourly_traffic", "status_by_path", "top_resources", "suspicious_clients", "sessions"):
             write(mart)
+
+
+def _quoted(text: str) -> str:
+    return "'{}'".format(text.replace("'", "''"))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,16 @@ SELECT
     -- No line holds the characters 1 and 2: servers escape them.
     if(escaped, replace(replace(line, '\\', chr(1)), '\"', chr(2)), line) AS text
 FROM (
-    SELECT parse_filename(filename) AS source_file, ltrim(rtrim(line, chr(13)), chr(65279)) AS line
+    SELECT
+        parse_filename(filename) AS source_file,
+        if(ends_with(line, chr(13)), left(line, -1), line) AS bare,
+        if(starts_with(bare, chr(65279)), substr(bare, 2), bare) AS line
     FROM read_csv(
         getvariable('files'), columns := {'line': 'VARCHAR'}, header := false, auto_detect := false,
         delim := '\x01', quote := '', escape := '', filename := true, max_line_size := 2097152
-    )
+    ) AS files (line, filename)
 )
-WHERE trim(line) <> '';
+WHERE regexp_matches(line, '[^ \t\r\x0B\f]');
 
 CREATE MACRO restored(text, escaped) AS if(escaped, replace(replace(text, chr(2), '\"'), chr(1), '\\'), text);
 

@@ -1,5 +1,5 @@
 -- The marts of a day's requests, of the view `requests`.
--- Variables: many, pause_us. Macro unescaped(text), table patterns(rule, regex): from the contracts.
+-- From the contracts: variables many, pause_us; macros unescaped(text), rules(text), a list with the rules that match.
 
 CREATE TABLE hourly_traffic AS
 SELECT
@@ -62,9 +62,8 @@ WITH clients AS (
     FROM requests
     GROUP BY host
 ), paths AS (
-    SELECT path, rule
-    FROM (SELECT DISTINCT path FROM requests WHERE path IS NOT NULL), patterns
-    WHERE regexp_matches(unescaped(lower(path)), regex)
+    SELECT path, unnest(rules(unescaped(lower(path)))) AS rule
+    FROM (SELECT DISTINCT path FROM requests WHERE path IS NOT NULL)
 ), found AS (
     SELECT host, 'many_4xx' AS rule, errors AS matches FROM clients
     WHERE requests >= getvariable('many') AND errors * 2 >= requests
@@ -75,24 +74,29 @@ WITH clients AS (
 )
 SELECT host, rule, matches::BIGINT AS matches, requests FROM found JOIN clients USING (host) WHERE matches > 0;
 
--- The window sorts two numbers a request, not addresses and agents.
-CREATE TABLE clients AS
-SELECT row_number() OVER () AS client, host, user_agent FROM (SELECT DISTINCT host, user_agent FROM requests);
-
+-- Requests of a client in the same span of one pause are of one session: fewer rows are sorted.
 CREATE TABLE sessions AS
-WITH times AS (
-    SELECT client, epoch_us(requested_at) AS micros
-    FROM requests JOIN clients
-        ON requests.host = clients.host AND requests.user_agent IS NOT DISTINCT FROM clients.user_agent
+WITH spans AS (
+    SELECT
+        host,
+        user_agent,
+        epoch_us(requested_at) // getvariable('pause_us') AS span,
+        epoch_us(min(requested_at)) AS started,
+        epoch_us(max(requested_at)) AS ended,
+        count(*) AS requests
+    FROM requests
+    GROUP BY ALL
 ), starts AS (
-    SELECT *, micros - lag(micros, 1, micros - getvariable('pause_us') - 1) OVER client > getvariable('pause_us') AS starts
-    FROM times
-    WINDOW client AS (PARTITION BY client ORDER BY micros)
+    SELECT *, started - lag(ended, 1, started - getvariable('pause_us') - 1) OVER client > getvariable('pause_us') AS starts
+    FROM spans
+    WINDOW client AS (PARTITION BY host, user_agent ORDER BY started)
 ), numbered AS (
-    SELECT client, micros, count_if(starts) OVER (PARTITION BY client ORDER BY micros ROWS UNBOUNDED PRECEDING) AS number
+    SELECT *, count_if(starts) OVER (PARTITION BY host, user_agent ORDER BY started ROWS UNBOUNDED PRECEDING) AS number
     FROM starts
 ), found AS (
-    SELECT client, min(micros) AS started, max(micros) AS ended, count(*) AS requests FROM numbered GROUP BY client, number
+    SELECT host, user_agent, min(started) AS started, max(ended) AS ended, sum(requests)::BIGINT AS requests
+    FROM numbered
+    GROUP BY host, user_agent, number
 )
 SELECT
     md5(host || chr(10) || started || coalesce(chr(10) || chr(10) || user_agent, '')) AS session_id,
@@ -101,4 +105,4 @@ SELECT
     make_timestamp(started) AS started_at,
     make_timestamp(ended) AS ended_at,
     requests
-FROM found JOIN clients USING (client);
+FROM found;

@@ -71,7 +71,7 @@ def main() -> None:
     ]
     lines = reduce(DataFrame.unionByName, files).where(F.trim("value") != "")
     rows = lines.select("source_file", "value", parsed("value").alias("fields"))
-    rows = rows.select("source_file", "value", "fields.*")
+    rows = rows.select("source_file", "value", "fields.*").cache()  # which Sail does not do
     with timed("access_requests"):
         accepted = rows.where("reject_reason IS NULL").drop("value", "reject_reason")
         tables.write(accepted, place("access_requests"))
