@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from benchmarks import growth, local_aws, parse
 from benchmarks.contestants import CONTESTANTS, Totals, compete, disagreements
-from benchmarks.measure import Cost, keep, machine, middle
+from benchmarks.measure import Cost, goal, keep, machine, middle
 from benchmarks.synthetic import MONTH, ROOT, ROWS, month_file
 
 LABELS = {
@@ -89,33 +89,28 @@ def _month(names: list[str], rows: int, repeat: int) -> Iterator[str]:
     for name, engine, limit in (("sail", "Sail", 1.35), ("spark", "Apache Spark", 5)):
         if {name, "duckdb"} <= result.keys():
             ratio = result[name].seconds / result["duckdb"].seconds
-            yield _goal(f"{engine} takes at most {limit} × DuckDB's time", ratio, limit)
+            yield goal(f"{engine} takes at most {limit} × DuckDB's time", ratio, limit)
     if {"spark", "straightforward"} <= result.keys():
         ratio = result["straightforward"].seconds / result["spark"].seconds
-        yield _goal("Apache Spark is at least 2.5 × as fast as the straightforward program", ratio, 2.5, at_least=True)
+        yield goal("Apache Spark is at least 2.5 × as fast as the straightforward program", ratio, 2.5, at_least=True)
     for name in ("sail", "spark"):
         if name in result:
-            yield _goal(f"{LABELS[name]} stay within 6 GB", result[name].peak_bytes / GB, 6)
+            yield goal(f"{LABELS[name]} stay within 6 GB", result[name].peak_bytes / GB, 6)
 
 
 def _others(chosen: list[str], demo: bool) -> Iterator[str]:
     if "growth" in chosen:
         _say(f"24 months of {growth.ROWS:,} trips")
         second, last, ratio = growth.second_and_last()
-        yield _goal(f"The 24th month ({last:.1f} s) costs at most 1.1 × the 2nd ({second:.1f} s)", ratio, 1.1)
+        yield goal(f"The 24th month ({last:.1f} s) costs at most 1.1 × the 2nd ({second:.1f} s)", ratio, 1.1)
     if "parse" in chosen:
         _say("parse of the DAG folder")
-        yield _goal("The DAG folder is parsed in at most 0.3 s", parse.folder_seconds(), 0.3)
+        yield goal("The DAG folder is parsed in at most 0.3 s", parse.folder_seconds(), 0.3)
     if demo:
         _say("make demo")
         started = time.perf_counter()
         subprocess.run(["make", "demo"], cwd=ROOT, check=True, stdout=sys.stderr)
-        yield _goal("make demo, warm, takes at most 75 s", time.perf_counter() - started, 75)
-
-
-def _goal(claim: str, value: float, limit: float, *, at_least: bool = False) -> str:
-    met = value >= limit if at_least else value <= limit
-    return f"- {claim}: {value:.2f}, {'met' if met else '**missed**'}"
+        yield goal("make demo, warm, takes at most 75 s", time.perf_counter() - started, 75)
 
 
 def _times(repeat: int) -> str:

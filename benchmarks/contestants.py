@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from math import isclose
 from pathlib import Path
@@ -97,14 +97,19 @@ def compete(name: str, file: Path, month: str) -> tuple[Cost, Totals]:
 
 
 def totals(lake: Path, month: str) -> Totals:
-    """Return the number of rows and a total of each column of every table, independent of the order of rows."""
+    """Return the totals of every table of a month."""
+    return column_totals({table: programs.partition(lake, path, month, VERSION) for table, path in PATHS.items()})
+
+
+def column_totals(folders: Mapping[str, Path]) -> Totals:
+    """Return the number of rows and a total of each column of tables, independent of the order of rows."""
     found = {}
     with duckdb.connect() as connection:
-        for table, path in PATHS.items():
-            files = f"read_parquet('{programs.partition(lake, path, month, VERSION)}/*.parquet')"
+        for table, folder in folders.items():
+            files = f"read_parquet('{folder}/*.parquet')"
             columns = connection.execute(f"DESCRIBE FROM {files}").fetchall()
             sums = ", ".join(
-                f"count({name}), coalesce(sum({name}), 0)" if kind == "DOUBLE" else f"sum(hash({name})::DOUBLE)"
+                f'count("{name}"), coalesce(sum("{name}"), 0)' if kind == "DOUBLE" else f'sum(hash("{name}")::DOUBLE)'
                 for name, kind, *_ in columns
             )
             found[table] = list(connection.execute(f"SELECT count(*), {sums} FROM {files}").fetchall()[0])
@@ -115,7 +120,7 @@ def disagreements(one: Totals, other: Totals) -> list[str]:
     """Return the tables that differ."""
     return [
         table
-        for table in PATHS
+        for table in one
         if len(one[table]) != len(other[table])
         or not all(isclose(a, b, rel_tol=1e-9) for a, b in zip(one[table], other[table], strict=True))
     ]

@@ -97,6 +97,12 @@ def _lines(path: str) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
+def goal(claim: str, value: float, limit: float, *, at_least: bool = False) -> str:
+    """Return the line that says what was measured of a claim, and whether it holds."""
+    met = value >= limit if at_least else value <= limit
+    return f"- {claim}: {value:.2f}, {'met' if met else '**missed**'}"
+
+
 def keep(command: str, text: str) -> None:
     """Write figures to README.md, below the marker of the command that measured them.
 

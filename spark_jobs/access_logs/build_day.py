@@ -90,10 +90,10 @@ def _curate(spark: SparkSession, files: Mapping[str, str], day: date, places: Ma
 
 
 def _write(rows: DataFrame, day: date, places: Mapping[str, str]) -> None:
-    checked = parsing.with_reject_reason(rows, day)
     with timed("access_requests"):
-        tables.write(parsing.accepted(checked), places["access_requests"])
+        tables.write(parsing.accepted(parsing.with_reject_reason(rows, day)), places["access_requests"])
     with timed("access_requests_quarantine"):
+        checked = parsing.with_reject_reason(parsing.doubtful(rows, day), day)
         tables.write_one_file(parsing.quarantined(checked), places["access_requests_quarantine"])
 
 

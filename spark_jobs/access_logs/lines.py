@@ -80,14 +80,13 @@ def _read_text(spark: SparkSession, path: str) -> DataFrame:
     bare = text.select(ended.alias("value"))
     start = F.startswith(value, F.lit(BYTE_ORDER_MARK))  # Apache Spark itself skips one, at the start of a file
     bare = bare.select(F.when(start, F.substring(value, 2, 2**31 - 1)).otherwise(value).alias("value"))
-    return bare.select(escaped(value).alias("line"), F.octet_length(value).alias("length"))
+    # Sail, whose text is UTF-8, would compile the long regular expression anew for each batch of rows.
+    line = F.replace(value, F.lit(ESCAPE), F.lit(_ESCAPED_ESCAPE)) if is_remote() else escaped(value)
+    return bare.select(line.alias("line"), F.octet_length(value).alias("length"))
 
 
 def escaped(value: Column) -> Column:
-    """Return text as UTF-8 in which each byte that is not UTF-8 is ESCAPE and two hexadecimal digits.
-
-    Without a function of higher order, with which Sail could not filter.
-    """
+    """Return text as UTF-8 in which each byte that is not UTF-8 is ESCAPE and two hexadecimal digits."""
     bytes_ = F.hex(value.cast("binary"))
     marked = F.replace(F.regexp_replace(bytes_, f"({_TEXT})|(..)", "$1<$2>"), F.lit("<>"), F.lit(""))
     # <FF> → the bytes of ESCAPE, F and F.

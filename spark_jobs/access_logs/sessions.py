@@ -20,28 +20,32 @@ def sessions(requests: DataFrame) -> DataFrame:
     Args:
         requests: curated requests of one or more days that follow each other.
     """
+    at = F.unix_micros(F.col("requested_at").cast("timestamp"))
+    # What a client asks for within a span as long as the pause is of one session: so fewer rows must be sorted.
+    spans = (
+        requests.select(*CLIENT, at.alias("at"))
+        .groupBy(*CLIENT, (F.col("at") - F.pmod("at", F.lit(PAUSE_US))).alias("span"))
+        .agg(F.min("at").alias("start"), F.max("at").alias("end"), F.count("*").alias("requests"))
+    )
     client = F.xxhash64(*CLIENT)
-    times = requests.select(
-        *CLIENT,
-        F.unix_micros(F.col("requested_at").cast("timestamp")).alias("at"),
-        client.alias("client"),
-        F.pmod(client, F.lit(_BUCKETS)).alias("bucket"),
+    spans = spans.select(
+        *CLIENT, "start", "end", "requests", client.alias("client"), F.pmod(client, F.lit(_BUCKETS)).alias("bucket")
     )
     # A window for each client would be by far the slowest part: there may be millions.
-    in_order = Window.partitionBy("bucket").orderBy("client", *CLIENT, "at")
-    before = {name: F.lag(name).over(in_order) for name in (*CLIENT, "at")}
+    in_order = Window.partitionBy("bucket").orderBy("client", *CLIENT, "start")
+    before = {name: F.lag(name).over(in_order) for name in (*CLIENT, "end")}
     same = before["host"].eqNullSafe(F.col("host")) & before["user_agent"].eqNullSafe(F.col("user_agent"))
-    continues = F.coalesce(same & (F.col("at") - before["at"] <= PAUSE_US), F.lit(False))
+    continues = F.coalesce(same & (F.col("start") - before["end"] <= PAUSE_US), F.lit(False))
     number = F.sum("starts").over(in_order.rowsBetween(Window.unboundedPreceding, Window.currentRow))
     found = (
-        times.withColumn("starts", F.when(continues, 0).otherwise(1))
+        spans.withColumn("starts", F.when(continues, 0).otherwise(1))
         .withColumn("number", number)
         .groupBy("bucket", "number")
         .agg(
             *(F.any_value(name).alias(name) for name in CLIENT),
-            F.min("at").alias("start"),
-            F.max("at").alias("end"),
-            F.count("*").alias("requests"),
+            F.min("start").alias("start"),
+            F.max("end").alias("end"),
+            F.sum("requests").alias("requests"),
         )
     )
     # No field holds a line feed, and an agent that is not null begins with one more.
