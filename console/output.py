@@ -4,11 +4,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import FrameType
 from typing import NoReturn
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 
 from console.errors import UserError
 from console.proxies import without_loopback
@@ -34,6 +36,22 @@ class Reporter:
     def plain(self, text: str = "") -> None:
         """Print text as it is, without the time."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def summary_table(title: str, *columns: str, texts: Collection[str], whole: Collection[str] = ()) -> Table:
+    """Return an empty table of a demo's summary.
+
+    Args:
+        title: above it.
+        columns: their headings; numbers, aligned to the right, unless they are among ``texts``.
+        texts: columns that are aligned to the left.
+        whole: columns that are never broken over lines.
+    """
+    shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for column in columns:
+        justify = "left" if column in texts else "right"
+        shown.add_column(column, justify=justify, overflow="fold", no_wrap=column in whole)  # type: ignore[arg-type]
+    return shown
 
 
 def run_command(command: Callable[[Console], int], interrupted: str) -> int:

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import boto3
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from console.output import summary_table
 from taxiway.access_logs import tables
 from taxiway.aws.usage import JobRunUsage, job_run_usage
 from taxiway.lake import Lake
@@ -122,10 +122,5 @@ def _short(text: str) -> str:
 
 
 def _table(title: str, *columns: str) -> Table:
-    shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    words = {"day", "by reason", "resource", "client", "rule"}
-    for column in columns:
-        shown.add_column(
-            column, justify="left" if column in words else "right", overflow="fold", no_wrap=column == "day"
-        )
-    return shown
+    texts = {"day", "by reason", "resource", "client", "rule"}
+    return summary_table(title, *columns, texts=texts, whole={"day"})

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import boto3
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from console.errors import UserError
+from console.output import summary_table
 from taxiway.api_logs import athena
 from taxiway.api_logs.plan import list_objects
 from taxiway.api_logs.summary import Day, read_days
@@ -100,7 +100,4 @@ def _bytes(lake: Lake, location: str) -> int:
 
 
 def _table(title: str, *columns: str) -> Table:
-    shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    for number, column in enumerate(columns):
-        shown.add_column(column, justify="right" if number else "left", overflow="fold")
-    return shown
+    return summary_table(title, *columns, texts=columns[:1])

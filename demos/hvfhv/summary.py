@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import boto3
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from console.output import summary_table
 from taxiway.aws.usage import Usage, cluster_usage
 from taxiway.hvfhv import tables
 from taxiway.lake import Lake
@@ -101,11 +101,7 @@ def _read(lake: Lake, table: LakeTable, month: str, columns: Sequence[str] | Non
 
 
 def _table(title: str, *columns: str) -> Table:
-    shown = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    words = {"month", "company", "zone", "by reason"}
-    for column in columns:
-        shown.add_column(column, justify="left" if column in words else "right", overflow="fold")
-    return shown
+    return summary_table(title, *columns, texts={"month", "company", "zone", "by reason"})
 
 
 def _minutes(seconds: int | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from urllib.parse import quote
 
 from taxiway.core.s3 import is_data_file, split
-from taxiway.lake import Partition, join_inputs
+from taxiway.lake import Partition, join_inputs, version_at
 
 VARIABLE = "access_logs_folder"
 MARKER = "_SUCCESS"
@@ -120,7 +120,7 @@ def choose(variable: str | None, requested: str | None, logical: datetime | None
     return Job(
         day=str(day),
         folder=current.of(day).uri,
-        version=now.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ"),
+        version=version_at(now),
         advances=day == current.day,
     )
 

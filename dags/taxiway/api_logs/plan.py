@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 from taxiway.api_logs import hours
 from taxiway.api_logs.tables import EVENTS, OBJECT, duplicate_hours, late_hours
 from taxiway.core.s3 import is_data_file, split
-from taxiway.lake import Lake, Partition
+from taxiway.lake import Lake, Partition, version_at
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def plan_run(
             sizes[hour] = listing.bytes
             if not listing.uris:
                 log.info("Nothing arrived in the hour %s: it is published as it is, with no records.", hour)
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    stamp = version_at(datetime.now(UTC))
     return [Batch(plan=stamp, hours=chosen) for chosen in batches(sizes)]
 
 

@@ -9,7 +9,7 @@ from taxiway.aws.emr import Step, spark_step
 from taxiway.core.month import shift
 from taxiway.hvfhv.settings import HvfhvSettings
 from taxiway.hvfhv.tables import POPULAR_ZONES, TREND, TRIPS, baseline_months
-from taxiway.lake import Lake, LakeError, Partition, join_inputs, version_of
+from taxiway.lake import Lake, LakeError, Partition, join_inputs, version_at, version_of
 
 if TYPE_CHECKING:
     from taxiway.catalogue import Attempt, Dataset, Input
@@ -107,22 +107,18 @@ def choose_jobs(
         published: month → the published partition of the curated trips.
         now: determines the version.
     """
-    version = _version(now)
+    version = version_at(now)
     jobs = []
     for month, files in sorted(complete.items()):
         inputs = join_inputs([file.sha256 for file in files])
         processed = month in published and inputs in published[month].processed_inputs
-        if not processed or (month in forced and published[month].version < _version(forced[month])):
+        if not processed or (month in forced and published[month].version < version_at(forced[month])):
             jobs.append(Job(month=month, version=version, inputs=[_as_data(file) for file in files]))
     return jobs
 
 
 def _as_data(file: "Input") -> InputFile:
     return InputFile(dataset=file.dataset, uri=file.uri, sha256=file.sha256, rows=file.rows, bytes=file.bytes)
-
-
-def _version(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
 
 
 def plan_run(

@@ -14,7 +14,7 @@ the folder of another try. A period is named by the partition's values: ``2023-0
 
 from taxiway.lake.store import Lake, LakeError, open_lake
 from taxiway.lake.tables import Table, TableSet
-from taxiway.lake.versions import Partition, Publication, join_inputs, version_of
+from taxiway.lake.versions import Partition, Publication, join_inputs, version_at, version_of
 
 __all__ = [
     "Lake",
@@ -25,5 +25,6 @@ __all__ = [
     "TableSet",
     "join_inputs",
     "open_lake",
+    "version_at",
     "version_of",
 ]

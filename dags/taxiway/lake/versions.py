@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 from taxiway.lake.tables import Table
@@ -73,6 +74,11 @@ class Publication(TypedDict):
 def join_inputs(sha256s: Sequence[str]) -> str:
     """Return the value of ``inputs`` for a set of source files."""
     return ",".join(sorted(sha256s))
+
+
+def version_at(time: datetime) -> str:
+    """Return the version of a run that was planned at a time, such as ``20261121T101112123456Z``."""
+    return time.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
 
 
 def version_of(location: str) -> str:

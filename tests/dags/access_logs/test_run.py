@@ -1,8 +1,6 @@
 """Runs of the DAG against a local AWS, with its job runs on Sail: from a delivered folder to the published tables."""
 
 import gzip
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +19,7 @@ from taxiway.access_logs.settings import access_logs_settings
 from taxiway.access_logs.tables import QUARANTINE, REQUESTS, SESSIONS, TABLES
 from taxiway.core.settings import settings
 from taxiway.lake import Lake
+from tests.dags.runs import local_aws
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -32,12 +31,8 @@ RAW = "s3://taxiway-lake/raw/access_logs"
 def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iterator[None]:
     """Point AWS clients at a local AWS of the module's own, and the settings at the Spark programs there."""
     folder = tmp_path_factory.mktemp("aws")
-    command = [sys.executable, "-m", "local_aws", "--port", "0", "--data", str(folder), "--state-seconds", "0"]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    with pytest.MonkeyPatch.context() as patch:
+    with local_aws(folder) as endpoint, pytest.MonkeyPatch.context() as patch:
         try:
-            assert server.stdout
-            endpoint = server.stdout.readline().removeprefix("AWS on this machine: ").split()[0]
             patch.setenv("AWS_ENDPOINT_URL", endpoint)
             patch.setenv("TAXIWAY_POLL_S", "1")
             patch.setenv("TAXIWAY_SPARK_JOBS", "s3://taxiway-artifacts/test")
@@ -53,8 +48,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iter
         finally:
             settings.cache_clear()
             access_logs_settings.cache_clear()
-            server.terminate()
-            server.wait(60)
 
 
 @pytest.fixture

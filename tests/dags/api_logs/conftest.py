@@ -1,7 +1,5 @@
 """A local AWS for all tests of the API logs' runs, and a lake in it."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -15,6 +13,7 @@ from taxiway.api_logs.settings import api_logs_settings
 from taxiway.api_logs.tables import TABLES
 from taxiway.core.settings import settings
 from taxiway.lake import Lake
+from tests.dags.runs import local_aws
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,16 +22,9 @@ ROOT = Path(__file__).parents[3]
 def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iterator[Path]:
     """Point AWS clients at a local AWS of their own; return its folder."""
     folder = tmp_path_factory.mktemp("aws")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "local_aws", "--port", "0", "--data", str(folder), "--state-seconds", "0"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with pytest.MonkeyPatch.context() as patch:
+    with local_aws(folder) as endpoint, pytest.MonkeyPatch.context() as patch:
         try:
-            assert server.stdout
-            patch.setenv("AWS_ENDPOINT_URL", server.stdout.readline().removeprefix("AWS on this machine: ").split()[0])
+            patch.setenv("AWS_ENDPOINT_URL", endpoint)
             patch.setenv("TAXIWAY_POLL_S", "1")
             patch.setenv("TAXIWAY_API_LOGS_RECHECK_HOURS", "0")
             _forget_settings()
@@ -42,8 +34,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iter
             yield folder
         finally:
             _forget_settings()
-            server.terminate()
-            server.wait(60)
 
 
 def _forget_settings() -> None:

@@ -12,14 +12,13 @@ from pathlib import Path
 import boto3
 import pyarrow.parquet as pq
 import pytest
-from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from services.log_generator import MasterKeys, deliver, open_events, target_of
 from taxiway.api_logs.settings import api_logs_settings
 from taxiway.api_logs.tables import EVENTS, QUARANTINE
 from taxiway.lake import Lake
 from tests.dags.api_logs.world import SAMPLE
+from tests.dags.runs import run_once
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -30,14 +29,7 @@ MOST = 700  # texts that are looked for
 
 def start(*taken: str) -> tuple[str, dict[str, list[str]]]:
     """Run the DAG; return the state of the run, and the states of each task by index."""
-    dag = DagBag(ROOT / "dags").dags["api_logs_etl"]
-    for task in dag.tasks:
-        (task.partial_kwargs if isinstance(task, MappedOperator) else vars(task))["retries"] = 0
-    done = dag.test(run_conf={"hours": list(taken)})
-    states: dict[str, list[str]] = {}
-    for instance in sorted(done.get_task_instances(), key=lambda instance: instance.map_index):
-        states.setdefault(instance.task_id, []).append(str(instance.state))
-    return str(done.state), states
+    return run_once("api_logs_etl", {"hours": list(taken)})
 
 
 @pytest.fixture

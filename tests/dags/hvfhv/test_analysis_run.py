@@ -1,7 +1,5 @@
 """Runs of the analysis, from the log of what was collected to the published tables, with EMR's steps on Sail."""
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
-from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from spark_jobs import publish
 from taxiway import catalogue
@@ -23,6 +19,7 @@ from taxiway.hvfhv import collection
 from taxiway.hvfhv.settings import hvfhv_settings
 from taxiway.hvfhv.tables import RISING_ZONES, TABLES, TRIPS
 from taxiway.lake import Lake
+from tests.dags.runs import local_aws, run_once
 
 pytestmark = pytest.mark.timeout(600)  # a minute on a quiet machine
 
@@ -34,12 +31,8 @@ SAMPLE = ROOT / "demos" / "hvfhv" / "sample"
 def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iterator[None]:
     """Point AWS clients at a local AWS of the module's own, and the settings at the Spark programs there."""
     folder = tmp_path_factory.mktemp("aws")
-    command = [sys.executable, "-m", "local_aws", "--port", "0", "--data", str(folder), "--state-seconds", "0"]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    with pytest.MonkeyPatch.context() as patch:
+    with local_aws(folder) as endpoint, pytest.MonkeyPatch.context() as patch:
         try:
-            assert server.stdout
-            endpoint = server.stdout.readline().removeprefix("AWS on this machine: ").split()[0]
             patch.setenv("AWS_ENDPOINT_URL", endpoint)
             patch.setenv("TAXIWAY_POLL_S", "1")
             patch.setenv("TAXIWAY_SPARK_JOBS", "s3://taxiway-artifacts/test")
@@ -50,8 +43,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iter
             yield
         finally:
             settings.cache_clear()
-            server.terminate()
-            server.wait(60)
 
 
 @pytest.fixture
@@ -86,14 +77,7 @@ def collect(engine: sa.Engine, name: str, month: str, file: Path) -> None:
 
 def run(*months: str) -> tuple[str, dict[str, list[str]]]:
     """Run the analysis; return the state of the run, and the states of each task by index."""
-    dag = DagBag(ROOT / "dags").dags["hvfhv_analysis"]
-    for task in dag.tasks:
-        (task.partial_kwargs if isinstance(task, MappedOperator) else vars(task))["retries"] = 0
-    done = dag.test(run_conf={"months": list(months)})
-    states: dict[str, list[str]] = {}
-    for instance in sorted(done.get_task_instances(), key=lambda instance: instance.map_index):
-        states.setdefault(instance.task_id, []).append(str(instance.state))
-    return str(done.state), states
+    return run_once("hvfhv_analysis", {"months": list(months)})
 
 
 COMMIT = "c0ffee" * 6 + "abcd"
