@@ -49,6 +49,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.nodeid.startswith("tests/e2e/"))
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Keep bytes out of the tests' names: packed data holds the time, and workers must collect the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 def group_of(nodeid: str) -> str:
     """Return the group of a test, which one worker runs as a whole."""
     file = nodeid.partition("::")[0]
