@@ -18,7 +18,7 @@ def median(waits: Floats) -> float:
 
 
 def pinball(wait: Floats, predicted: Floats, quantile: float) -> float:
-    """Return the mean pinball loss in seconds: quantile · e where too short by e, (1 − quantile) · −e where too long."""
+    """Return the mean pinball loss in seconds: quantile · e if too short by e, (1 − quantile) · e if too long by e."""
     error = wait - predicted
     return float(np.maximum(quantile * error, (quantile - 1) * error).mean())
 

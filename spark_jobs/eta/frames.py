@@ -10,11 +10,8 @@ from spark_jobs.eta.features import LONGEST_WAIT_S, NAMES, ZONE_MINUTES, Lagged,
 
 COLUMNS = ("request_datetime", "pickup_zone_id", "dropoff_zone_id", "company", "trip_miles", "wait_s")
 """What is read of the table eta_training."""
-KEPT = ("request_datetime", "company", "wait_s")  # beside the features
-_SCHEMA = ", ".join(
-    ["request_datetime timestamp_ntz", "company string", "wait_s double"]
-    + [f"{name} double" for name in NAMES if name not in KEPT]
-)
+KEPT = ("request_datetime", "wait_s")  # beside the features
+_SCHEMA = ", ".join(["request_datetime timestamp_ntz", "wait_s double", *(f"{name} double" for name in NAMES)])
 _DAY = 24 * 60
 
 
@@ -72,7 +69,7 @@ def medians(counts: DataFrame) -> DataFrame:
 
 
 def with_features(rows: DataFrame, lagged: Lagged) -> DataFrame:
-    """Return a row a request: ``KEPT``, and its features (doubles; the company is a name, so its number is left out).
+    """Return a row a request: ``KEPT``, and its features, which are doubles.
 
     A day's requests need the pick-ups of that day and of the hour before it, and no more memory than these.
 
@@ -98,7 +95,7 @@ def with_features(rows: DataFrame, lagged: Lagged) -> DataFrame:
         matrix = features(requests.rename_columns({"request_datetime": "requested_at"}), live, lagged)
         kept = {name: requests[name] for name in KEPT}
         kept["wait_s"] = kept["wait_s"].cast(pa.float64())
-        return pa.table(kept | {name: matrix[:, place] for place, name in enumerate(NAMES) if name not in kept})
+        return pa.table(kept | dict(zip(NAMES, matrix.T, strict=True)))
 
     return requests.groupBy("day").cogroup(pickups.groupBy("day")).applyInArrow(of_a_day, _SCHEMA)
 
