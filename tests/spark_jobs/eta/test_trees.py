@@ -48,4 +48,4 @@ def test_an_ensemble_is_evaluated_as_its_nodes_say(seed: int) -> None:
 
 def test_a_tree_of_one_leaf() -> None:
     booster = lightgbm.Booster(model_str=text([(0.5, {0: leaf(8.0)})], ("a",)))
-    assert booster.predict(np.zeros((2, 1))).tolist() == [4.0, 4.0]
+    assert list(booster.predict(np.zeros((2, 1)))) == [4.0, 4.0]
