@@ -205,6 +205,16 @@ class SparkEngine:
         """Nothing runs between programs."""
 
     @property
+    def java(self) -> Path:
+        """The Java that runs programs."""
+        return self._java
+
+    @property
+    def own_jars(self) -> Path:
+        """The folder of Spark's own jars, which Ivy is one of."""
+        return self._spark / "jars"
+
+    @property
     def examples(self) -> Path:
         """The folder of Spark's examples in Python."""
         return self._spark / "examples" / "src" / "main" / "python"
