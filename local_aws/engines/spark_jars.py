@@ -14,13 +14,14 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
 from local_aws.execution import LaunchError
 
+_KAFKA = Path(__file__).with_name("kafka_jars.sha256")
 _CHECKSUMS = Path(__file__).with_name("spark_jars.sha256")
 
 
@@ -53,6 +54,29 @@ def s3_jars(java: Path, spark_jars: Path) -> list[Path]:
         needed="which Apache Spark needs for s3://",
         again="python -m local_aws.engines.spark_jars",
     )
+
+
+def kafka_jars(java: Path, spark_jars: Path) -> list[Path]:
+    """Return the jars of Spark's source and sink for Kafka; arguments and errors as for :func:`listed_jars`.
+
+    They fit Spark 4.0.2; the token provider, which is for clusters with delegation tokens, is the one of 4.0.0.
+    """
+    return listed_jars(
+        _KAFKA,
+        java,
+        spark_jars,
+        needed="which Apache Spark needs for Kafka",
+        again="python -m local_aws.engines.spark_jars",
+    )
+
+
+def provided(conf: Mapping[str, str]) -> dict[str, str]:
+    """Return Spark properties without the packages (``--packages``) that are on the class path anyway."""
+    ours = {line.split()[1].rpartition(":")[0] for line in _KAFKA.read_text(encoding="ascii").splitlines()}
+    packages = [each.strip() for each in conf.get("spark.jars.packages", "").split(",")]
+    wanted = [each for each in packages if each and each.rpartition(":")[0] not in ours]
+    rest = {key: value for key, value in conf.items() if key != "spark.jars.packages"}
+    return rest | ({"spark.jars.packages": ",".join(wanted)} if wanted else {})
 
 
 def listed_jars(listing: Path, java: Path, spark_jars: Path, *, needed: str, again: str) -> list[Path]:
