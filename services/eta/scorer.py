@@ -45,12 +45,20 @@ class Scorer:
         group: consumer group that shares the requests.
         metrics: where they are sent to.
         stop: asks it to end.
+        alive: file that is touched every ``HEARTBEAT_S``; None for none.
     """
 
     def __init__(
-        self, connection: Connection, live: LiveModel, group: str, metrics: StatsD, stop: threading.Event
+        self,
+        connection: Connection,
+        live: LiveModel,
+        group: str,
+        metrics: StatsD,
+        stop: threading.Event,
+        alive: Path | None = None,
     ) -> None:
         self._connection, self._live, self._metrics, self._stop = connection, live, metrics, stop
+        self._alive = alive
         self._state = State.empty()
         self._failed: list[str] = []
         self._answered: dict[int, int] = {}  # partition → offset after the newest request, not stored yet
@@ -91,6 +99,8 @@ class Scorer:
                 if now >= next_beat:
                     self._metrics.gauge("lag", self._lag())
                     self._metrics.gauge("model_age_s", time.time() - self._live.current.promoted_s)
+                    if self._alive:
+                        self._alive.touch()
                     next_beat = now + HEARTBEAT_S
             self._store()
         finally:
@@ -226,7 +236,7 @@ def _run(options: argparse.Namespace) -> int:
         raise UserError(str(error)) from None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    scorer = Scorer(connection, live, options.group, metrics, stop)
+    scorer = Scorer(connection, live, options.group, metrics, stop, options.alive_file)
     with live:
         tell(f"Answers {REQUESTS} of {options.bootstrap} by the model {live.current.model.version}; Ctrl-C ends it.")
         scorer.run()
@@ -243,6 +253,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--lake", required=True, help="s3:// address of the lake with the model")
     parser.add_argument("--group", default="eta-scorer", help="consumer group, which shares the requests (%(default)s)")
     parser.add_argument("--statsd", type=_address, default="", help="host:port of a StatsD exporter; default: none")
+    parser.add_argument("--alive-file", type=Path, help=f"touched every {HEARTBEAT_S} s while it works, for probes")
     return parser.parse_args(arguments)
 
 
