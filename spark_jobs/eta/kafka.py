@@ -51,7 +51,9 @@ def properties(bootstrap: str, config: str | None) -> dict[str, str]:
         if line and line[0] not in "#!":
             pair = re.fullmatch(r"([^\s=:]+)\s*[=:\s]\s*(.*)", line)
             if not pair:
-                raise ProgramError(f"A line of Kafka's settings {config} is not key=value: it has {len(line)} characters.")
+                raise ProgramError(
+                    f"A line of Kafka's settings {config} is not key=value: it has {len(line)} characters."
+                )
             found[pair[1]] = pair[2]
     return found
 

@@ -1,4 +1,4 @@
-"""What a query keeps from batch to batch beside Spark's checkpoint, so that a batch that is done again ends the same."""
+"""What a query keeps from batch to batch beside Spark's checkpoint, so that a batch done again ends the same."""
 
 import sys
 
@@ -12,7 +12,6 @@ class BatchStates:
 
     Args:
         folder: where they are.
-        key: what their notes call the number of the batch, see ``read_batch``.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -25,10 +24,10 @@ class BatchStates:
         Raises:
             UnreachableError: S3 does not answer.
         """
-        if batch in self._kept or not _is_new(batch, self._kept):
+        if batch in self._kept or batch - 1 in self._kept:  # the batch after the last one that was kept is new
             return self._kept.get(batch)
-        content = self._folder.read(_slot(batch))
-        number, _, state = (content or b"").partition(b"\n")
+        content = self._folder.read(_slot(batch)) or b""
+        number, _, state = content.partition(b"\n")
         if number != str(batch).encode():
             return None
         self._kept[batch] = state
@@ -52,13 +51,9 @@ class BatchStates:
             UnreachableError: S3 does not answer.
         """
         self._folder.write(_slot(batch), f"{batch}\n".encode() + state)
-        self._kept = {number: kept for number, kept in self._kept.items() if number == batch - 1} | {batch: state}
+        before = {batch - 1: self._kept[batch - 1]} if batch - 1 in self._kept else {}
+        self._kept = before | {batch: state}
 
 
 def _slot(batch: int) -> str:
-    return f"{batch % _SLOTS}"
-
-
-def _is_new(batch: int, kept: dict[int, bytes]) -> bool:
-    """Return whether this process knows nothing of a batch: it has kept neither it nor the one before it."""
-    return batch - 1 not in kept
+    return str(batch % _SLOTS)
