@@ -83,6 +83,15 @@ def _monitoring(settings: Settings) -> dict[str, Any]:
     return {"s3MonitoringConfiguration": {"logUri": f"{settings.serverless_logs}/"}}
 
 
+def waits(settings: Settings) -> dict[str, Any]:
+    """Return the arguments of operators that wait for an application to start or to end: 15 minutes at most.
+
+    It takes one or two, and not deferred, because a trigger that fires at once may overtake the scheduler's view of the
+    task.
+    """
+    return {"waiter_delay": settings.poll_s, "waiter_max_attempts": math.ceil(_START_S / settings.poll_s)}
+
+
 class CreateOrReuseApplication(EmrServerlessCreateApplicationOperator):
     """Uses the application of the name in ``config`` if there is one with these settings, else creates and starts it.
 
@@ -95,7 +104,7 @@ class CreateOrReuseApplication(EmrServerlessCreateApplicationOperator):
     def execute(self, context: Context) -> str | None:
         """Return the application's id."""
         ti: Any = context["ti"]
-        self.client_request_token = _digest(ti.dag_id, ti.run_id, ti.try_number, self.config["name"])
+        self.client_request_token = digest(ti.dag_id, ti.run_id, ti.try_number, self.config["name"])
         wanted = {**self.config, "releaseLabel": self.release_label}
         try:
             found = reusable_application(self.hook.conn, wanted)
@@ -204,10 +213,12 @@ class Program:
     Attributes:
         path: below the folder of the programs, such as ``shop/build_day.py``.
         arguments: of an attempt by its number: 1, and one more for each job run of the name that was lost.
+        options: of ``spark-submit``, in addition to those of :func:`spark_parameters`.
     """
 
     path: str
     arguments: Callable[[int], Sequence[str]]
+    options: Sequence[str] = ()
 
 
 def job_run_arguments(settings: Settings) -> dict[str, Any]:
@@ -275,11 +286,11 @@ def job_run_config(
             "sparkSubmit": {
                 "entryPoint": f"{folder}/{program.path}",
                 "entryPointArguments": list(program.arguments(attempt)),
-                "sparkSubmitParameters": spark_parameters(settings, folder),
+                "sparkSubmitParameters": " ".join([spark_parameters(settings, folder), *program.options]),
             }
         }
     return {
-        "clientToken": _digest(name, folder, attempt),
+        "clientToken": digest(name, folder, attempt),
         "jobDriver": driver,
         "executionTimeoutMinutes": minutes,
         "tags": run_tags(settings, ti) | {PROGRAMS: folder},
@@ -311,7 +322,8 @@ def _heap_mib(gb: int) -> int:
     return min(math.floor(gb * 1024 / _OVERHEAD), gb * 1024 - _LEAST_OVERHEAD_MIB)
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
+    """Return a client token that is the same for the same parts."""
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
 
