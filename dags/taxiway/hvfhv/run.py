@@ -69,7 +69,7 @@ def publish(publications: list[Publication], run_id: str) -> list[str]:
     return [publication["period"] for publication in publications]
 
 
-def published_months(ti: Any) -> list[str]:
+def published_months(ti: Any) -> list[Any]:
     """Return the months whose published version the run has changed."""
     results = ti.xcom_pull(task_ids=PUBLISH, map_indexes=range(len(ti.xcom_pull(task_ids=PLAN))))
     return sorted({month for months in results for month in months or []})
