@@ -1,14 +1,14 @@
 """The plan of a run of ``eta_model_training``: its months, their published tables, and the version that it makes."""
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from taxiway.eta.settings import EtaSettings
-from taxiway.lake import Partition, Table
+from taxiway.lake import Partition, Table, join_inputs
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from taxiway.catalogue import Input
 
 TRAINING_TABLE = Table("hvfhv", "eta_training")
 LEAST_MONTHS = 4  # one for the first lagged statistics alone, then at least one each to train, validate and test
@@ -34,9 +34,25 @@ class Job(TypedDict):
     tables: dict[str, str]
 
 
-def missing_months(published: Mapping[str, Partition], month: str | None, months: Sequence[str]) -> list[str]:
-    """Return the months that a run is asked for and that are not published."""
-    return sorted({*months, *([month] if month else [])} - published.keys())
+def awaited_months(
+    requested: Collection[str],
+    published: Mapping[str, Partition],
+    listed: Collection[str],
+    complete: Mapping[str, Sequence["Input"]],
+) -> list[str]:
+    """Return the months that a run has to wait for: not published, or not from the files that are listed by now.
+
+    Args:
+        requested: months that the run is asked for.
+        published: month → its published training table.
+        listed: months with data sets in the catalogue.
+        complete: month → its files, where all of its data sets are collected.
+    """
+    ready = {month for month in requested if month in published and month not in listed}
+    for month in {*requested} & published.keys() & complete.keys():
+        if join_inputs([file.sha256 for file in complete[month]]) in published[month].processed_inputs:
+            ready.add(month)
+    return sorted({*requested} - ready)
 
 
 def choose(

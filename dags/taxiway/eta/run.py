@@ -1,6 +1,7 @@
 """A run of ``eta_model_training``: data passed between its tasks, and the parts of its tasks that use the context."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -12,13 +13,14 @@ from airflow.sdk.exceptions import AirflowSkipException
 from taxiway.aws import serverless
 from taxiway.aws.programs import ProgramsError, settings_for_steps
 from taxiway.core.contracts import ContractError
+from taxiway.core.dataset_list import CatalogueError
 from taxiway.core.errors import unrecoverable
 from taxiway.core.settings import Settings, settings
 from taxiway.eta import gate
-from taxiway.eta.plan import TRAINING_TABLE, Job, PlanError, TooFewMonthsError, choose, missing_months
+from taxiway.eta.plan import TRAINING_TABLE, Job, PlanError, TooFewMonthsError, awaited_months, choose
 from taxiway.eta.registry import CARD, Live, Registry, RegistryError
 from taxiway.eta.settings import eta_settings
-from taxiway.lake import Lake, LakeError, TableSet, open_lake
+from taxiway.lake import Lake, LakeError, Partition, TableSet, open_lake
 from taxiway.operations import job_runs, metrics, notices
 
 log = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ def serverless_settings() -> Settings:
 def fail_without_retry() -> AbstractContextManager[None]:
     """Fail the task without a retry for errors that a retry cannot fix."""
     return unrecoverable(
-        *(PlanError, ProgramsError, LakeError, ContractError),
+        *(PlanError, CatalogueError, ProgramsError, LakeError, ContractError),
         *(RegistryError, gate.GateError, serverless.ServerlessError),
     )
 
@@ -79,7 +81,7 @@ def plan(context: Context) -> Job | None:
     month, months = params["month"], params["months"]
     with fail_without_retry():
         published = found.partitions(TRAINING_TABLE)
-        if missing := missing_months(published, month, months):
+        if missing := _awaited({*months, *([month] if month else [])}, published):
             since = dag_run.start_date or dag_run.run_after
             if datetime.now(UTC) > since + timedelta(hours=eta_settings().wait_h):
                 raise PlanError(
@@ -97,6 +99,16 @@ def plan(context: Context) -> Job | None:
         serverless.require_role(settings())
         settings_for_steps(settings(), found.session, context["ti"])
     return job
+
+
+def _awaited(requested: set[str], published: Mapping[str, Partition]) -> list[str]:
+    if not requested:
+        return []
+    from taxiway import catalogue  # SQLAlchemy takes a while
+
+    engine = catalogue.open_catalogue()
+    listed = {dataset.month for dataset, _ in catalogue.latest_attempts(engine, requested)}
+    return awaited_months(requested, published, listed, catalogue.complete_months(engine))
 
 
 def job_run_when_run() -> Any:

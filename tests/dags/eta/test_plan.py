@@ -1,10 +1,12 @@
 """The plan of a training: which months, and one sentence where there are none to learn from."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from taxiway.eta.plan import TRAINING_TABLE, PlanError, TooFewMonthsError, choose, missing_months
+from taxiway.catalogue import Input
+from taxiway.eta.plan import TRAINING_TABLE, PlanError, TooFewMonthsError, awaited_months, choose
 from taxiway.eta.settings import EtaSettings
 from taxiway.lake import Partition
 
@@ -15,7 +17,10 @@ LIMITS = EtaSettings()
 def published(*months: str, rows: int = 50_000) -> dict[str, Partition]:
     return {
         month: Partition(
-            TRAINING_TABLE, month, f"s3://lake/marts/hvfhv/eta_training/{month}/version=1", {"rows": str(rows)}
+            TRAINING_TABLE,
+            month,
+            f"s3://lake/eta_training/{month}/version=1",
+            {"rows": str(rows), "inputs": "old"},
         )
         for month in months
     }
@@ -29,7 +34,7 @@ def test_the_newest_month_is_the_test_month() -> None:
 
     assert job["version"] == "20261126T041500-2023-06"
     assert list(job["tables"]) == sorted(SIX)
-    assert job["tables"]["2023-02"] == "s3://lake/marts/hvfhv/eta_training/2023-02/version=1"
+    assert job["tables"]["2023-02"] == "s3://lake/eta_training/2023-02/version=1"
 
 
 def test_a_month_is_trained_on_those_before_it_alone() -> None:
@@ -66,5 +71,15 @@ def test_a_month_without_enough_rows_is_named() -> None:
 
 
 def test_a_run_waits_for_the_months_that_it_is_asked_for() -> None:
-    assert missing_months(SIX, "2023-07", ["2023-06", "2023-08"]) == ["2023-07", "2023-08"]
-    assert missing_months(SIX, None, []) == []
+    """They are published, and from the files that the catalogue lists by now."""
+    file = Input(dataset="a", uri="s3://lake/raw/a.parquet", sha256="a" * 64, rows=1, bytes=1)
+    current = {"2023-05": replace(SIX["2023-05"], parameters={"rows": "50000", "inputs": "a" * 64})}
+
+    def awaited(requested: list[str], listed: list[str], complete: list[str]) -> list[str]:
+        return awaited_months(requested, SIX | current, listed, {month: [file] for month in complete})
+
+    assert awaited(["2023-06", "2023-07", "2023-08"], [], []) == ["2023-07", "2023-08"], "not published"
+    assert awaited(["2023-05"], ["2023-05"], ["2023-05"]) == []
+    assert awaited(["2023-05"], ["2023-05"], []) == ["2023-05"], "another file of it is being collected"
+    assert awaited(["2023-06"], ["2023-06"], ["2023-06"]) == ["2023-06"], "it was built from another file"
+    assert awaited([], ["2023-05"], []) == []

@@ -116,7 +116,7 @@ def test_a_denied_promotion_is_no_conflict(registry: Registry, monkeypatch: pyte
     write(OLD)
 
     def refuse(**_: Any) -> None:
-        raise ClientError({"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "PutObject")  # type: ignore[typeddict-item]
+        raise ClientError({"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "PutObject")
 
     monkeypatch.setattr(registry._s3, "put_object", refuse)
     with pytest.raises(ClientError, match="AccessDenied"):
