@@ -30,6 +30,7 @@ LOST = ("FAILED", "CANCELLING", "CANCELLED")
 ENDED = ("SUCCESS", "FAILED", "CANCELLED")
 ACTIVE = ("SUBMITTED", "QUEUED", "PENDING", "SCHEDULED", "RUNNING")
 PROGRAMS = "spark_jobs"  # tag of a job run: the folder of the programs that it runs
+_UNPACKED = "environment"  # folder of a packed Python environment beside the program
 _OVERHEAD = 1.1  # Spark's own share of a worker's memory, beside the heap
 _LEAST_OVERHEAD_MIB = 384
 _START_S = 900  # an application that starts, and a job run that waits for capacity
@@ -60,7 +61,7 @@ def application_config(settings: Settings, tags: Mapping[str, str]) -> dict[str,
         "autoStartConfiguration": {"enabled": True},
         # The last line of defence: a started application bills its pre-initialised workers.
         "autoStopConfiguration": {"enabled": True, "idleTimeoutMinutes": settings.serverless_idle_minutes},
-        "monitoringConfiguration": _monitoring(settings),
+        **monitoring(settings),
         "tags": {**settings.cost_tags, **tags},
     }
     if settings.serverless_preinitialised:
@@ -79,8 +80,9 @@ def _workers(count: int, size: str) -> dict[str, Any]:
     }
 
 
-def _monitoring(settings: Settings) -> dict[str, Any]:
-    return {"s3MonitoringConfiguration": {"logUri": f"{settings.serverless_logs}/"}}
+def monitoring(settings: Settings) -> dict[str, Any]:
+    """Return the configuration that has job runs write their logs to S3."""
+    return {"monitoringConfiguration": {"s3MonitoringConfiguration": {"logUri": f"{settings.serverless_logs}/"}}}
 
 
 def waits(settings: Settings) -> dict[str, Any]:
@@ -234,7 +236,7 @@ def job_run_arguments(settings: Settings) -> dict[str, Any]:
         "waiter_max_attempts": math.ceil(seconds / settings.poll_s),
         "execution_timeout": timedelta(seconds=seconds + 600),
         "execution_role_arn": settings.serverless_role or "",
-        "configuration_overrides": {"monitoringConfiguration": _monitoring(settings)},
+        "configuration_overrides": monitoring(settings),
         "job_driver": {},  # a part of the configuration, which is rendered as a whole
         "enable_application_ui_links": True,
         "retry_policy": JobRunRetries(),
@@ -315,6 +317,19 @@ def spark_parameters(settings: Settings, programs: str) -> str:
     }
     words = [f"--py-files {programs}/{ARCHIVE}", *(f"--conf {name}={value}" for name, value in conf.items())]
     return " ".join(words)
+
+
+def packed_environment(uri: str | None) -> list[str]:
+    """Return the options of ``spark-submit`` for a packed environment; none where the engine's Python has all."""
+    if uri is None:
+        return []
+    python = f"./{_UNPACKED}/bin/python"
+    variables = {
+        "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": python,
+        "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": python,
+        "spark.executorEnv.PYSPARK_PYTHON": python,
+    }
+    return [f"--archives {uri}#{_UNPACKED}", *(f"--conf {name}={value}" for name, value in variables.items())]
 
 
 def _heap_mib(gb: int) -> int:

@@ -1,6 +1,7 @@
 """A run of ``eta_model_training``: data passed between its tasks, and the parts of its tasks that use the context."""
 
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from taxiway.eta import gate
 from taxiway.eta.plan import TRAINING_TABLE, Job, PlanError, TooFewMonthsError, awaited_months, choose
 from taxiway.eta.registry import CARD, Live, Registry, RegistryError
 from taxiway.eta.settings import eta_settings
+from taxiway.eta.stream import GRACE_S, Stream, keep
 from taxiway.lake import Lake, LakeError, Partition, TableSet, open_lake
 from taxiway.operations import job_runs, metrics, notices
 
@@ -30,7 +32,6 @@ PLAN, CREATE, TRAIN = "plan", "create_application", "train"
 APPLICATION = f"{{{{ ti.xcom_pull(task_ids='{CREATE}') }}}}"
 NAME = f"{{{{ dag.dag_id }}}} {{{{ ti.xcom_pull(task_ids='{PLAN}')['version'] }}}}"
 PROGRAM = "eta/train.py"
-_UNPACKED = "environment"  # folder of the packed environment beside the program
 
 
 class Verdict(TypedDict):
@@ -132,23 +133,12 @@ def job_run_when_run() -> Any:
                 ti,
                 application=ti.xcom_pull(task_ids=CREATE),
                 name=ti.task.render_template(NAME, context),
-                program=serverless.Program(PROGRAM, arguments, packed_environment(eta_settings().environment)),
+                program=serverless.Program(
+                    PROGRAM, arguments, serverless.packed_environment(eta_settings().environment)
+                ),
             )
 
     return render
-
-
-def packed_environment(uri: str | None) -> list[str]:
-    """Return the options of ``spark-submit`` for a packed environment; none where the engine's Python has all."""
-    if uri is None:
-        return []
-    python = f"./{_UNPACKED}/bin/python"
-    variables = {
-        "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": python,
-        "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": python,
-        "spark.executorEnv.PYSPARK_PYTHON": python,
-    }
-    return [f"--archives {uri}#{_UNPACKED}", *(f"--conf {name}={value}" for name, value in variables.items())]
 
 
 # ── After it ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -202,6 +192,30 @@ def prune() -> list[str]:
 def count_usage(context: Context) -> None:
     """Count and tell what the run's job run used: a callback of the task that ended the application."""
     job_runs.count_usage(context, lake().session.client("emr-serverless"), CREATE, NAME)
+
+
+# ── The stream ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def keep_stream(context: Context) -> list[str]:
+    """Start, replace or cancel the stream; return a sentence on each thing that was done."""
+    own, ti, session = eta_settings(), context["ti"], lake().session
+    sized = {"serverless_driver": own.stream_driver, "serverless_executor": own.stream_executor}
+    with fail_without_retry():
+        if own.bootstrap:
+            serverless.require_role(settings())
+        found = settings_for_steps(settings(), session, ti) if own.bootstrap else settings()
+        stream = Stream(
+            session.client("emr-serverless"),
+            serverless_settings().model_copy(update={**sized, "spark_jobs": found.spark_jobs}),
+            own,
+        )
+        until = datetime.now(UTC) + timedelta(seconds=GRACE_S + 60)
+        done, started = keep(stream, until, lambda: time.sleep(settings().poll_s))
+    with metrics.best_effort():
+        metrics.gauge("eta", "stream_wanted", value=int(bool(own.bootstrap)))
+        metrics.count("eta", "stream_restarts", value=int(started))
+    return done
 
 
 def deadline_h() -> float:

@@ -69,6 +69,11 @@ class EtaSettings(TypedSettings):
     )
     stream_driver: WorkerSize = Field(default="4x16", description="size of the stream's driver")
     stream_executor: WorkerSize = Field(default="4x16", description="size of the stream's executor")
+    checkpoint: str = Field(
+        default="stream",
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="folder of the stream's checkpoint below <lake>/checkpoints/eta; a new name begins anew",
+    )
     max_offsets: int = Field(
         default=50_000, ge=1, le=10**9, description="records that a batch of the stream takes at most"
     )
