@@ -147,7 +147,7 @@ def test_one_job_run_is_kept_replaced_and_not_started_again_at_once(emr: Any, ke
     wait_for(emr, "RUNNING", "CANCELLED")
 
     (newest, _) = emr.list_job_runs(applicationId=application["id"])["jobRuns"]
-    emr.cancel_job_run(applicationId=application["id"], jobRunId=newest["id"])
+    emr.cancel_job_run(applicationId=application["id"], jobRunId=newest["id"], shutdownGracePeriodInSeconds=0)
     wait_for(emr, "CANCELLED", "CANCELLED")
     (sentence,) = keep("two", "kafka:9092")
     assert f"{newest['id']} ended as CANCELLED at " in sentence
