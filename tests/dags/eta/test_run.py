@@ -59,7 +59,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iter
             patch.setenv("AIRFLOW_CONN_TLC_CATALOG", f"sqlite:///{folder}/catalogue.db")
             settings.cache_clear()
             eta_settings.cache_clear()
-            catalogue.migrate(catalogue.open_catalogue())
+            catalogue.migrate(catalogue.open_engine(f"sqlite:///{folder}/catalogue.db"))
             s3 = boto3.client("s3")
             for bucket in ("taxiway-lake", "taxiway-artifacts", "taxiway-logs"):
                 s3.create_bucket(Bucket=bucket)
@@ -87,7 +87,7 @@ def registry(platform: None) -> Registry:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return what the gate tells of each run; what the job runs used is told too, and left out."""
     texts: list[str] = []
-    monkeypatch.setattr(run.notices, "tell", lambda _, text: texts.append(text))
+    monkeypatch.setattr("taxiway.eta.run.notices.tell", lambda _, text: texts.append(text))
     monkeypatch.setattr("taxiway.operations.job_runs.notices", SimpleNamespace(tell=lambda *_: None))
     return texts
 
