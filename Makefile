@@ -57,8 +57,9 @@ setup: $(RUNTIME) ## install what make demo and make up need
 UPGRADE ?= --upgrade
 .PHONY: lock
 lock: $(UV) ## resolve the requirement locks anew (requirements/*.in → *.txt; UPGRADE= keeps what still fits)
-	@cd requirements && for each in "airflow" "airflow-image -c airflow.txt" "local-aws -c airflow.txt" "spark -c airflow.txt" \
-	    "cluster -c airflow.txt" "dev -c airflow.txt -c local-aws.txt -c spark.txt -c cluster.txt" "checkov" "contracts" "clients" \
+	@cd requirements && for each in "airflow" "airflow-image -c airflow.txt" "local-aws -c airflow.txt" "eta -c airflow.txt" \
+	    "spark -c airflow.txt -c eta.txt" "services -c airflow.txt -c eta.txt" "cluster -c airflow.txt" \
+	    "dev -c airflow.txt -c local-aws.txt -c spark.txt -c services.txt -c cluster.txt" "checkov" "contracts" "clients" \
 	    "boto3-oldest" "boto3-newest" "uv"; do \
 	  set -- $$each; name=$$1; shift; \
 	  ../$(UV) pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
