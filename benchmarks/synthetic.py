@@ -9,7 +9,7 @@ ROOT = HERE.parent
 BENCH = ROOT / ".local/bench"
 MONTH = "2023-10"
 ROWS = 20_000_000
-ZONE_LOOKUP = ROOT / "spark_jobs/hvfhv/taxi_zone_lookup.csv"
+ZONE_LOOKUP = ROOT / "spark_jobs/common/taxi_zone_lookup.csv"
 
 
 def month_file(rows: int = ROWS, month: str = MONTH) -> Path:

@@ -26,10 +26,11 @@ TOP = {
     "console": {"demos"},
     "demos": {"console", "taxiway", "services"},
     "laptop": {"console", "taxiway", "spark_jobs"},
+    "local_kafka": {"console", "local_aws", "taxiway"},
     "cluster": {"console"},
     "monitoring": {"taxiway", "cluster", "console", "laptop"},
     "aws": {"taxiway"},
-    "services": {"taxiway"},
+    "services": {"console", "local_kafka", "spark_jobs", "taxiway"},
 }
 OURS = {*TOP, "taxiway", "benchmarks", "checks", "contracts", "docs", "tests"} - {"dags"}
 

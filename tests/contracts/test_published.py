@@ -33,7 +33,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     dirty, _ = dirty_month.write(SAMPLE / "fhvhv_tripdata_sample_2023-03.parquet", tmp_path_factory.mktemp("raw"))
     files = {dirty_month.MONTH: dirty, "2023-01": [SAMPLE / "fhvhv_tripdata_sample_2023-01.parquet"]}
-    with compute(files, ROOT / "spark_jobs/hvfhv/taxi_zone_lookup.csv") as connection:
+    with compute(files, ROOT / "spark_jobs/common/taxi_zone_lookup.csv") as connection:
         for table, path in PATHS.items():
             columns = ", ".join(f"{name}::{type_} AS {name}" for name, type_ in _columns(path).items())
             for month in files:

@@ -6,7 +6,7 @@ from pathlib import Path
 from spark_jobs.publish import archive
 
 ROOT = Path(__file__).parents[2]
-ZONE_LOOKUP = ROOT / "spark_jobs/hvfhv/taxi_zone_lookup.csv"
+ZONE_LOOKUP = ROOT / "spark_jobs/common/taxi_zone_lookup.csv"
 
 
 def package(folder: Path) -> Path:

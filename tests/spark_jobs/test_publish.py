@@ -68,11 +68,14 @@ def test_package_is_complete_without_the_repository(tmp_path: Path) -> None:
     """From the zip alone, a program starts and finds the zone lookup."""
     package = tmp_path / "spark_jobs.zip"
     package.write_bytes(publish.archive())
-    code = "from spark_jobs.hvfhv import build_month, zones; print(zones.__file__, len(zones.lookup()))"
+    code = (
+        "from spark_jobs.common import taxi_zones as zones; from spark_jobs.hvfhv import build_month; "
+        "print(zones.__file__, len(zones.lookup()))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(package)}, cwd=tmp_path, capture_output=True, text=True
     )
-    assert done.stdout.split() == [f"{package}/spark_jobs/hvfhv/zones.py", "265"], done.stderr
+    assert done.stdout.split() == [f"{package}/spark_jobs/common/taxi_zones.py", "265"], done.stderr
 
 
 def test_archive_depends_on_the_content_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
