@@ -304,12 +304,13 @@ def test_the_broker_of_kind_is_configured_as_that_of_the_laptop() -> None:
 def test_the_scorer_takes_its_model_and_its_kafka_from_the_values() -> None:
     container = scorer("everything")["containers"][0]
     assert container["image"] == f"taxiway/services:{TAG}"
-    assert container["command"] == ["python", "-m", "services.eta.scorer"]
+    assert "command" not in container, "tini ends it in order"
+    assert container["args"][:3] == ["python", "-m", "services.eta.scorer"]
     assert {"--bootstrap=kafka:9092", "--lake=s3://taxiway-lake", "--group=eta-scorer"} <= set(container["args"])
     assert "--kafka-config=/etc/kafka/client.properties" in container["args"]
     assert {"name": "kafka", "mountPath": "/etc/kafka", "readOnly": True} in container["volumeMounts"]
     (topics,) = scorer("everything")["initContainers"]
-    assert topics["command"][1:] == ["-m", "local_kafka", "topics", "eta", "--bootstrap=kafka:9092"]
+    assert topics["args"][1:] == ["-m", "local_kafka", "topics", "eta", "--bootstrap=kafka:9092"]
     account = of_kind(platform("everything"), "ServiceAccount")["eta-scorer"]
     assert account["automountServiceAccountToken"] is False
     assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].endswith("role/taxiway-eta-scorer")
