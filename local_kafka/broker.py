@@ -12,10 +12,6 @@ from typing import IO, Self
 from console.errors import UserError
 from console.ports import require_free
 from console.processes import end_with_parent
-from local_aws.engines.spark import SparkEngine
-from local_aws.engines.spark_environment import spark_python
-from local_aws.engines.spark_jars import listed_jars
-from local_aws.execution import LaunchError
 from local_kafka.topics import wait_for_broker
 
 _HERE = Path(__file__).parent
@@ -193,6 +189,12 @@ def runtime() -> tuple[Path, list[Path]]:
     Raises:
         UserError: there is no Java, or the jars cannot be downloaded.
     """
+    # Not above: topics are created from places that have neither Java nor Spark.
+    from local_aws.engines.spark import SparkEngine
+    from local_aws.engines.spark_environment import spark_python
+    from local_aws.engines.spark_jars import listed_jars
+    from local_aws.execution import LaunchError
+
     again = "python -m local_kafka fetch"
     try:
         engine = SparkEngine(spark_python())

@@ -4,13 +4,19 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
 from console.errors import UserError
 from taxiway.core import contracts
 
 ANSWER_S = 10
+# Custom properties of a contract → Kafka's names.
+_SETTINGS = {
+    "retentionBytes": "retention.bytes",
+    "maxMessageBytes": "max.message.bytes",
+    "timestampType": "message.timestamp.type",
+}
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,7 @@ def topics(pipeline: str) -> list[Topic]:
         contract = contracts.read(pipeline, name)
         if contract.raw["schema"][0].get("physicalType") == "topic":
             given = contract.properties
-            config = {"retention.bytes": given.get("retentionBytes"), "max.message.bytes": given.get("maxMessageBytes")}
-            settings = tuple((key, str(value)) for key, value in config.items() if value is not None)
+            settings = tuple((_SETTINGS[key], str(given[key])) for key in _SETTINGS if key in given)
             found.append(Topic(contract.table, int(given["partitions"]), settings))
     if not found:
         raise UserError(f"The pipeline {pipeline} has no topics: none of contracts/{pipeline}/*.yaml describes one.")
@@ -80,6 +85,7 @@ def create_topics(bootstrap: str, wanted: Iterable[Topic]) -> list[str]:
         UserError: the broker does not answer, or refuses one.
     """
     wait_for_broker(bootstrap, ANSWER_S)
+    wanted = list(wanted)
     client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
     asked = [NewTopic(each.name, each.partitions, replication_factor=1, config=dict(each.config)) for each in wanted]
     created = []
@@ -93,12 +99,19 @@ def create_topics(bootstrap: str, wanted: Iterable[Topic]) -> list[str]:
                 ) from None
         else:
             created.append(name)
+    # A topic can be used a moment after it is created, when its partitions have a leader.
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    places = {TopicPartition(each.name, number): latest for each in wanted for number in range(each.partitions)}
     deadline = time.monotonic() + ANSWER_S
-    # A topic is made known to clients after it is created.
-    while missing := set(created) - client.list_topics(timeout=ANSWER_S).topics.keys():
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"Kafka at {bootstrap} created the topic {missing.pop()} and does not show it: look at its log."
-            )
-        time.sleep(0.05)
+    while created:
+        try:
+            for found in client.list_offsets(places, request_timeout=ANSWER_S).values():
+                found.result(ANSWER_S)
+            break
+        except KafkaException as error:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"Kafka at {bootstrap} does not offer the topics it created ({error.args[0].str()}): see its log."
+                ) from None
+            time.sleep(0.05)
     return created

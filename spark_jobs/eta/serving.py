@@ -1,4 +1,4 @@
-"""The live version of the model, as stream and scorer serve it: found by the pointer, checked, replaced while running."""
+"""The live version of the model, as stream and scorer serve it: found by its pointer, checked, replaced in use."""
 
 import sys
 import threading

@@ -1,5 +1,6 @@
 """Sends metrics to a StatsD exporter by UDP: lost ones are lost, and nothing waits for them."""
 
+import contextlib
 import socket
 from collections.abc import Iterable
 
@@ -47,7 +48,5 @@ class StatsD:
             self._datagram(datagram)
 
     def _datagram(self, datagram: bytes) -> None:
-        try:
+        with contextlib.suppress(OSError):  # no such host, for now
             self._socket.sendto(datagram, self._address or ("", 0))
-        except OSError:  # no such host, for now
-            pass
