@@ -130,7 +130,7 @@ def test_all_that_is_copied_is_in_the_build_context(dockerfile: Path) -> None:
         ".git/config", ".local/venvs/dev/bin/python", ".local/aws/state.db", ".env", "README.md", "Makefile",
         "kubeconfig", "dags/taxiway/catalogue.py", "spark_jobs/hvfhv/marts.py", "helm/airflow/base.yaml",
         "tests/conftest.py", "tests/e2e/test_cluster.py", "requirements/dev.txt", "requirements/airflow.txt",
-        "dags/hvfhv_analysis.py", "spark_jobs/publish.py", "contracts/hvfhv/trips.yaml",
+        "dags/hvfhv_analysis.py", "spark_jobs/publish.py",
         "local_aws/README.md", "local_aws/__pycache__/server.cpython-311.pyc",
         "local_aws/emr/__pycache__/store.cpython-311.pyc",
     ],
