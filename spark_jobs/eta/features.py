@@ -32,8 +32,8 @@ BOROUGHS = tuple(sorted(set(ZONES.values())))
 _AREAS = ("city", "borough", "zone")
 _WINDOWS = (("city", 5), ("city", 20), ("city", 60), ("borough", 20), ("borough", 60), ("zone", 20), ("zone", 60))
 FEATURES: tuple[tuple[str, str], ...] = (
-    ("pickup_zone_id", "category"),
-    ("dropoff_zone_id", "category"),
+    ("pickup_zone_id", "number"),
+    ("dropoff_zone_id", "number"),
     ("pickup_borough", "number"),  # place in BOROUGHS
     ("company", "number"),  # place in COMPANIES
     ("request_hour", "number"),
@@ -91,7 +91,7 @@ class Lagged:
         """
         everywhere = medians[None, None][0]
         shape = (len(_BOROUGH_OF), 24)
-        self.cells, self.requests, self.expected = np.full(shape, everywhere, float), np.zeros(shape), np.zeros(shape)
+        self.cells, self.requests, expected = np.full(shape, everywhere, float), np.zeros(shape), np.zeros(shape)
         hours = np.array([medians.get((None, hour), (everywhere, 0))[0] for hour in range(24)]) - everywhere
         for zone_id in range(len(_BOROUGH_OF)):
             median, requests = medians.get((zone_id, None), (everywhere, 0))
@@ -101,8 +101,8 @@ class Lagged:
                 if cell := medians.get((zone_id, hour)):
                     self.cells[zone_id, hour], self.requests[zone_id, hour] = cell
             weight = self.requests[zone_id]
-            self.expected[zone_id] = (weight * self.cells[zone_id] + _HOUR_WEIGHT * wider) / (weight + _HOUR_WEIGHT)
-        self.expected = np.clip(np.rint(self.expected), 0, LONGEST_WAIT_S).astype(np.int64)
+            expected[zone_id] = (weight * self.cells[zone_id] + _HOUR_WEIGHT * wider) / (weight + _HOUR_WEIGHT)
+        self.expected: Ints = np.clip(np.rint(expected), 0, LONGEST_WAIT_S).astype(np.int64)
 
     @classmethod
     def from_arrow(cls, table: pa.Table) -> Self:
@@ -113,7 +113,8 @@ class Lagged:
 
     def wait_s(self, zone_id: ArrayLike, hour: ArrayLike) -> Floats:
         """Return the median of each request: of its zone and hour, else of its zone, else of all. No NaN."""
-        return self.cells[np.asarray(zone_id), np.asarray(hour)]
+        found: Floats = self.cells[np.asarray(zone_id), np.asarray(hour)]
+        return found
 
 
 class LiveWaits:
@@ -258,7 +259,8 @@ def _area(area: str, zone_id: Ints) -> Ints:
 
 
 def _mean(count: Ints, sum_s: Ints) -> Floats:
-    return np.divide(sum_s, count, out=np.full(len(count), np.nan), where=count > 0)
+    mean: Floats = np.divide(sum_s, count, out=np.full(len(count), np.nan), where=count > 0)
+    return mean
 
 
 def _holidays(days: Ints) -> Floats:
