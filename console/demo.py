@@ -39,11 +39,15 @@ class Demo(ABC, Generic[Input]):
     Attributes:
         name: of the pipeline, as PIPELINE= gives it.
         title: one line on what it shows.
-        option: the variable by which a person gives other input than the sample, such as ``CATALOG``.
+        option: the variable by which a person gives other input than the sample, such as ``CATALOG``; demos that take
+            the same kind of input share it, and where several run, each gets what is given.
         dags: that must be listed and switched on.
         pools: that those DAGs need.
         settings: TAXIWAY_… variables of this pipeline on a laptop and on kind, where a person has not set them.
         reports: folder of its reports below the lake; empty where it writes none.
+        stream_s: seconds for which its stream is shown at the end, on a laptop; 0 where it has none.
+        pod: deployment of the cluster in whose pod :meth:`in_pod`'s commands run; empty where it has none.
+        feature: of the overlay that brings this deployment.
     """
 
     name: str
@@ -53,6 +57,9 @@ class Demo(ABC, Generic[Input]):
     pools: tuple[Pool, ...] = ()
     settings: Mapping[str, str] = {}
     reports: str = ""
+    stream_s: int = 0
+    pod: str = ""
+    feature: str = ""
 
     @abstractmethod
     def read_input(self, given: str | None, seen_as: SeenAs) -> Input:
@@ -78,6 +85,10 @@ class Demo(ABC, Generic[Input]):
     def initial_input(self, platform: LocalPlatform) -> Input | None:
         """Return the input that ``make up`` loads unasked: that of a new platform, or what an update has moved."""
 
+    def in_pod(self, platform: Platform, data: Input) -> Sequence[Sequence[str]]:  # noqa: ARG002
+        """Return the commands that follow the runs on a cluster, in a pod of the deployment :attr:`pod`."""
+        return ()
+
     @abstractmethod
     def show_summary(self, report: Reporter, lake: Any, data: Input, since: datetime) -> None:
         """Print what the published tables say; on a laptop.
@@ -94,11 +105,13 @@ def discover() -> dict[str, Demo[Any]]:
     """Return the demos that are there, by name.
 
     Raises:
-        UserError: a declaration cannot be imported or is incomplete, or two have the same name or option.
+        UserError: a declaration cannot be imported or is incomplete, or two have the same name.
     """
     found: dict[str, Demo[Any]] = {}
     folders: dict[str, str] = {}
     for module in pkgutil.iter_modules(demos.__path__):
+        if not module.ispkg:  # what demos share
+            continue
         try:
             demo = getattr(importlib.import_module(f"demos.{module.name}"), "DEMO", None)
         except Exception as error:
@@ -111,10 +124,9 @@ def discover() -> dict[str, Demo[Any]]:
             )
         if missing := [name for name in ("name", "title", "option", "dags") if not hasattr(demo, name)]:
             raise UserError(f"The demo of demos/{module.name} lacks {', '.join(missing)}: see console.demo.Demo.")
-        for what, value in (("named", demo.name), ("given input by", demo.option)):
-            if other := folders.get(value):
-                raise UserError(f"demos/{other} and demos/{module.name} are both {what} {value!r}: change one of them.")
-            folders[value] = module.name
+        if other := folders.get(demo.name):
+            raise UserError(f"demos/{other} and demos/{module.name} are both named {demo.name!r}: change one of them.")
+        folders[demo.name] = module.name
         found[demo.name] = demo
     return dict(sorted(found.items()))
 
@@ -210,18 +222,18 @@ def run(
 
 def copy_reports(platform: Platform, demo: Demo[Any], plan: Plan, folder: Path, say: Say = say_on_stderr) -> list[Path]:
     """Copy the reports of a plan to a folder, and return their paths."""
-    if not plan.reports:
+    names = plan.reports(platform.airflow) if callable(plan.reports) else plan.reports
+    if not names:
         return []
     place = urlsplit(f"{platform.lake}/{demo.reports}")
-    folder.mkdir(parents=True, exist_ok=True)
-    copied = [folder / name for name in plan.reports]
 
     def copy() -> None:
-        for path in copied:
-            platform.client("s3").download_file(place.netloc, f"{place.path[1:]}/{path.name}", str(path))
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            platform.client("s3").download_file(place.netloc, f"{place.path[1:]}/{name}", str(folder / name))
 
     patient_call(copy, say)
-    return copied
+    return [folder / name for name in names]
 
 
 def show_reports(paths: Sequence[Path], report: Reporter) -> None:

@@ -48,13 +48,13 @@ class Plan:
         runs: to start.
         followers: DAG that starts by asset events → labels of its mapped tasks.
         goals: what has succeeded when the demo has; without a failed task, the end is waited for.
-        reports: names of the files that it writes below the demo's reports.
+        reports: names of the files that it writes below the demo's reports, or what returns them when it is over.
     """
 
     runs: Sequence[Run]
     followers: Mapping[str, Labels]
     goals: frozenset[Goal]
-    reports: Sequence[str] = ()
+    reports: Sequence[str] | Callable[[Airflow], Sequence[str]] = ()
 
 
 class Follower:

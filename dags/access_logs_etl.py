@@ -23,12 +23,6 @@ from taxiway.operations import notices
 from taxiway.operations.deadlines import done_within
 
 TOLD = notices.of_tasks("docs/runbooks/AccessLogsDayFailed.md")
-# For an application to start or to end, 15 minutes; it takes one or two, and not deferred, because a trigger that fires
-# at once may overtake the scheduler's view of the task.
-WAITS: dict[str, Any] = {
-    "waiter_delay": settings().poll_s,
-    "waiter_max_attempts": -(-900 // settings().poll_s),
-}
 
 
 def told(end: str) -> list[Any]:
@@ -140,7 +134,7 @@ def access_logs_etl() -> None:
             settings(), tags={"dag_id": "{{ dag.dag_id }}", "run_id": "{{ run_id }}", "owner": "{{ task.owner }}"}
         ),
         on_failure_callback=[serverless.discard_application, *told("failure")],
-        **WAITS,
+        **serverless.waits(settings()),
     )
     build_day = EmrServerlessStartJobOperator(
         task_id=run.BUILD,
@@ -157,7 +151,7 @@ def access_logs_etl() -> None:
         force_stop=True,
         pre_execute=serverless.before_stop,
         on_success_callback=[run.count_usage, notices.succeeded],
-        **WAITS,
+        **serverless.waits(settings()),
     )
     delete_application = EmrServerlessDeleteApplicationOperator(
         task_id="delete_application",
@@ -165,7 +159,7 @@ def access_logs_etl() -> None:
         force_stop=True,
         pre_execute=serverless.before_delete,
         on_success_callback=[run.count_usage, notices.succeeded],
-        **WAITS,
+        **serverless.waits(settings()),
     )
 
     job >> wait_for_folder >> files >> create_application >> build_day

@@ -1,6 +1,7 @@
 """Analyses collected months of HVFHV trips on EMR, publishes those that pass their checks, and writes their reports."""
 
 import math
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from airflow.providers.amazon.aws.operators.emr import (
     EmrCreateJobFlowOperator,
     EmrTerminateJobFlowOperator,
 )
-from airflow.sdk import Asset, Param, PokeReturnValue, TriggerRule, dag, get_current_context, task, task_group
+from airflow.sdk import Asset, Metadata, Param, PokeReturnValue, TriggerRule, dag, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from taxiway.aws.emr import job_flow
@@ -23,6 +24,7 @@ from taxiway.operations import notices
 from taxiway.operations.deadlines import done_within
 from taxiway.operations.retries import StepRetries
 
+hvfhv_eta_training = Asset("hvfhv_eta_training", uri=f"{settings().lake}/marts/hvfhv/eta_training")
 STEPS: dict[str, Any] = {
     "job_flow_id": run.CLUSTER,
     "deferrable": True,
@@ -77,6 +79,7 @@ on one EMR cluster for all months of a run.
   on push; `plan` waits for them for up to `TAXIWAY_JOBS_WAIT_MINUTES`, and fails before a cluster is created.
 * **Publication:** each try writes a new version; readers see it when all checks of the month have passed and its Glue
   partitions point to it. `python -m taxiway.lake roll-back YYYY-MM` reverts to the previous version.
+* **Asset:** when months are published, `announce` emits `hvfhv_eta_training` with them, once a run.
 * **If a month fails**, the others continue and are published; the failed month keeps its published version, and the run
   ends as failed. The task's last line gives the reason; for a Spark step, EMR's message and the location of the log.
   Clear the failed task, or do nothing: the next run analyses the month again. Steps are not tried again on a cluster
@@ -136,6 +139,11 @@ def hvfhv_analysis() -> None:
         """Write the reports of the months that were published."""
         run.report(job, get_current_context()["ti"])
 
+    @task(outlets=[hvfhv_eta_training], trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
+    def announce() -> Iterator[Metadata]:
+        """Announce the published months, once a run, to the DAGs that learn from them."""
+        yield Metadata(hvfhv_eta_training, {"months": run.published_months(get_current_context()["ti"])})
+
     jobs = plan()
     create_cluster = EmrCreateJobFlowOperator(
         task_id=run.CREATE_CLUSTER,
@@ -160,7 +168,9 @@ def hvfhv_analysis() -> None:
 
     jobs >> create_cluster >> analyse.expand(job=jobs) >> rising_zones
     rising_zones >> terminate_cluster.as_teardown(setups=create_cluster, on_failure_fail_dagrun=True)
-    rising_zones >> release.expand(job=jobs) >> report.expand(job=jobs)
+    released = release.expand(job=jobs)
+    rising_zones >> released >> report.expand(job=jobs)
+    released >> announce()
 
 
 hvfhv_analysis()

@@ -13,14 +13,14 @@ from tests import airflow_home
 from tests.tools import ALLOWED, REQUIRE
 
 airflow_home.set_up()
-pytest_plugins = ["local_aws.pytest_plugin"]
+pytest_plugins = ["local_aws.pytest_plugin", "tests.kafka"]
 
 # Folders of which every test is slow.
 SLOW = {"clients", "e2e", "local_aws", "oracle"}
 # Fixtures that start Spark, Airflow, a server or the platform: a test that uses one is slow.
 STARTING = {
     *("airflow_db", "created", "endpoint", "everything", "local_aws", "moto_url", "mysql_url", "new_endpoint"),
-    *("page_of", "person", "platform", "s3", "sail", "seen"),
+    *("kafka", "kafka_broker", "page_of", "person", "platform", "s3", "sail", "seen"),
 }
 # Folders whose tests start whole platforms, measure time or need much memory: one worker of xdist runs them one after
 # the other, those on a cluster last, while the others run the rest, a file at a time.

@@ -5,13 +5,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-import boto3
 from rich.console import Console
 from rich.table import Table
 
 from console.output import summary_table
+from demos.costs import cost_of_job_runs
 from taxiway.access_logs import tables
-from taxiway.aws.usage import JobRunUsage, job_run_usage
 from taxiway.lake import Lake
 from taxiway.lake import Table as LakeTable
 
@@ -33,17 +32,7 @@ def show_summary(console: Console, lake: Lake, days: Sequence[str], since: datet
     if len(shown) < len(days):
         console.print(f"The last {len(shown)} of {len(days)} days:", highlight=False)
     console.print(_traffic(lake, shown), _quarantine(lake, shown), *_top(lake, shown), sep="\n")
-    used = list(_job_runs(lake, since))
-    vcpu, memory = (sum(getattr(each.billed, name) for each in used) for name in ("vcpu", "memory_gb"))
-    usd, idle = sum(each.usd + each.idle_usd for each in used), sum(each.idle_usd for each in used)
-    console.print(
-        f"Took {seconds:.0f} s in all, {sum(each.seconds for each in used):.0f} s of them in {len(used)} job run"
-        f"{'s' * (len(used) != 1)} on EMR Serverless.\n"
-        f"On AWS workers of that size for that time, {vcpu:.2f} vCPU-hours and {memory:.2f} GB-hours, cost "
-        f"{usd:.2f} USD ({idle:.2f} of it for pre-initialised workers that waited) by list prices of "
-        f"{lake.settings.serverless_prices.as_of} (an estimate: real job runs take another time).",
-        highlight=False,
-    )
+    console.print(cost_of_job_runs(lake.settings.serverless_prices, since, seconds), highlight=False)
 
 
 def _traffic(lake: Lake, days: Sequence[str]) -> Table:
@@ -93,16 +82,6 @@ def _top(lake: Lake, days: Sequence[str]) -> Iterator[Table]:
     if not clients:
         suspects.add_row("none", "", "")
     yield suspects
-
-
-def _job_runs(lake: Lake, since: datetime) -> Iterator[JobRunUsage]:
-    """Yield what each job run used that began since a time, with the time that its application was held for it."""
-    client: Any = boto3.client("emr-serverless")
-    for application in client.get_paginator("list_applications").paginate().search("applications[]"):
-        pages = client.get_paginator("list_job_runs").paginate(applicationId=application["id"], createdAtAfter=since)
-        for run in pages.search("jobRuns[]"):
-            ended = application["updatedAt"] if application["state"] in ("STOPPED", "TERMINATED") else None
-            yield job_run_usage(client, application["id"], run["id"], lake.settings.serverless_prices, ended)
 
 
 def _location(lake: Lake, table: LakeTable, day: str) -> str:

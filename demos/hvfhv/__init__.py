@@ -1,52 +1,19 @@
 """The demo of HVFHV: collects and analyses the months of a list of data sets, by default three sampled months."""
 
-import csv
-import io
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
-from console.airflow import Airflow, Pool
+from console.airflow import Pool
 from console.demo import Demo, SeenAs
-from console.errors import UserError
 from console.follow import Goal, Plan, Run
 from console.output import Reporter
 from console.platform import LocalPlatform, Platform
-from taxiway.core.dataset_list import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, CatalogueError, Dataset, read_list
+from demos.datasets import ANALYSIS, COLLECTION, DatasetList, path_of, planned_months, read_datasets
+from taxiway.core.dataset_list import Dataset
 
 SAMPLE = Path(__file__).parent / "sample/catalogue.csv"
-COLLECTION, ANALYSIS = "hvfhv_collection", "hvfhv_analysis"
-
-
-@dataclass(frozen=True)
-class DatasetList:
-    """A list of data sets as the platform sees them.
-
-    Attributes:
-        name: of the file that it came from.
-        datasets: at least one.
-        whole_months: its months consist of these data sets and of no others.
-    """
-
-    name: str
-    datasets: tuple[Dataset, ...]
-    whole_months: bool = True
-
-    @property
-    def months(self) -> list[str]:
-        """Its months, earliest first."""
-        return sorted({dataset.month for dataset in self.datasets})
-
-    def as_csv(self) -> str:
-        """Return the list as ``python -m taxiway.catalogue load`` reads it."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(dataset) for dataset in self.datasets)
-        return text.getvalue()
 
 
 class HvfhvDemo(Demo[DatasetList]):
@@ -67,21 +34,11 @@ class HvfhvDemo(Demo[DatasetList]):
 
     def read_input(self, given: str | None, seen_as: SeenAs) -> DatasetList:
         """Return a list of data sets (CSV: name, month, url), files named by their place on the platform."""
-        file = Path(given) if given else SAMPLE
-        try:
-            listed = [dataset for _, dataset in read_list(file)]
-            return DatasetList(file.name, tuple(_as_seen(dataset, seen_as) for dataset in listed))
-        except CatalogueError as error:
-            raise UserError(str(error)) from None
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from None
+        return read_datasets(Path(given) if given else SAMPLE, seen_as)
 
     def load(self, platform: Platform, data: DatasetList) -> str:
         """Take the list over into the dataset catalogue."""
-        options = ["--whole-months"] if data.whole_months else []
-        changed = platform.run("taxiway.catalogue", "load", *options, file=(data.name, data.as_csv()))
-        count = len(data.months)
-        return f"{data.name} names {count} month{'s' * (count != 1)}, {', '.join(data.months)}: {changed.strip()}"
+        return data.load(platform)
 
     def plan(self, data: DatasetList, began: datetime) -> Plan:
         """Collect each month; the analysis follows by the asset of the raw files."""
@@ -92,7 +49,7 @@ class HvfhvDemo(Demo[DatasetList]):
                 Run(COLLECTION, f"demo__{month}__{stamp}", {"month": month, "again": True}, month)
                 for month in data.months
             ],
-            followers={ANALYSIS: _planned_months},
+            followers={ANALYSIS: planned_months},
             goals=frozenset(Goal(ANALYSIS, "release.publish", month) for month in data.months),
             reports=[f"{month}.html" for month in data.months],
         )
@@ -115,25 +72,9 @@ class HvfhvDemo(Demo[DatasetList]):
         show_summary(report.console, lake, data.months, since, report.seconds)
 
 
-def _as_seen(dataset: Dataset, seen_as: SeenAs) -> Dataset:
-    path = _path(dataset)
-    return replace(dataset, url=Path(seen_as(path)).as_uri()) if path else dataset
-
-
 def _is_gone(dataset: Dataset) -> bool:
-    path = _path(dataset)
+    path = path_of(dataset)
     return path is not None and not path.exists()
-
-
-def _path(dataset: Dataset) -> Path | None:
-    """Return the file of a data set on this machine; None if its URL is no file's."""
-    parts = urlsplit(dataset.url)
-    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
-
-
-def _planned_months(airflow: Airflow, run_id: str) -> list[str]:
-    """Return the months of an analysis, in the order of its mapped tasks; none while it has no plan."""
-    return [job["month"] for job in airflow.xcom(ANALYSIS, run_id, "plan") or []]
 
 
 DEMO = HvfhvDemo()

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from local_aws.engines.interface import step_memory
-from local_aws.engines.spark_jars import cache, lock, s3_jars
+from local_aws.engines.spark_jars import cache, kafka_jars, lock, provided, s3_jars
 from local_aws.engines.submit import parse, stage
 from local_aws.execution import Launch
 from local_aws.execution.storage import Storage, s3_client
@@ -107,7 +107,7 @@ class SparkEngine:
         staged = stage(submission, storage, self._version)
         scratch = folder / "spill"
         scratch.mkdir()
-        conf = _properties(environment, scratch, self._python) | submission.conf
+        conf = _properties(environment, scratch, self._python) | provided(submission.conf)
         argv = [
             str(self._java),
             *_JAVA_OPTIONS,
@@ -205,6 +205,16 @@ class SparkEngine:
         """Nothing runs between programs."""
 
     @property
+    def java(self) -> Path:
+        """The Java that runs programs."""
+        return self._java
+
+    @property
+    def own_jars(self) -> Path:
+        """The folder of Spark's own jars, which Ivy is one of."""
+        return self._spark / "jars"
+
+    @property
     def examples(self) -> Path:
         """The folder of Spark's examples in Python."""
         return self._spark / "examples" / "src" / "main" / "python"
@@ -212,7 +222,7 @@ class SparkEngine:
     @cached_property
     def _class_path(self) -> list[Path]:
         own = sorted(self._spark.glob("jars/*.jar"))  # sorted: an archive is valid for one order only
-        return own + s3_jars(self._java, self._spark / "jars")
+        return own + s3_jars(self._java, self._spark / "jars") + kafka_jars(self._java, self._spark / "jars")
 
     @cached_property
     def _archive(self) -> Path:
@@ -293,6 +303,10 @@ def _properties(environment: Mapping[str, str], scratch: Path, python: Path) -> 
             "spark.hadoop.fs.s3a.committer.magic.track.commits.in.memory.enabled": "true",
             "spark.hadoop.mapreduce.outputcommitter.factory.scheme.s3": (
                 "org.apache.hadoop.fs.s3a.commit.S3ACommitterFactory"
+            ),
+            # The same for the checkpoints of streams.
+            "spark.sql.streaming.checkpointFileManagerClass": (
+                "org.apache.spark.internal.io.cloud.AbortableStreamBasedCheckpointFileManager"
             ),
             "spark.sql.sources.commitProtocolClass": "org.apache.spark.internal.io.cloud.PathOutputCommitProtocol",
             "spark.sql.parquet.output.committer.class": (

@@ -14,14 +14,15 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
 from local_aws.execution import LaunchError
 
-_CHECKSUMS = Path(__file__).with_name("spark_jars.sha256")  # one jar per line: its SHA-256, then group:artifact:version
+_KAFKA = Path(__file__).with_name("kafka_jars.sha256")
+_CHECKSUMS = Path(__file__).with_name("spark_jars.sha256")
 
 
 def cache() -> Path:
@@ -45,23 +46,71 @@ def lock(name: str) -> Iterator[None]:
 
 
 def s3_jars(java: Path, spark_jars: Path) -> list[Path]:
-    """Return the jars, after downloading them if they are missing.
+    """Return the jars for s3://; arguments and errors as for :func:`listed_jars`."""
+    return listed_jars(
+        _CHECKSUMS,
+        java,
+        spark_jars,
+        needed="which Apache Spark needs for s3://",
+        again="python -m local_aws.engines.spark_jars",
+    )
+
+
+def kafka_jars(java: Path, spark_jars: Path) -> list[Path]:
+    """Return the jars of Spark's source and sink for Kafka; arguments and errors as for :func:`listed_jars`.
+
+    They fit Spark 4.0.2; the token provider, which is for clusters with delegation tokens, is the one of 4.0.0.
+    """
+    return listed_jars(
+        _KAFKA,
+        java,
+        spark_jars,
+        needed="which Apache Spark needs for Kafka",
+        again="python -m local_aws.engines.spark_jars",
+    )
+
+
+def provided(conf: Mapping[str, str]) -> dict[str, str]:
+    """Return Spark properties without the packages (``--packages``) that are on the class path anyway."""
+    ours = {line.split()[1].rpartition(":")[0] for line in _KAFKA.read_text(encoding="ascii").splitlines()}
+    packages = [each.strip() for each in conf.get("spark.jars.packages", "").split(",")]
+    wanted = [each for each in packages if each and each.rpartition(":")[0] not in ours]
+    rest = {key: value for key, value in conf.items() if key != "spark.jars.packages"}
+    return rest | ({"spark.jars.packages": ",".join(wanted)} if wanted else {})
+
+
+def listed_jars(listing: Path, java: Path, spark_jars: Path, *, needed: str, again: str) -> list[Path]:
+    """Return the jars of a list, after downloading them from Maven Central if they are missing.
 
     Args:
+        listing: a jar a line, its SHA-256, then group:artifact:version; complete, as dependencies are not resolved.
         java: a Java to run Ivy with.
-        spark_jars: the folder of Spark's own jars.
+        spark_jars: the folder of Spark's own jars, which Ivy is one of.
+        needed: a clause on what needs them, for the message.
+        again: a command that downloads them, for the message.
 
     Raises:
         LaunchError: they cannot be downloaded, or have another checksum than is listed; the text is one sentence.
     """
-    lines = [line.split() for line in _CHECKSUMS.read_text(encoding="ascii").splitlines()]
+    lines = [line.split() for line in listing.read_text(encoding="ascii").splitlines()]
     listed = {coordinates: checksum for checksum, coordinates in lines}
     # A changed list has a new folder; a folder that exists is complete.
-    folder = cache() / hashlib.sha256(_CHECKSUMS.read_bytes()).hexdigest()[:12]
+    folder = cache() / hashlib.sha256(listing.read_bytes()).hexdigest()[:12]
     with lock("jars"):
         if not folder.is_dir():
             with tempfile.TemporaryDirectory(dir=cache()) as work:
-                _download(listed, java, spark_jars, Path(work))
+                fault = _download(listed, java, spark_jars, Path(work))
+                for coordinates, checksum in listed.items():
+                    jar = Path(work, "jars", _file(coordinates))
+                    if not jar.is_file():
+                        raise LaunchError(
+                            f"{coordinates}, {needed}, cannot be downloaded from Maven Central ({fault}): check the"
+                            f" network and run `{again}`."
+                        )
+                    if hashlib.sha256(jar.read_bytes()).hexdigest() != checksum:
+                        raise LaunchError(
+                            f"{coordinates} as downloaded does not have the checksum that {listing.name} gives."
+                        )
                 Path(work, "jars").rename(folder)
     return [folder / _file(coordinates) for coordinates in sorted(listed)]
 
@@ -71,9 +120,10 @@ def _file(coordinates: str) -> str:
     return f"{artifact}-{version}.jar"
 
 
-def _download(listed: dict[str, str], java: Path, spark_jars: Path, work: Path) -> None:
+def _download(listed: Iterable[str], java: Path, spark_jars: Path, work: Path) -> str:
+    """Download what can be into the folder ``jars``; return what went wrong last."""
     module = ElementTree.Element("ivy-module", version="2.0")
-    ElementTree.SubElement(module, "info", organisation="taxiway", module="spark-jars")
+    ElementTree.SubElement(module, "info", organisation="taxiway", module="listed-jars")
     dependencies = ElementTree.SubElement(module, "dependencies")
     for coordinates in listed:
         group, artifact, version = coordinates.split(":")
@@ -90,17 +140,8 @@ def _download(listed: dict[str, str], java: Path, spark_jars: Path, work: Path) 
         text=True,
         check=False,
     )  # fmt: skip
-    for coordinates, checksum in listed.items():
-        jar = work / "jars" / _file(coordinates)
-        if not jar.is_file():
-            faults = re.findall(r"Handler: (.+?) url=", done.stdout)
-            raise LaunchError(
-                f"{coordinates}, which Apache Spark needs for s3://, cannot be downloaded from Maven Central"
-                f" ({faults[-1] if faults else f'Ivy ended with status {done.returncode}'}): check the network and run"
-                " `python -m local_aws.engines.spark_jars`."
-            )
-        if hashlib.sha256(jar.read_bytes()).hexdigest() != checksum:
-            raise LaunchError(f"{coordinates} as downloaded does not have the checksum that {_CHECKSUMS.name} gives.")
+    faults = re.findall(r"Handler: (.+?) url=", done.stdout)
+    return faults[-1] if faults else f"Ivy ended with status {done.returncode}"
 
 
 def main() -> int:

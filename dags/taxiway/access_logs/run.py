@@ -26,13 +26,12 @@ from taxiway.access_logs.settings import access_logs_settings
 from taxiway.access_logs.tables import REQUESTS, SESSIONS, TABLES
 from taxiway.aws import serverless
 from taxiway.aws.programs import ProgramsError, settings_for_steps
-from taxiway.aws.usage import job_run_usage
 from taxiway.core.contracts import ContractError
 from taxiway.core.errors import unrecoverable
 from taxiway.core.s3 import split
 from taxiway.core.settings import settings
 from taxiway.lake import Lake, LakeError, Publication, open_lake
-from taxiway.operations import lease, metrics, notices
+from taxiway.operations import job_runs, lease, metrics, notices
 
 log = logging.getLogger(__name__)
 
@@ -238,16 +237,7 @@ def deadline_h() -> float:
 
 def count_usage(context: Context) -> None:
     """Count and tell what the run's job run used: a callback of the task that ended the application."""
-    with metrics.best_effort():
-        ti: Any = context["ti"]
-        client = lake().session.client("emr-serverless")
-        application, name = ti.xcom_pull(task_ids=CREATE), ti.task.render_template(NAME, context)
-        for found in list(serverless.runs_named(client, application, name)):
-            until = datetime.now(UTC) if found["state"] == "SUCCESS" else None  # idle time, once
-            used = job_run_usage(client, application, found["id"], settings().serverless_prices, until)
-            metrics.job_run_used(ti.dag_id, used)
-            log.info("%s", used)
-            notices.tell(cast("Any", context), str(used))
+    job_runs.count_usage(context, lake().session.client("emr-serverless"), CREATE, NAME)
 
 
 def first_day() -> datetime:

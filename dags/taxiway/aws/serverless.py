@@ -30,6 +30,7 @@ LOST = ("FAILED", "CANCELLING", "CANCELLED")
 ENDED = ("SUCCESS", "FAILED", "CANCELLED")
 ACTIVE = ("SUBMITTED", "QUEUED", "PENDING", "SCHEDULED", "RUNNING")
 PROGRAMS = "spark_jobs"  # tag of a job run: the folder of the programs that it runs
+_UNPACKED = "environment"  # folder of a packed Python environment beside the program
 _OVERHEAD = 1.1  # Spark's own share of a worker's memory, beside the heap
 _LEAST_OVERHEAD_MIB = 384
 _START_S = 900  # an application that starts, and a job run that waits for capacity
@@ -60,7 +61,7 @@ def application_config(settings: Settings, tags: Mapping[str, str]) -> dict[str,
         "autoStartConfiguration": {"enabled": True},
         # The last line of defence: a started application bills its pre-initialised workers.
         "autoStopConfiguration": {"enabled": True, "idleTimeoutMinutes": settings.serverless_idle_minutes},
-        "monitoringConfiguration": _monitoring(settings),
+        **monitoring(settings),
         "tags": {**settings.cost_tags, **tags},
     }
     if settings.serverless_preinitialised:
@@ -79,8 +80,18 @@ def _workers(count: int, size: str) -> dict[str, Any]:
     }
 
 
-def _monitoring(settings: Settings) -> dict[str, Any]:
-    return {"s3MonitoringConfiguration": {"logUri": f"{settings.serverless_logs}/"}}
+def monitoring(settings: Settings) -> dict[str, Any]:
+    """Return the configuration that has job runs write their logs to S3."""
+    return {"monitoringConfiguration": {"s3MonitoringConfiguration": {"logUri": f"{settings.serverless_logs}/"}}}
+
+
+def waits(settings: Settings) -> dict[str, Any]:
+    """Return the arguments of operators that wait for an application to start or to end: 15 minutes at most.
+
+    It takes one or two, and not deferred, because a trigger that fires at once may overtake the scheduler's view of the
+    task.
+    """
+    return {"waiter_delay": settings.poll_s, "waiter_max_attempts": math.ceil(_START_S / settings.poll_s)}
 
 
 class CreateOrReuseApplication(EmrServerlessCreateApplicationOperator):
@@ -95,7 +106,7 @@ class CreateOrReuseApplication(EmrServerlessCreateApplicationOperator):
     def execute(self, context: Context) -> str | None:
         """Return the application's id."""
         ti: Any = context["ti"]
-        self.client_request_token = _digest(ti.dag_id, ti.run_id, ti.try_number, self.config["name"])
+        self.client_request_token = digest(ti.dag_id, ti.run_id, ti.try_number, self.config["name"])
         wanted = {**self.config, "releaseLabel": self.release_label}
         try:
             found = reusable_application(self.hook.conn, wanted)
@@ -204,10 +215,12 @@ class Program:
     Attributes:
         path: below the folder of the programs, such as ``shop/build_day.py``.
         arguments: of an attempt by its number: 1, and one more for each job run of the name that was lost.
+        options: of ``spark-submit``, in addition to those of :func:`spark_parameters`.
     """
 
     path: str
     arguments: Callable[[int], Sequence[str]]
+    options: Sequence[str] = ()
 
 
 def job_run_arguments(settings: Settings) -> dict[str, Any]:
@@ -223,7 +236,7 @@ def job_run_arguments(settings: Settings) -> dict[str, Any]:
         "waiter_max_attempts": math.ceil(seconds / settings.poll_s),
         "execution_timeout": timedelta(seconds=seconds + 600),
         "execution_role_arn": settings.serverless_role or "",
-        "configuration_overrides": {"monitoringConfiguration": _monitoring(settings)},
+        "configuration_overrides": monitoring(settings),
         "job_driver": {},  # a part of the configuration, which is rendered as a whole
         "enable_application_ui_links": True,
         "retry_policy": JobRunRetries(),
@@ -275,11 +288,11 @@ def job_run_config(
             "sparkSubmit": {
                 "entryPoint": f"{folder}/{program.path}",
                 "entryPointArguments": list(program.arguments(attempt)),
-                "sparkSubmitParameters": spark_parameters(settings, folder),
+                "sparkSubmitParameters": " ".join([spark_parameters(settings, folder), *program.options]),
             }
         }
     return {
-        "clientToken": _digest(name, folder, attempt),
+        "clientToken": digest(name, folder, attempt),
         "jobDriver": driver,
         "executionTimeoutMinutes": minutes,
         "tags": run_tags(settings, ti) | {PROGRAMS: folder},
@@ -306,12 +319,26 @@ def spark_parameters(settings: Settings, programs: str) -> str:
     return " ".join(words)
 
 
+def packed_environment(uri: str | None) -> list[str]:
+    """Return the options of ``spark-submit`` for a packed environment; none where the engine's Python has all."""
+    if uri is None:
+        return []
+    python = f"./{_UNPACKED}/bin/python"
+    variables = {
+        "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": python,
+        "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": python,
+        "spark.executorEnv.PYSPARK_PYTHON": python,
+    }
+    return [f"--archives {uri}#{_UNPACKED}", *(f"--conf {name}={value}" for name, value in variables.items())]
+
+
 def _heap_mib(gb: int) -> int:
     """Return the heap that makes, with Spark's overhead, a worker of so many GB."""
     return min(math.floor(gb * 1024 / _OVERHEAD), gb * 1024 - _LEAST_OVERHEAD_MIB)
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
+    """Return a client token that is the same for the same parts."""
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
 

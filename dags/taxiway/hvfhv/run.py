@@ -69,6 +69,12 @@ def publish(publications: list[Publication], run_id: str) -> list[str]:
     return [publication["period"] for publication in publications]
 
 
+def published_months(ti: Any) -> list[Any]:
+    """Return the months whose published version the run has changed."""
+    results = ti.xcom_pull(task_ids=PUBLISH, map_indexes=range(len(ti.xcom_pull(task_ids=PLAN))))
+    return sorted({month for months in results for month in months or []})
+
+
 def report(job: Job, ti: Any) -> None:
     """Write the reports of the months that a job published."""
     from taxiway.catalogue import Input, complete_months, open_catalogue

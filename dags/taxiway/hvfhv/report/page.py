@@ -11,6 +11,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
+from taxiway.core import taxi_zones
 from taxiway.hvfhv.report import charts, text
 from taxiway.hvfhv.report.figures import MonthFigures
 from taxiway.hvfhv.report.summary import MIN_TIMED, summarise
@@ -31,7 +32,7 @@ _USES = {
 
 def render(figures: MonthFigures) -> str:
     """Return the report of a month as HTML; equal figures give an equal page."""
-    shapes = _shapes()
+    shapes = taxi_zones.shapes()
     summary = summarise(figures, [feature["properties"] for feature in json.loads(shapes)["features"]])
     specifications = charts.specifications(summary)
     return _template().render(
@@ -48,11 +49,6 @@ def render(figures: MonthFigures) -> str:
         shapes=Markup(shapes),  # noqa: S704 - a file of this package
         javascript=Markup(_javascript()),  # noqa: S704 - Vega's own code
     )
-
-
-@lru_cache
-def _shapes() -> str:
-    return (_HERE / "taxi_zones.geojson").read_text(encoding="utf-8")
 
 
 @lru_cache

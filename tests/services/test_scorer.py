@@ -1,0 +1,260 @@
+"""The low-latency scorer on a real broker: every request is answered, whatever happens in between."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_kafka import topics
+from services.eta.scorer import Scorer, main
+from services.kafka import Connection
+from spark_jobs.eta.messages import PICKUPS, PREDICTIONS, REJECTED, REQUESTS, Pickup, Request, encode
+from spark_jobs.eta.serving import LiveModel, Registry
+from spark_jobs.eta.statsd import StatsD
+from tests.kafka import Kafka
+from tests.services.conftest import LAGGED_S, Models
+
+ROOT = Path(__file__).parents[2]
+NOON = datetime(2023, 6, 1, 12)  # noqa: DTZ001 - New York's wall clock
+
+
+def request(number: int, at: datetime = NOON, zone: int = 132, company: str = "uber") -> tuple[str, bytes]:
+    key = f"r-{number:06}"
+    return key, encode(Request(1, key, at, company, zone, 7, 0, 2.5))
+
+
+def pickup(number: int, at: datetime, wait_s: int, zone: int = 132) -> tuple[str, bytes]:
+    key = f"p-{number:06}"
+    return key, encode(Pickup(1, key, at - timedelta(seconds=wait_s), at, "uber", zone, wait_s, 0))
+
+
+def values(kafka: Kafka, topic: str) -> list[dict[str, Any]]:
+    return [json.loads(message.value()) for message in kafka.read(topic)]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def city(kafka: Kafka) -> Kafka:
+    kafka.create(*topics("eta"))
+    return kafka
+
+
+@contextmanager
+def scoring(kafka: Kafka, models: Models, statsd: str = "", every_s: float = 0.1) -> Iterator[Scorer]:
+    """Run a scorer in a thread."""
+    stop, failed = threading.Event(), list[BaseException]()
+    metrics = StatsD(statsd, "consumer.")
+    refused: Callable[[str], None] = lambda _: metrics.count("model_refused", 1)  # noqa: E731
+    live = LiveModel(Registry(models.lake), refused, every_s)
+    scorer = Scorer(Connection(kafka.bootstrap), live, "scorers", metrics, stop)
+
+    def run() -> None:
+        try:
+            with live:
+                scorer.run()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield scorer
+    finally:
+        stop.set()
+        thread.join(30)
+    assert not failed, failed[0]
+    assert not thread.is_alive()
+
+
+def test_every_request_is_answered_or_rejected(city: Kafka, models: Models) -> None:
+    models.add("20260101T000000-2023-06", 60.0)
+    models.promote("20260101T000000-2023-06")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as exporter:
+        exporter.bind(("127.0.0.1", 0))
+        exporter.settimeout(0.2)
+        bad = [
+            ("text", b"no JSON"),
+            ("version", request(1)[1].replace(b'"schema_version":1', b'"schema_version":2')),
+            ("zone", request(1, zone=999)[1]),
+            ("company", request(1, company="curb")[1]),
+            ("future", request(1, at=datetime(2200, 1, 1))[1]),  # noqa: DTZ001
+            ("large", b'{"schema_version":1,"x":"' + b"x" * 100_000 + b'"}'),
+        ]
+        city.send(REQUESTS, *(request(number) for number in range(500)), *bad)
+        with scoring(city, models, f"127.0.0.1:{exporter.getsockname()[1]}"):
+            wait_for(lambda: len(city.read(PREDICTIONS)) + len(city.read(REJECTED)) >= 506)
+        metrics = Counter[str]()
+        try:
+            while True:
+                for line in exporter.recv(2000).decode().splitlines():
+                    name, _, rest = line.partition(":")
+                    value, _, kind = rest.partition("|")
+                    metrics[name] += float(value) if kind == "c" else 1  # type: ignore[assignment]
+        except TimeoutError:
+            pass
+    answers = values(city, PREDICTIONS)
+    assert sorted(each["request_id"] for each in answers) == [request(number)[0] for number in range(500)]
+    assert [message.key().decode() for message in city.read(PREDICTIONS)] == [each["request_id"] for each in answers]
+    first = answers[0]
+    assert (first["p50_s"], first["p90_s"], first["baseline_s"]) == (LAGGED_S + 60, LAGGED_S + 160, LAGGED_S)
+    assert (first["model_version"], first["scorer"]) == ("20260101T000000-2023-06", "consumer")
+    assert first["scored_at_ms"] >= first["received_at_ms"]
+    assert {each["key"]: each["reason"] for each in values(city, REJECTED)} == {
+        "text": "malformed",
+        "version": "unsupported_version",
+        "zone": "unknown_zone",
+        "company": "unknown_company",
+        "future": "out_of_range",
+        "large": "too_large",
+    }
+    prefix = "airflow.taxiway.eta.consumer."
+    assert metrics[f"{prefix}requests"] == 506
+    assert metrics[f"{prefix}predictions"] == metrics[f"{prefix}latency"] == 500
+    assert metrics[f"{prefix}rejected.unknown_zone"] == 1
+    assert metrics[f"{prefix}lag"]
+    assert metrics[f"{prefix}model_age_s"]
+    with scoring(city, models):  # what is answered is answered once
+        city.send(REQUESTS, request(500))
+        wait_for(lambda: len(city.read(PREDICTIONS)) == 501)
+    assert len(city.read(REJECTED)) == 6
+
+
+def test_live_waits_are_those_of_all_pickups_before_the_request(city: Kafka, models: Models) -> None:
+    """Also of pick-ups that arrived before the scorer was started, or restarted."""
+    models.add("20260101T000000-2023-06", 0.0)
+    models.promote("20260101T000000-2023-06")
+    city.send(
+        PICKUPS,
+        pickup(0, NOON - timedelta(minutes=70), 900),  # too old
+        pickup(1, NOON - timedelta(minutes=50), 100),
+        pickup(2, NOON - timedelta(minutes=10), 300),
+        pickup(3, NOON - timedelta(minutes=5), 600, zone=7),  # of another zone
+        pickup(4, NOON - timedelta(minutes=5), 99_999),  # a reservation
+        pickup(5, NOON + timedelta(minutes=1), 1000),  # later than the request
+    )
+    city.send(REQUESTS, request(0))
+    with scoring(city, models):
+        wait_for(lambda: len(city.read(PREDICTIONS)) == 1)
+        city.send(PICKUPS, pickup(6, NOON - timedelta(minutes=2), 200))
+        time.sleep(0.5)
+        city.send(REQUESTS, request(1))
+        wait_for(lambda: len(city.read(PREDICTIONS)) == 2)
+    with scoring(city, models):
+        city.send(REQUESTS, request(2, at=NOON + timedelta(minutes=2)))
+        wait_for(lambda: len(city.read(PREDICTIONS)) == 3)
+    names = ("live_zone_wait_s", "live_zone_count", "live_city_wait_s", "live_city_count")
+    found = {each["request_id"]: tuple(each[name] for name in names) for each in values(city, PREDICTIONS)}
+    assert found == {
+        "r-000000": (200, 2, 450, 2),
+        "r-000001": (200, 3, pytest.approx(1100 / 3), 3),
+        "r-000002": (400, 4, 525, 4),
+    }
+
+
+def test_a_promotion_is_taken_up_and_a_broken_version_refused(city: Kafka, models: Models) -> None:
+    for number, more_s in ((1, 10.0), (2, 20.0)):
+        models.add(f"2026010{number}T000000-2023-06", more_s)
+    models.add("20260103T000000-2023-06", 30.0, p90__txt=b"no trees")
+    models.promote("20260101T000000-2023-06")
+    sent = iter(range(10**6))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as exporter:
+        exporter.bind(("127.0.0.1", 0))
+        with scoring(city, models, f"127.0.0.1:{exporter.getsockname()[1]}"):
+
+            def versions() -> list[str]:
+                city.send(REQUESTS, *(request(next(sent)) for _ in range(10)))
+                return [each["model_version"][:8] for each in values(city, PREDICTIONS)]
+
+            wait_for(lambda: "20260101" in versions())
+            models.promote("20260102T000000-2023-06")
+            wait_for(lambda: "20260102" in versions())
+            models.promote("20260103T000000-2023-06")
+            refused = False
+            while not refused:
+                refused = b"consumer.model_refused:1|c" in exporter.recv(2000)
+            before = next(sent)
+            city.send(REQUESTS, request(before))
+            wait_for(lambda: request(before)[0] in [each["request_id"] for each in values(city, PREDICTIONS)])
+            wait_for(lambda: len(city.read(PREDICTIONS)) == before + 1)
+    answers = values(city, PREDICTIONS)
+    assert {each["model_version"][:8]: each["p50_s"] for each in answers} == {"20260101": 250.0, "20260102": 260.0}
+    assert Counter(each["request_id"] for each in answers).most_common(1)[0][1] == 1
+
+
+def test_a_killed_scorer_loses_nothing_and_its_group_takes_over(city: Kafka, models: Models) -> None:
+    """Two scorers share the requests; one is killed, the other takes its partition after the session's time."""
+    models.add("20260101T000000-2023-06", 0.0)
+    models.promote("20260101T000000-2023-06")
+    command = [sys.executable, "-m", "services.eta.scorer", "--bootstrap", city.bootstrap, "--lake", models.lake]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'dags'}"}
+    started = []
+    try:
+        for _ in range(2):
+            started.append(
+                subprocess.Popen(
+                    command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                )
+            )
+        for scorer in started:
+            assert scorer.stdout
+            assert "Answers ride_requests" in scorer.stdout.readline()
+        sent = 0
+        while sent < 3000:
+            city.send(
+                REQUESTS, *(request(number, at=NOON + timedelta(seconds=number)) for number in range(sent, sent + 100))
+            )
+            sent += 100
+            if sent == 1500:
+                wait_for(lambda: len(city.read(PREDICTIONS)) > 200)
+                started[0].kill()
+        wait_for(lambda: len({message.key() for message in city.read(PREDICTIONS)}) == 3000)
+        started[1].send_signal(signal.SIGTERM)
+        out, errors = started[1].communicate(timeout=30)
+        assert (started[1].returncode, errors) == (0, "")
+        assert "Ended after" in out
+    finally:
+        for scorer in started:
+            scorer.kill()
+            scorer.communicate()
+    assert not city.read(REJECTED)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["--lake", "s3://lake"], 1, "There is no live model: s3://lake/models/eta/live.json does not exist"),
+        (["--lake", "lake"], 1, "'lake' is not a folder on S3; write it as s3://bucket/prefix"),
+        (["--lake", "s3://nowhere"], 1, "s3://nowhere/models/eta/live.json cannot be reached"),
+        (["--lake", "s3://lake", "--statsd", "8125"], 2, "'8125' is not host:port"),
+    ],
+    ids=["no model", "no S3", "no bucket", "no host"],
+)
+def test_wrong_input_gives_one_sentence(
+    arguments: list[str], status: int, sentence: str, city: Kafka, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        ended: object = main(["--bootstrap", city.bootstrap, *arguments])
+    except SystemExit as end:
+        ended = end.code
+    assert ended == status
+    out, errors = capsys.readouterr()
+    assert sentence in errors
+    assert (out, "Traceback" in errors) == ("", False)
