@@ -79,21 +79,18 @@ def train(name: str, spark: SparkSession, folder: store.Folder, months: Sequence
         ModelError: LightGBM is missing.
     """
     if name == "lightgbm":
-        return with_lightgbm(*store.learning_rows(folder, list(months)))
+        return with_lightgbm(folder, months)
     frames = [tables.read(spark, f"{folder.place}/{month}") for month in months]
     return with_spark_ml(reduce(DataFrame.unionByName, frames))
 
 
-def with_lightgbm(features: Any, wait_s: Any) -> Trees:
-    """Train with LightGBM.
-
-    Args:
-        features: (rows, ``len(NAMES)``); binned, and not kept.
-        wait_s: seconds.
-    """
+def with_lightgbm(folder: store.Folder, months: Sequence[str]) -> Trees:
+    """Train with LightGBM; arguments as of :func:`train`."""
     library = model.lightgbm()
-    expected, excess = (features[:, NAMES.index(name)] for name in P90_ADDED)
-    data = library.Dataset(features, feature_name=list(NAMES), params={"verbose": -1})
+    features, wait_s = store.learning_rows(folder, months)
+    expected, excess = (features[:, NAMES.index(name)].copy() for name in P90_ADDED)
+    data = library.Dataset(features, wait_s - expected, feature_name=list(NAMES), params=LIGHTGBM).construct()
+    del features  # a byte a number is kept
     median = library.train(LIGHTGBM | {"objective": "regression_l1"}, data.set_label(wait_s - expected), LIGHTGBM_TREES)
     bound = library.train(
         LIGHTGBM | {"objective": "quantile", "alpha": PERCENTILE},

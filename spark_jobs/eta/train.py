@@ -125,6 +125,7 @@ def build(
         calibrated = _model(version, trained, offset_s, lagged[test])
         found[name] = {
             "training_s": took,
+            "training_rows": sum(rows.rows(month) for month in learnt),
             "p90_offset_s": offset_s,
             "p90_added": trained.p90_added,
             "validation": evaluate.figures(**_arrays(_predicted(rows, validation, calibrated))),
