@@ -23,7 +23,7 @@ from spark_jobs.eta.trees import Node
 
 CANDIDATES = ("spark-ml", "lightgbm")
 CUT_S = 400
-PERCENTILE = 0.905
+PERCENTILE = 0.903
 P90_ADDED = ("expected_wait_s", "live_city_20_excess_s")
 LIGHTGBM: dict[str, Any] = {
     "learning_rate": 0.06,
@@ -37,7 +37,7 @@ LIGHTGBM: dict[str, Any] = {
     "force_row_wise": True,
     "verbose": -1,
 }
-LIGHTGBM_TREES = 150
+LIGHTGBM_TREES = 80
 SPARK_ML: dict[str, Any] = {
     "maxIter": 40,
     "maxDepth": 5,

@@ -221,7 +221,9 @@ def _arrays(predictions: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 def _table(predictions: Mapping[str, NDArray[Any]]) -> pa.Table:
     same = ("request_datetime", "pickup_zone_id", "dropoff_zone_id", "company")
     columns = {name: predictions[name] for name in same} | {"wait_s": predictions["wait"].astype(np.int32)}
-    return pa.table(columns | {f"{name}_s": predictions[name] for name in ("p50", "p90", "baseline")})
+    return pa.table(columns | {f"{name}_s": predictions[name] for name in ("p50", "p90", "baseline")}).sort_by(
+        "request_datetime"
+    )
 
 
 def _write_trees(folder: store.Folder, trained: Trees, figures: Mapping[str, Any], below: str = "") -> None:
