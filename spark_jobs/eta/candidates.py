@@ -39,9 +39,9 @@ LIGHTGBM: dict[str, Any] = {
 }
 LIGHTGBM_TREES = 80
 SPARK_ML: dict[str, Any] = {
-    "maxIter": 40,
+    "maxIter": 25,
     "maxDepth": 5,
-    "stepSize": 0.15,
+    "stepSize": 0.2,
     "maxBins": 64,
     "minInstancesPerNode": 50,
     "seed": 1,
