@@ -1,8 +1,8 @@
 """Train a version of the arrival model from published months, and measure it on the newest.
 
 The oldest month gives medians alone. Both candidates learn from the months up to two before the newest. The one whose
-percentiles are better (pinball losses) on the month before the newest, which also calibrates the 90th, learns again with
-that month, and is measured on the newest and published. Started again for a version that is complete, it does nothing.
+percentiles have lower pinball losses on the month before the newest learns again with that month, and is measured on
+the newest and published. Started again for a version that is complete, it does nothing.
 """
 
 import io
