@@ -35,8 +35,8 @@ def page(metrics: Mapping[str, Any], predictions: Mapping[str, NDArray[Any]], im
     served = (
         f"How long a rider waits from the request to the pick-up: the 50th and the 90th percentile, in seconds. "
         f"Served: {metrics['winner']}, chosen by its pinball losses in {metrics['validation_month']}, then trained "
-        f"again with that month. It learnt {metrics['training_rows']:,} requests of {', '.join(metrics['train_months'])}; "
-        f"{metrics['lag_month']} gave medians alone. Code: {metrics['code']}."
+        f"again with that month. It learnt {metrics['training_rows']:,} requests of "
+        f"{', '.join(metrics['train_months'])}; {metrics['lag_month']} gave medians alone. Code: {metrics['code']}."
     )
     result = (
         f"On {metrics['rows']:,} requests of {metrics['test_month']}, a month that nothing was fitted to, the mean "
