@@ -42,8 +42,12 @@ $(VENVS)/%/.installed: requirements/%.txt | $(UV)
 	@touch $@
 
 RUNTIME := $(call STAMP,airflow) $(call STAMP,local-aws)
-ifeq ($(ENGINE),spark)
+# The arrival model is trained by Apache Spark, whatever the engine of the other pipelines, and streams at the end.
+ifneq (,$(filter spark,$(ENGINE))$(filter eta all,$(PIPELINE)))
 RUNTIME += $(call STAMP,spark) .local/spark-jars/.resolved
+endif
+ifneq (,$(filter eta all,$(PIPELINE)))
+RUNTIME += $(call STAMP,services)
 endif
 
 .local/spark-jars/.resolved: $(call STAMP,spark) $(call STAMP,local-aws)
@@ -133,6 +137,13 @@ ifdef ENV
 status: $(call STAMP,cluster)
 	@$(CLUSTER) status
 endif
+
+EMR_PYTHON ?= 3.11
+EMR_ARCHITECTURE ?= x86_64
+.PHONY: eta-environment
+eta-environment: $(call STAMP,cluster) $(UV) ## pack the arrival model's libraries for EMR Serverless, and publish them (ARTIFACTS=s3://…, EMR_ARCHITECTURE=arm64)
+	@PYTHONPATH=.:dags $(VENVS)/cluster/bin/python -m spark_jobs.environment requirements/eta.txt $(ARTIFACTS:%=%/environments) \
+	  --uv $(UV) --python $(EMR_PYTHON) --architecture $(EMR_ARCHITECTURE)
 
 ## Work on the code -------------------------------------------------------------------------------
 

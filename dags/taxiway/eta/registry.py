@@ -179,13 +179,11 @@ class Registry:
             if version not in safe and max(each["LastModified"] for each in files.values()) < since
         ]
         for version in old:
-            # The metrics first: a version of which only a part is deleted is no version.
-            keys = [each["Key"] for name, each in sorted(found[version].items(), key=lambda item: item[0] != METRICS)]
-            for start in range(0, len(keys), 1000):  # the limit of one request
-                objects = [{"Key": key} for key in keys[start : start + 1000]]
-                if start == 0 and METRICS in found[version]:
-                    self._s3.delete_object(Bucket=self._bucket, Key=keys[0])
-                self._s3.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+            keys = [{"Key": each["Key"]} for name, each in found[version].items() if name != METRICS]
+            # The metrics first: a version of which only a part is deleted is no version. One request takes 1,000 keys.
+            first = [{"Key": f"{self._prefix}/{version}/{METRICS}"}]
+            for some in (first, *(keys[start : start + 1000] for start in range(0, len(keys), 1000))):
+                self._s3.delete_objects(Bucket=self._bucket, Delete={"Objects": some, "Quiet": True})
         return old
 
     def _files(self) -> dict[str, dict[str, dict[str, Any]]]:

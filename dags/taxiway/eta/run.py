@@ -151,16 +151,17 @@ def judge(job: Job, context: Context) -> Verdict:
         measured, live = models.metrics(job["version"]), models.live()
         there = live is not None and live.version in models.versions()
         decision = gate.judge(measured, models.metrics(live.version) if live and there else None, eta_settings())
+    told = decision.sentence
     if live and not there:
-        log.warning("The live version %s is gone: the gate judges as if none were live.", live.version)
-    (log.warning if decision.faults else log.info)("%s", decision.sentence)
+        told += f" The live version {live.version} is gone: the gate judged as if none were live."
+    (log.warning if decision.faults else log.info)("%s", told)
     with metrics.best_effort():
         metrics.count("eta", "gate", "promoted" if decision.promote else "refused", value=1)
         for name, key in (("training_s", "training_s"), ("candidate_mae_s", "mae_s"), ("baseline_mae_s",) * 2):
             metrics.gauge("eta", name, value=measured[key])
     card = f"{models.folder(job['version'])}/{CARD}"
     context["ti"].xcom_push("card", card)
-    notices.tell(cast("Any", context), f"{decision.sentence} Model card: {card}")
+    notices.tell(cast("Any", context), f"{told} Model card: {card}")
     return Verdict(
         promote=decision.promote,
         sentence=decision.sentence,

@@ -149,7 +149,10 @@ def test_a_version_is_no_version_as_soon_as_its_deletion_begins(
         write(version)
     monkeypatch.setattr("taxiway.eta.registry.timedelta", lambda **_: timedelta(days=-1))
 
-    def die(**_: Any) -> None:
+    delete = registry._s3.delete_objects
+
+    def die(**given: Any) -> None:
+        delete(**given)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(registry._s3, "delete_objects", die)

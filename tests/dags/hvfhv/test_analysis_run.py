@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
+from airflow.models.asset import AssetEvent
+from airflow.utils.session import create_session
 
 from spark_jobs import publish
 from taxiway import catalogue
@@ -99,6 +101,13 @@ def clusters() -> list[str]:
     return [cluster["Status"]["State"] for cluster in boto3.client("emr").list_clusters()["Clusters"]]
 
 
+def announced() -> list[dict[str, list[str]]]:
+    """Return what the events of the asset say, newest first."""
+    with create_session() as session:
+        events = session.scalars(sa.select(AssetEvent).order_by(AssetEvent.id.desc())).all()
+        return [event.extra for event in events if event.asset.name == "hvfhv_eta_training"]
+
+
 def versions(lake: Lake, month: str) -> dict[str, str]:
     partitions = {table.name: lake.partition(table, month) for table in TABLES}
     return {name: partition.version for name, partition in partitions.items() if partition}
@@ -124,6 +133,8 @@ def test_months_share_a_cluster_and_one_that_fails_holds_up_no_other(
     assert tasks["release.publish"] == ["success", "upstream_failed"]
     assert tasks["report"] == ["success", "failed"]
     assert tasks["terminate_cluster"] == ["success"]
+    assert tasks["announce"] == ["success"]
+    assert announced()[0] == {"months": ["2023-01"]}, "once a run, and what was published"
     assert clusters()[: len(clusters()) - before] == ["TERMINATED"]
     assert set(versions(lake, "2023-01")) == {table.name for table in TABLES}
     assert versions(lake, "2023-02") == {}
