@@ -71,9 +71,12 @@ class Config:
         namespace = given.get("NAMESPACE") or "taxiway"
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", namespace):
             raise UserError(f"NAMESPACE={namespace} cannot be the name of a namespace: use a-z, 0-9 and -.")
+        features, runs_on = _features(given.get("FEATURES") or "", root / "helm/airflow/features"), engine(given)
+        if environment == "kind" and "eta" in features and runs_on != "spark":
+            raise UserError("FEATURES=eta needs Apache Spark, for training and stream: say ENGINE=spark too.")
         return cls(
             environment=environment,
-            features=_features(given.get("FEATURES") or "", root / "helm/airflow/features"),
+            features=features,
             context=given.get("KUBE_CONTEXT") or (KIND_CONTEXT if environment == "kind" else None),
             namespace=namespace,
             registry=(given.get("IMAGE_REGISTRY") or "").rstrip("/") or None,
@@ -82,7 +85,7 @@ class Config:
             values=_files(given, "VALUES"),
             platform_values=_files(given, "PLATFORM_VALUES"),
             monitoring_values=_files(given, "MONITORING_VALUES"),
-            engine=engine(given),
+            engine=runs_on,
             ui_port=port(given, "UI_PORT", 8080),
             flower_port=port(given, "FLOWER_PORT", 5555),
             grafana_port=port(given, "GRAFANA_PORT", 3000),

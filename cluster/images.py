@@ -17,13 +17,18 @@ BASES = {
     "airflow": "AIRFLOW_BASE_IMAGE",
     "local-aws": "PYTHON_BASE_IMAGE",
     "git-server": "DEBIAN_BASE_IMAGE",
+    "services": "PYTHON_BASE_IMAGE",
 }
+ON_KIND = ("airflow", "local-aws", "git-server")
 SPARK = "spark"  # built on our own local-aws
+SERVICES = "services"  # with the feature eta
 BUILD_S = 3600
 
 
 def wanted(config: Config) -> list[str]:
-    """Return the images to build: those that ``IMAGES`` names, or the three of kind, and Spark's where it is asked for.
+    """Return the images to build: those that ``IMAGES`` names, or the three of kind and those that are asked for.
+
+    Apache Spark's is by ``ENGINE=spark``, that of the services by the feature ``eta``.
 
     Raises:
         UserError: one is unknown.
@@ -32,7 +37,10 @@ def wanted(config: Config) -> list[str]:
     for name in names:
         if name not in (*BASES, SPARK):
             raise UserError(f"IMAGES: {name!r} is not known; there are: {', '.join((*BASES, SPARK))}.")
-    names = list(dict.fromkeys(names)) or [*BASES, *([SPARK] if config.engine == "spark" else [])]
+    if not names:
+        asked = {SERVICES: "eta" in config.features, SPARK: config.engine == "spark"}
+        names = [*ON_KIND, *(name for name, wanted in asked.items() if wanted)]
+    names = list(dict.fromkeys(names))
     if SPARK in names:
         names = [*(name for name in names if name not in ("local-aws", SPARK)), "local-aws", SPARK]
     return names

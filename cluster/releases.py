@@ -57,11 +57,13 @@ def platform(config: Config, tag: str) -> Release:
     """Return the release of our own chart."""
     chart = ROOT / "helm/platform"
     settings = {}
+    ours = {"services": "services"} if "eta" in config.features else {}
     if config.environment == "kind":
-        for key, image in (("localAws", "local-aws"), ("gitServer", "git-server"), ("spark", "spark")):
-            settings[f"images.{key}.repository"] = config.repository(image)
-            settings[f"images.{key}.tag"] = tag
+        ours |= {"localAws": "local-aws", "gitServer": "git-server", "spark": "spark"}
         settings["localAws.engine"] = config.engine
+    for key, image in ours.items():
+        settings[f"images.{key}.repository"] = config.repository(image)
+        settings[f"images.{key}.tag"] = tag
     files = _existing([chart / f"{config.environment}.yaml"])
     files += _features(chart, config)
     return Release("platform", str(chart), values_arguments([*files, *config.platform_values], settings))

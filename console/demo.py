@@ -46,6 +46,8 @@ class Demo(ABC, Generic[Input]):
         settings: TAXIWAY_… variables of this pipeline on a laptop and on kind, where a person has not set them.
         reports: folder of its reports below the lake; empty where it writes none.
         stream_s: seconds for which its stream is shown at the end, on a laptop; 0 where it has none.
+        pod: deployment of the cluster in whose pod :meth:`in_pod`'s commands run; empty where it has none.
+        feature: of the overlay that brings this deployment.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Demo(ABC, Generic[Input]):
     settings: Mapping[str, str] = {}
     reports: str = ""
     stream_s: int = 0
+    pod: str = ""
+    feature: str = ""
 
     @abstractmethod
     def read_input(self, given: str | None, seen_as: SeenAs) -> Input:
@@ -80,6 +84,10 @@ class Demo(ABC, Generic[Input]):
     @abstractmethod
     def initial_input(self, platform: LocalPlatform) -> Input | None:
         """Return the input that ``make up`` loads unasked: that of a new platform, or what an update has moved."""
+
+    def in_pod(self, platform: Platform, data: Input) -> Sequence[Sequence[str]]:  # noqa: ARG002
+        """Return the commands that follow the runs on a cluster, in a pod of the deployment :attr:`pod`."""
+        return ()
 
     @abstractmethod
     def show_summary(self, report: Reporter, lake: Any, data: Input, since: datetime) -> None:

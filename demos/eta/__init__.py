@@ -1,6 +1,6 @@
 """The demo of the arrival model: trains it on a list of months, by default six sampled ones, and streams a minute."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from demos.datasets import ANALYSIS, COLLECTION, DatasetList, planned_months, re
 
 SAMPLE = Path(__file__).parent / "sample/catalogue.csv"
 TRAINING = "eta_model_training"
+STREAM = "eta_stream"
 
 
 class EtaDemo(Demo[DatasetList]):
@@ -36,6 +37,8 @@ class EtaDemo(Demo[DatasetList]):
     }
     reports = "models/eta"
     stream_s = 60
+    pod = "eta-scorer"
+    feature = "eta"
 
     def read_input(self, given: str | None, seen_as: SeenAs) -> DatasetList:
         """Return a list of data sets (CSV: name, month, url), files named by their place on the platform."""
@@ -67,6 +70,13 @@ class EtaDemo(Demo[DatasetList]):
     def initial_input(self, platform: LocalPlatform) -> DatasetList | None:
         """Return nothing: HVFHV's sample is there, and ``make demo`` brings the other months."""
         return None
+
+    def in_pod(self, platform: Platform, data: DatasetList) -> list[list[str]]:
+        """Have the stream started, and play a minute of the newest month, which stream and scorer answer."""
+        platform.airflow.unpause(STREAM)
+        platform.airflow.trigger(STREAM, f"demo__{datetime.now(UTC):%Y%m%dT%H%M%S}", {})
+        replay = ["python", "-m", "services.replay", "--bootstrap", "kafka:9092", "--month", data.months[-1]]
+        return [[*replay, "--rate", "50", "--seconds", str(self.stream_s)]]
 
     def show_summary(self, report: Reporter, lake: Any, data: DatasetList, since: datetime) -> None:
         """Print what the candidates reached, what the gate decided, which version is live, and what it would cost."""

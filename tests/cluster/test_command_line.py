@@ -211,8 +211,16 @@ def test_images_are_chosen_by_name() -> None:
     assert wanted(Config.from_environment({})) == ["airflow", "local-aws", "git-server"]
     spark = wanted(Config.from_environment({"ENGINE": "spark"}))
     assert spark.index("local-aws") < spark.index("spark"), "Spark's image is built on the other"
+    assert "services" in wanted(Config.from_environment({"ENGINE": "spark", "FEATURES": "eta"}))
+    assert wanted(Config.from_environment({"IMAGES": "services"})) == ["services"]
     with pytest.raises(UserError, match="IMAGES: 'nginx'"):
         wanted(Config.from_environment({"IMAGES": "nginx"}))
+
+
+def test_the_arrival_model_needs_apache_spark_on_kind() -> None:
+    with pytest.raises(UserError, match="FEATURES=eta needs Apache Spark, for training and stream: say ENGINE=spark"):
+        Config.from_environment({"FEATURES": "eta"})
+    assert Config.from_environment({"FEATURES": "eta", "ENV": "eks"}).features == ("eta",)
 
 
 def test_a_cluster_that_is_not_kinds_needs_a_loader() -> None:

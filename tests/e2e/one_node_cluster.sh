@@ -36,6 +36,14 @@ alertmanager prom/alertmanager:v0.34.2
 otelcol otel/opentelemetry-collector:0.160.0
 END
 
+python=.local/venvs/dev/bin/python
+if [ -x "$python" ]; then # Kafka, for the arrival model
+  mkdir "$context/kafka"
+  PYTHONPATH=.:dags "$python" tests/e2e/kafka_image/context.py "$context/kafka"
+  docker build --quiet --file tests/e2e/kafka_image/Dockerfile --tag apache/kafka:4.2.1 "$context/kafka" >&2
+  "$folder/load-image" apache/kafka:4.2.1 >&2
+fi
+
 chart=${CHART:-$HOME/.cache/taxiway/airflow-1.22.0.tgz}
 if [ -f "$chart" ]; then
   {

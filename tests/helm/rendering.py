@@ -30,11 +30,17 @@ TAG = "0123456789ab"
 NAMESPACE = "taxiway"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# What a person gives besides the overlay, according to helm/airflow/eks.yaml.
+# What a person gives besides the overlay, according to helm/airflow/eks.yaml and features/eta.yaml.
 OWN_VALUES = {
     "kind": {},
     "eks": {
-        "global": {"taxiway": {"account": "123456789012", "bucketPrefix": "taxiway-123456789012"}},
+        "global": {
+            "taxiway": {
+                "account": "123456789012",
+                "bucketPrefix": "taxiway-123456789012",
+                "kafka": "b-1.example.org:9098,b-2.example.org:9098",
+            }
+        },
         "dags": {"gitSync": {"repo": "https://git.example.org/taxiway.git"}},
     },
 }

@@ -18,12 +18,25 @@ from tests.tools import tool
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm/platform"
 TAG = "0123456789ab"
-OURS = ("gitServer", "localAws")
+OURS = ("gitServer", "localAws", "services")
 
 EVERYTHING: dict[str, Any] = {
     "images": {"pullSecrets": ["registry"], "spark": {"repository": "registry.example.com/taxiway/spark"}},
     "localAws": {"engine": "spark", "maxSteps": 2, "stepMemory": "2500m"},
     "metadataMysql": {"enabled": True},
+    "kafka": {"enabled": True},
+    "etaScorer": {
+        "enabled": True,
+        "bootstrap": "kafka:9092",
+        "lake": "s3://taxiway-lake",
+        "createTopics": True,
+        "kafkaConfigSecret": "kafka-client",
+        "serviceAccountAnnotations": {
+            "eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/taxiway-eta-scorer"
+        },
+        "env": {"AWS_DEFAULT_REGION": "us-east-1"},
+        "keda": {"enabled": True, "authentication": "kafka"},
+    },
     "quota": {"enabled": True},
     "limitRange": {"enabled": True},
     "externalSecrets": {"enabled": True},
@@ -120,7 +133,11 @@ def test_what_features_need_is_rendered(file: Path) -> None:
     environment, feature = file.parent.name, file.stem
     assert (ROOT / f"helm/airflow/features/{feature}.yaml").is_file()
     tags = [word for image in OURS for word in ("--set-string", f"images.{image}.tag={TAG}")]
-    made = template(CHART, "platform", "--values", str(CHART / f"{environment}.yaml"), "--values", str(file), *tags)
+    files = [CHART / f"{environment}.yaml", *CHART.glob(f"features/{feature}.yaml"), file]
+    made = template(CHART, "platform", *(word for each in files for word in ("--values", str(each))), *tags)
+    if feature == "eta":
+        assert set(of_kind(made, "StatefulSet")) == {"postgres", "mysql", "git-server", "local-aws", "kafka"}
+        assert set(of_kind(made, "Deployment")) == {"eta-scorer"}
     if feature == "mysql-metadata":
         assert set(of_kind(made, "StatefulSet")) == {"mysql", "metadata-mysql", "git-server", "local-aws"}
 
@@ -139,7 +156,7 @@ def test_no_two_objects_have_the_same_name(case: str) -> None:
 @pytest.mark.parametrize("case", ["kind", "everything"])
 def test_every_pod_passes_the_restricted_standard(case: str) -> None:
     found = list(pods(platform(case)))
-    assert len(found) == (5 if case == "everything" else 4)
+    assert len(found) == (7 if case == "everything" else 4)
     for name, _, spec in found:
         context = spec["securityContext"]
         assert context["runAsNonRoot"] is True, name
@@ -149,6 +166,9 @@ def test_every_pod_passes_the_restricted_standard(case: str) -> None:
         assert spec["enableServiceLinks"] is False, name
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
         for volume in spec["volumes"]:
+            if "secret" in volume:  # Kafka's credentials, for the group of the process alone
+                assert volume["secret"]["defaultMode"] == 0o440, name
+                continue
             assert set(volume) == {"name", "emptyDir"}, name
             assert "sizeLimit" in volume["emptyDir"], f"{name}: {volume['name']} may fill the node's disk"
         for container in spec["containers"] + spec.get("initContainers", []):
@@ -181,6 +201,7 @@ def test_what_is_written_to_is_a_volume(case: str) -> None:
         "metadata-mysql": "/var/lib/mysql",
         "git-server": "/srv/git",
         "local-aws": "/data",
+        "kafka": "/var/lib/kafka/data",
     }
     for name, each in of_kind(platform(case), "StatefulSet").items():
         claims = each["spec"]["volumeClaimTemplates"]
@@ -239,9 +260,126 @@ def test_local_aws_on_spark_takes_spark_s_image_and_a_copy_of_its_jars() -> None
     assert f"{jars['mountPath']}/spark-jars" == copy["command"][2], "Java knows its classes by the jars' paths"
 
 
+# -- Kafka and the low-latency scorer ---------------------------------------------------------------------------------
+
+
+def scorer(case: str) -> dict[str, Any]:
+    (pod,) = [pod for pod in pods(platform(case)) if pod.name == "Deployment eta-scorer"]
+    return pod.spec
+
+
+def test_kafka_is_prepared_once_and_serves_the_namespace_alone() -> None:
+    (pod,) = [pod for pod in pods(platform("everything")) if pod.name.endswith("kafka")]
+    container = pod.spec["containers"][0]
+    assert container["image"] == "apache/kafka:4.2.1"
+    assert "--ignore-formatted" in container["command"][2], "a restart keeps what is stored"
+    given = dict(line.split("=", 1) for line in environment(container)["SERVER_PROPERTIES"].splitlines())
+    assert given["advertised.listeners"] == "PLAINTEXT://kafka:9092"
+    assert given["listeners"].endswith("CONTROLLER://127.0.0.1:9093"), "nobody else may vote"
+    assert given["auto.create.topics.enable"] == "false"
+    assert given["log.dirs"] in [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert int(given["log.segment.bytes"]) * 4 == int(given["log.retention.bytes"])
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in container["env"]}
+
+
+def test_the_broker_of_kind_is_configured_as_that_of_the_laptop() -> None:
+    """But for addresses, folders and what a container's memory decides."""
+    (pod,) = [pod for pod in pods(platform("everything")) if pod.name.endswith("kafka")]
+    given = dict(
+        line.split("=", 1) for line in environment(pod.spec["containers"][0])["SERVER_PROPERTIES"].splitlines()
+    )
+    text = (ROOT / "local_kafka/broker.py").read_text(encoding="utf-8")
+    laptop = dict(re.findall(r"^([a-z.]+)=(.+)$", text.split('_PROPERTIES = """')[1].split('"""')[0], re.MULTILINE))
+    where = {"listeners", "advertised.listeners", "controller.quorum.voters", "log.dirs"}
+    bounds = {"log.retention.bytes", "log.segment.bytes", "log.cleaner.dedupe.buffer.size"}
+    threads = {"num.network.threads", "num.io.threads"}
+    assert given.keys() | bounds | threads == laptop.keys() | bounds | threads
+    for key in given.keys() - where - bounds - threads:
+        assert given[key] == laptop[key], key
+
+
+def test_the_scorer_takes_its_model_and_its_kafka_from_the_values() -> None:
+    container = scorer("everything")["containers"][0]
+    assert container["image"] == f"taxiway/services:{TAG}"
+    assert "command" not in container, "tini ends it in order"
+    assert container["args"][:3] == ["python", "-m", "services.eta.scorer"]
+    assert {"--bootstrap=kafka:9092", "--lake=s3://taxiway-lake", "--group=eta-scorer"} <= set(container["args"])
+    assert "--kafka-config=/etc/kafka/client.properties" in container["args"]
+    assert {"name": "kafka", "mountPath": "/etc/kafka", "readOnly": True} in container["volumeMounts"]
+    (topics,) = scorer("everything")["initContainers"]
+    assert topics["args"][1:] == ["-m", "local_kafka", "topics", "eta", "--bootstrap=kafka:9092"]
+    account = of_kind(platform("everything"), "ServiceAccount")["eta-scorer"]
+    assert account["automountServiceAccountToken"] is False
+    assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].endswith("role/taxiway-eta-scorer")
+
+
+def test_the_scorer_is_scaled_by_its_group_s_lag_or_a_fixed_number() -> None:
+    """With both, each would undo what the other does."""
+    scaled = of_kind(platform("everything"), "Deployment")["eta-scorer"]
+    assert "replicas" not in scaled["spec"]
+    scaling = of_kind(platform("everything"), "ScaledObject")["eta-scorer"]["spec"]
+    assert scaling["scaleTargetRef"] == {"name": "eta-scorer"}
+    (trigger,) = scaling["triggers"]
+    assert trigger["type"] == "kafka"
+    assert trigger["metadata"]["consumerGroup"] == "eta-scorer"
+    assert trigger["metadata"]["topic"] == "ride_requests"
+    assert trigger["authenticationRef"] == {"name": "kafka"}
+    fixed = template(CHART, "platform", *SCORER)
+    assert of_kind(fixed, "Deployment")["eta-scorer"]["spec"]["replicas"] == 1
+    assert not of_kind(fixed, "ScaledObject")
+
+
+def test_the_feature_keda_scales_the_scorer_too() -> None:
+    made = template(CHART, "platform", *SCORER, "--values", str(CHART / "features/keda.yaml"))
+    assert "eta-scorer" in of_kind(made, "ScaledObject")
+    assert not of_kind(template(CHART, "platform", "--values", str(CHART / "features/keda.yaml")), "ScaledObject")
+
+
+SCORER = (
+    *("--set-string", f"images.services.tag={TAG}", "--set", "etaScorer.enabled=true"),
+    *("--set", "etaScorer.bootstrap=b-1.msk:9098", "--set", "etaScorer.lake=s3://taxiway-lake"),
+)
+
+
+@pytest.mark.parametrize(("missing", "sentence"), [
+    ("bootstrap", "name Kafka's bootstrap servers"), ("lake", "name the lake with the models"),
+])  # fmt: skip
+def test_a_scorer_without_an_address_is_refused_in_one_sentence(missing: str, sentence: str) -> None:
+    done = run_helm("template", "platform", str(CHART), *SCORER, "--set", f"etaScorer.{missing}=")
+    assert done.returncode != 0
+    assert sentence in done.stderr
+
+
+def test_who_talks_to_kafka() -> None:
+    for name in ("local-aws", "eta-scorer"):
+        assert reaches("everything", our_pod(name), our_pod("kafka"), 9092)
+        assert reaches("everything", our_pod(name), airflow_pod("statsd"), 9125, "UDP")
+    assert reaches("everything", our_pod("eta-scorer"), our_pod("local-aws"), 4566)
+    for stranger in (airflow_pod("worker"), airflow_pod("flower"), our_pod("git-server"), {"app": "somebody-else"}):
+        assert not reaches("everything", stranger, our_pod("kafka"), 9092)
+    assert not reaches("everything", our_pod("kafka"), our_pod("local-aws"), 4566)
+    assert not reaches("kind", our_pod("local-aws"), airflow_pod("statsd"), 9125, "UDP"), "without a stream it need not"
+
+
+def test_the_scorer_reaches_msk_and_s3_and_nothing_else() -> None:
+    made = of_kind(template(CHART, "platform", *SCORER), "NetworkPolicy")
+    for cidr, port, allowed in (("10.0.0.0/8", 9098, True), ("0.0.0.0/0", 443, True), ("10.0.0.0/8", 3306, False)):
+        assert permits(made, "Egress", our_pod("eta-scorer"), cidr, port, "TCP") is allowed
+    assert made["https-scorer-clients"]["spec"]["egress"][0]["to"][0]["ipBlock"]["except"] == ["169.254.169.254/32"]
+
+
+def test_keda_reaches_the_broker_of_kind() -> None:
+    policy = of_kind(platform("everything"), "NetworkPolicy")["keda-kafka"]["spec"]
+    assert selects(policy["podSelector"], our_pod("kafka"))
+    assert policy["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 9092}]
+
+
 # -- Network policies -------------------------------------------------------------------------------------------------
 
-OUTSIDE = {22, 53, 80, 443, 587, 3306, 5432, 6379, 6380, 6443, 7999, 8443, 9000}
+OUTSIDE = {22, 53, 80, 443, 587, 3306, 5432, 6379, 6380, 6443, 7999, 8443, 9000, 9094, 9096, 9098}
 
 
 def airflow_pod(component: str) -> dict[str, str]:
@@ -431,9 +569,8 @@ def test_every_port_and_pod_that_a_policy_names_exists(case: str) -> None:
             assert (port["port"], port["protocol"]) in open_ports, f"{name}: nobody listens on {port}"
 
     def check_components(name: str, selector: dict[str, Any]) -> None:
-        components = {pod.labels.get("component") for pod in there}
         for expression in selector.get("matchExpressions", []):
-            assert set(expression["values"]) <= components, name
+            assert set(expression["values"]) <= {pod.labels.get(expression["key"]) for pod in there}, name
         assert any(selects(selector, pod.labels) for pod in there), name
 
     for name, policy in of_kind(platform(case), "NetworkPolicy").items():
@@ -511,6 +648,9 @@ KIND = ("--values", str(CHART / "kind.yaml"))
         ("networkPolicies.outside[0].from={workers}", "from"),
         ("networkPolicies.webFrom[0].ipBlocks.cidr=10.0.0.0/8", "webFrom"),
         ("externalSecrets.store.kind=Vault", "kind"),
+        ("kafka.retentionBytes=1GB", "retentionBytes"),
+        ("etaScorer.bootstrap=kafka", "bootstrap"),
+        ("etaScorer.replicas=two", "replicas"),
         ("teams[0].name=Data Team", "name"),
         ("teams[0].name=analysts", "subjects"),
     ],
@@ -554,7 +694,7 @@ NOT_FOR_US = {
 @pytest.mark.parametrize("case", ["defaults", "kind", "everything"])
 def test_kube_score_has_nothing_to_say(case: str) -> None:
     ignored = [word for each in NOT_FOR_US for word in ("--ignore-test", each)]
-    known = [each for each in platform(case) if each["kind"] != "ExternalSecret"]
+    known = [each for each in platform(case) if each["kind"] not in ("ExternalSecret", "ScaledObject")]
     done = subprocess.run(
         [tool("kube-score"), "score", "--kubernetes-version", "v1.34", "--output-format", "ci", *ignored, "-"],
         input=yaml.safe_dump_all(known), capture_output=True, text=True, check=False, timeout=60,

@@ -51,7 +51,8 @@ def in_context(path: str) -> bool:
 @cache
 def context() -> dict[str, int]:
     """Return what would be sent: path → bytes."""
-    folders = ["requirements", "local_aws", "images", "tests", "dags", "spark_jobs", "helm", "docs", ".github"]
+    folders = ["requirements", "local_aws", "local_kafka", "images", "tests", "dags", "spark_jobs", "services"]
+    folders += ["console", "contracts", "helm", "docs", ".github"]
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     files += [path for path in ROOT.iterdir() if path.is_file()]
     names = {path.relative_to(ROOT).as_posix(): path.stat().st_size for path in files}
@@ -129,6 +130,7 @@ def test_all_that_is_copied_is_in_the_build_context(dockerfile: Path) -> None:
         ".git/config", ".local/venvs/dev/bin/python", ".local/aws/state.db", ".env", "README.md", "Makefile",
         "kubeconfig", "dags/taxiway/catalogue.py", "spark_jobs/hvfhv/marts.py", "helm/airflow/base.yaml",
         "tests/conftest.py", "tests/e2e/test_cluster.py", "requirements/dev.txt", "requirements/airflow.txt",
+        "dags/hvfhv_analysis.py", "spark_jobs/publish.py",
         "local_aws/README.md", "local_aws/__pycache__/server.cpython-311.pyc",
         "local_aws/emr/__pycache__/store.cpython-311.pyc",
     ],
@@ -139,4 +141,5 @@ def test_the_build_context_excludes_everything_else(path: str) -> None:
 
 def test_the_build_context_is_small() -> None:
     assert sum(context().values()) < 2_000_000, sorted(context().items(), key=lambda item: -item[1])[:5]
-    assert {name.split("/")[0] for name in context()} == {"requirements", "local_aws", "images", "tests"}
+    ours = {"local_aws", "local_kafka", "services", "spark_jobs", "console", "contracts", "dags"}
+    assert {name.split("/")[0] for name in context()} == {"requirements", "images", "tests"} | ours

@@ -97,7 +97,8 @@ def test_every_label_that_a_rule_selects_or_groups_by_is_one_of_the_metric() -> 
             base = name if name in labels else re.sub(r"_(count|sum|bucket)$", "", name)
             if base in labels:
                 found += 1
-                assert set(re.findall(r"(\w+)\s*[=!]~?", selector)) <= labels[base], rule
+                more = {"le"} if name.endswith("_bucket") else set()
+                assert set(re.findall(r"(\w+)\s*[=!]~?", selector)) <= labels[base] | more, rule
         only = names_in(rule["expr"]) - {"up"}
         grouped = re.search(r"(?:sum|max) by \(([^)]*)\)", rule["expr"])
         if grouped and len(only) == 1 and (name := re.sub(r"_count$", "", next(iter(only)))) in labels:

@@ -67,8 +67,19 @@ spec:
     - {name: {{ .name }}, port: {{ .port }}, targetPort: {{ .name }}, protocol: TCP}
 {{- end }}
 
-{{/* A selector of Airflow's pods by their `component`. */}}
+{{/* A selector of Airflow's pods by their `component`, or of ours by name: `pods` in place of `from`. */}}
 {{- define "platform.components" -}}
+{{- if .pods -}}
+matchLabels:
+  app.kubernetes.io/instance: {{ .root.Release.Name }}
+matchExpressions:
+  - key: app.kubernetes.io/name
+    operator: In
+    values:
+      {{- range .pods }}
+      - {{ . }}
+      {{- end }}
+{{- else -}}
 matchLabels:
   tier: airflow
   release: {{ .root.Values.airflow.release }}
@@ -79,4 +90,5 @@ matchExpressions:
       {{- range .from }}
       - {{ . }}
       {{- end }}
+{{- end }}
 {{- end }}

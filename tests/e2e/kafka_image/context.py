@@ -1,0 +1,34 @@
+"""Fills a folder with what the image is built from: Java, Kafka's jars, its programs. ``python context.py FOLDER``."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from local_kafka.broker import runtime
+
+PROGRAMS = ("storage", "server-start", "topics", "get-offsets", "consumer-groups", "console-consumer")
+
+
+def fill(folder: Path) -> None:
+    """Fill an empty folder.
+
+    Raises:
+        console.errors.UserError: there is no Java, or the jars cannot be downloaded.
+    """
+    java, jars = runtime()
+    shutil.copytree(java.parents[1], folder / "java")
+    (folder / "libs").mkdir()
+    for jar in jars:
+        shutil.copy(jar, folder / "libs")
+    programs(folder / "bin")
+
+
+def programs(folder: Path) -> None:
+    """Make a folder with Kafka's programs, by their names."""
+    shutil.copytree(Path(__file__).parent / "bin", folder)
+    for name in PROGRAMS:
+        (folder / f"kafka-{name}.sh").symlink_to("kafka-run")
+
+
+if __name__ == "__main__":
+    fill(Path(sys.argv[1]))
