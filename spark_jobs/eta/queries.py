@@ -180,7 +180,7 @@ class DemandNow(Batches):
         now = max(self._windows) - timedelta(minutes=DEMAND_MINUTES - 1)
         self._windows = defaultdict(dict, {start: zones for start, zones in self._windows.items() if start >= now})
         zones = self._windows.get(now, {})
-        for zone_id in self._shown | zones.keys():
+        for zone_id in sorted(self._shown | zones.keys()):
             self._statsd.gauge(f"demand.{zone_id}", zones.get(zone_id, 0))
         self._shown = set(zones)
 
