@@ -129,6 +129,24 @@ def query(config: Config, console: Console) -> None:
         ask(asked, Reporter(console))
 
 
+def stream(config: Config, console: Console) -> None:
+    """Keep the arrival model's stream running until Ctrl-C, with a live table and a page.
+
+    Raises:
+        UserError: there is no live model, a port is taken, or one of its parts has ended.
+    """
+    from laptop.stream import Options, run_stream
+
+    options, report = Options.from_environment(os.environ), Reporter(console)
+    for port, variable, user in (
+        (options.kafka_port, "KAFKA_PORT", "Kafka"),
+        (options.page_port, "PAGE_PORT", "the live page"),
+    ):
+        require_free(port, variable, user)
+    with _local_aws(config):
+        report.plain(str(run_stream(config, report, options=options)))
+
+
 def _show_addresses(platform: Platform, report: Reporter) -> None:
     config = platform.config
     user, password = platform.access.credentials()

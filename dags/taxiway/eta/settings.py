@@ -56,7 +56,7 @@ class EtaSettings(TypedSettings):
         description="Kafka's bootstrap servers, host:port,host:port; empty: no stream runs on EMR Serverless",
     )
     kafka_config: str = Field(
-        default="", description="file on S3, or ARN of a secret, with properties of Kafka's clients; empty: none"
+        default="", description="ARN of a secret with properties of the stream's Kafka client; empty: none"
     )
     statsd: str = Field(
         default="",
