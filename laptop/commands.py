@@ -48,6 +48,10 @@ def demo(config: Config, console: Console) -> None:
             each.show_summary(report, open_lake(each), data, since)
             folder = config.state / "reports" / each.name
             demos.show_reports(demos.copy_reports(platform, each, plan, folder, report), report)
+            if each.stream_s:
+                from laptop.stream import run_stream
+
+                report.plain(f"\n{run_stream(config, report, seconds=each.stream_s)}")
             report.plain()
         report.plain("Tables: make results DEST=folder copies them out as Parquet files.")
         if ran_before:
