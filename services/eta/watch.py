@@ -98,18 +98,19 @@ def line(picture: Picture) -> str:
 
 def _facts(picture: Picture) -> list[tuple[str, str]]:
     rejected = sum(picture.rejected.values())
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(picture.rejected.items()))
+    listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(picture.rejected.items()))
+    reasons = f" ({listed})" if listed else ""
+    total = (
+        f"{picture.requests:,} = {picture.predictions:,} predicted + {rejected:,} rejected{reasons}"
+        f" + {picture.unanswered:,} not answered yet"
+    )
     everyone = next((group for group in picture.errors if group.by == "all"), None)
     return [
         ("time in New York", f"{picture.at:%Y-%m-%d %H:%M:%S}" if picture.at else "–"),
         ("model", f"{picture.version} ({picture.scorer})" if picture.version else "no answer yet"),
         ("answers a second", f"{picture.per_s:,.1f}"),
         (f"latency of {RECENT_S} s", f"p50 {_ms(picture.p50_ms)}, p99 {_ms(picture.p99_ms)}"),
-        (
-            "requests",
-            f"{picture.requests:,} = {picture.predictions:,} predicted + {rejected:,} rejected"
-            f"{f' ({reasons})' if reasons else ''} + {picture.unanswered:,} not answered yet",
-        ),
+        ("requests", total),
         (
             "live error",
             f"{everyone.mae_s:.0f} s, {everyone.within_p90:.1%} within p90, {everyone.trips:,} trips"
@@ -124,7 +125,9 @@ def _ms(value: float | None) -> str:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m services.eta.watch", description="Show the arrival model's stream.")
+    parser = argparse.ArgumentParser(
+        prog="python -m services.eta.watch", description="Show the arrival model's stream."
+    )
     parser.add_argument("--bootstrap", default="127.0.0.1:9092", help="address of Kafka (%(default)s)")
     parser.add_argument("--kafka-config", type=Path, help="settings of librdkafka, name=value a line")
     parser.add_argument("--all", action="store_true", help="count what the topics hold already, too")

@@ -1,17 +1,20 @@
 """From published trips to what a model learns from: lagged medians, and a row of features a request."""
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
-from pyspark.sql.window import Window
 
 from spark_jobs.common.program import ProgramError
-from spark_jobs.eta.features import LONGEST_WAIT_S, NAMES, ZONE_MINUTES, Lagged, LiveWaits, features
+from spark_jobs.eta.features import LONGEST_WAIT_S, NAMES, ZONE_MINUTES, ZONES, Lagged, LiveWaits, features
 
 COLUMNS = ("request_datetime", "pickup_zone_id", "dropoff_zone_id", "company", "trip_miles", "wait_s")
 """What is read of the table eta_training."""
 KEPT = ("request_datetime", "wait_s")  # beside the features
 _SCHEMA = ", ".join(["request_datetime timestamp_ntz", "wait_s double", *(f"{name} double" for name in NAMES)])
+_MEDIANS = pa.schema(
+    {"pickup_zone_id": pa.int32(), "request_hour": pa.int32(), "wait_s": pa.int32(), "requests": pa.int64()}
+)
 _DAY = 24 * 60
 
 
@@ -38,34 +41,40 @@ def counts(rows: DataFrame) -> DataFrame:
     return rows.groupBy("pickup_zone_id", hour, "wait_s").agg(F.count("*").alias("requests"))
 
 
-def medians(counts: DataFrame) -> DataFrame:
-    """Return the medians by nearest rank, as ``lagged.parquet`` has them.
+class Waits:
+    """How many requests waited how long, by pick-up zone and hour of the request, of the months so far."""
 
-    Args:
-        counts: of one or more months.
+    def __init__(self) -> None:
+        self._requests = np.zeros((max(ZONES) + 1, 24, LONGEST_WAIT_S + 1), np.int64)  # 180 MB, whatever the months
 
-    Returns:
-        pickup_zone_id int (null: all), request_hour int (null: all), wait_s int, requests bigint; by both, by each, of
-        all.
-    """
-    zone, hour, none = F.col("pickup_zone_id"), F.col("request_hour"), F.lit(None).cast("int")
-    groups = [(zone, hour), (zone, none), (none, hour), (none, none)]
-    structs = [F.struct(z.alias("pickup_zone_id"), h.alias("request_hour")) for z, h in groups]
-    by_wait = (
-        counts.select(F.explode(F.array(*structs)).alias("key"), "wait_s", "requests")
-        .groupBy("key", "wait_s")
-        .agg(F.sum("requests").alias("requests"))
-    )
-    group = Window.partitionBy("key")
-    total, so_far = F.sum("requests").over(group), F.sum("requests").over(group.orderBy("wait_s"))
-    return (
-        by_wait.withColumns({"total": total, "so_far": so_far})
-        .where("so_far * 2 >= total")
-        .groupBy("key")
-        .agg(F.min("wait_s").alias("wait_s"), F.first("total").alias("requests"))
-        .select("key.pickup_zone_id", "key.request_hour", "wait_s", "requests")
-        .orderBy("pickup_zone_id", "request_hour")
-    )
+    @property
+    def requests(self) -> int:
+        """Of all months so far."""
+        return int(self._requests.sum())
+
+    def add(self, counts: pa.Table) -> None:
+        """Add a month's :func:`counts`."""
+        zone_id, hour, wait_s = (counts[name].to_numpy() for name in ("pickup_zone_id", "request_hour", "wait_s"))
+        self._requests[zone_id, hour, wait_s] += counts["requests"].to_numpy()
+
+    def medians(self) -> pa.Table:
+        """Return the medians by nearest rank as ``lagged.parquet`` has them.
+
+        Columns: pickup_zone_id int (null: all), request_hour int (null: all), wait_s int, requests bigint; by both, by
+        each, of all; only where there are requests.
+        """
+        rows: list[tuple[int | None, int | None, int, int]] = []
+        for zones, waits in ((True, self._requests), (False, self._requests.sum(0, keepdims=True))):
+            for hours, of_group in ((True, waits), (False, waits.sum(1, keepdims=True))):
+                total = of_group.sum(2)
+                # The value of rank ⌈total / 2⌉.
+                median = (2 * of_group.cumsum(2) >= total[..., None]).argmax(2)
+                rows += [
+                    (int(zone) if zones else None, int(hour) if hours else None, int(median[zone, hour]), int(requests))
+                    for (zone, hour), requests in np.ndenumerate(total)
+                    if requests
+                ]
+        return pa.table(list(map(list, zip(*rows, strict=True))), _MEDIANS)
 
 
 def with_features(rows: DataFrame, lagged: Lagged) -> DataFrame:

@@ -34,7 +34,6 @@ POLL_S, HEARTBEAT_S, REMINDER_S, STOP_S = 0.25, 10.0, 60.0, 60.0
 _GONE: tuple[type[Exception], ...] = (*ENGINE_ERRORS, OSError)  # what Python gets when Java has ended before it
 SETTINGS = {
     "spark.sql.shuffle.partitions": "2",
-    "spark.sql.streaming.multipleWatermarkPolicy": "max",  # pick-ups that stay away must not make the state grow
     "spark.sql.streaming.metricsEnabled": "false",
 }
 
@@ -64,10 +63,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kafka-config", help="file with properties of Kafka's Java client, or ARN of such a secret")
     parser.add_argument("--statsd", default="", help="HOST:PORT of a StatsD exporter; default: no metrics")
     parser.add_argument("--max-offsets", type=int, default=20_000, help="records of a batch at most (%(default)s)")
-    parser.add_argument("--trigger", type=_interval, default="0 milliseconds", help="of answers, such as 500ms (0s)")
-    parser.add_argument(
-        "--slow-trigger", type=_interval, default="10000 milliseconds", help="of demand and live error (10s)"
-    )
+    parser.add_argument("--trigger", type=_interval, default="0s", help="of answers, such as 500ms (%(default)s)")
+    parser.add_argument("--slow-trigger", type=_interval, default="10s", help="of demand and live error (%(default)s)")
     parser.add_argument(
         "--starting-offsets", choices=("earliest", "latest"), default="earliest", help="of a new checkpoint"
     )
@@ -334,6 +331,10 @@ class _Hook:
     def run(self) -> None:
         """Run it."""
         self._function()
+
+    def hashCode(self) -> int:  # noqa: N802 (Java's name)
+        """Return what Java's collections ask for."""
+        return 1
 
     class Java:
         """Names the interface for Py4J."""

@@ -22,7 +22,7 @@ class State:
 
     Attributes:
         live: pick-ups.
-        newest: minute since 1970 of the newest request; None before the first.
+        newest: minute since 1970 of the newest request, of the partition that is behind; None before the first.
     """
 
     live: LiveWaits
@@ -116,7 +116,10 @@ def score(
         if row in read.rejected
     )  # fmt: skip
     if len(requests):
-        newest = int(np.asarray(requests["minute"]).max())
+        # Partitions need not be read equally far: the one that is behind says what is late.
+        partition = np.asarray(records["partition"])[np.asarray(requests["row"])]
+        minute = np.asarray(requests["minute"])
+        newest = min(int(minute[partition == number].max()) for number in np.unique(partition))
         state.newest = newest if state.newest is None else max(newest, state.newest)
     if state.oldest is not None:
         state.live.drop_before(state.oldest - ZONE_MINUTES)

@@ -12,7 +12,6 @@ import sys
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import parquet
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql import SparkSession
 
 from spark_jobs.common import arguments, tables
 from spark_jobs.common.program import ProgramError, run, timed
@@ -169,24 +167,20 @@ def build(
 
 def _write_features(spark: SparkSession, places: Mapping[str, str], rows: store.Folder) -> dict[str, pa.Table]:
     """Write the features of each month but the first; return the medians of the months before each."""
-    months = {month: frames.published(tables.read(spark, place), place) for month, place in places.items()}
-    counts = reduce(
-        DataFrame.unionByName,
-        (frames.counts(frame).withColumn("month", F.lit(month)) for month, frame in months.items()),
-    ).cache()
-    requests = {row["month"]: row["n"] for row in counts.groupBy("month").agg(F.sum("requests").alias("n")).collect()}
+    lagged: dict[str, pa.Table] = {}
+    waits = frames.Waits()
     for month, place in places.items():
-        if requests.get(month, 0) < FEWEST_ROWS:
+        published = frames.published(tables.read(spark, place), place)
+        if waits.requests:
+            lagged[month] = waits.medians()
+            tables.write(frames.with_features(published, Lagged.from_arrow(lagged[month])), f"{rows.place}/{month}")
+        before = waits.requests
+        waits.add(frames.counts(published).toArrow())
+        if waits.requests - before < FEWEST_ROWS:
             raise ProgramError(
-                f"{month} has {requests.get(month, 0)} timed trips in {place}, too few to learn from or to measure on "
+                f"{month} has {waits.requests - before} timed trips in {place}, too few to learn from or to measure on "
                 f"({FEWEST_ROWS} are needed): publish the month again, or leave it out."
             )
-    lagged = {}
-    for month in list(months)[1:]:
-        before = counts.where(F.col("month") < month)
-        lagged[month] = frames.medians(before).toArrow()
-        tables.write(frames.with_features(months[month], Lagged.from_arrow(lagged[month])), f"{rows.place}/{month}")
-    counts.unpersist()
     return lagged
 
 

@@ -1,7 +1,8 @@
 """Writes the trees of Spark ML's gradient-boosted trees in LightGBM's text format, so that one library serves both.
 
-Both send a value to the left where it is at most the threshold; LightGBM adds up the trees' values, which are weighted
-here. The format: ``src/boosting/gbdt_model_text.cpp`` and ``src/io/tree.cpp`` of LightGBM 4.
+Both send a value to the left where it is at most the threshold. LightGBM adds up the trees' values, which are weighted
+here, and takes values closer to 0 than 1e-35 as 0. The format: ``src/boosting/gbdt_model_text.cpp`` and
+``src/io/tree.cpp`` of LightGBM 4.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

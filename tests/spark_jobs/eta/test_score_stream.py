@@ -1,0 +1,385 @@
+"""The stream on Apache Spark with a real broker: one day of real trips, and all that may go wrong meanwhile."""
+
+import dataclasses
+import json
+import signal
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from local_kafka import Broker, create_topics, topics
+from spark_jobs.eta.features import NAMES, ZONES, LiveWaits, features, minutes
+from spark_jobs.eta.messages import DEMAND, ERRORS, PICKUPS, PREDICTIONS, REASONS, REJECTED, REQUESTS
+from spark_jobs.eta.model import Model
+from tests.oracle import programs
+from tests.spark_jobs.eta import versions
+from tests.spark_jobs.eta.streaming import Metrics, Stream, Topics, hours, minute, pickup, request, s3_server, trips
+from tests.spark_jobs.eta.versions import LAKE
+
+pytestmark = pytest.mark.slow
+
+DAY = "2023-01-14"
+FIRST, SECOND = "20260101T000000-2023-01", "20260201T000000-2023-02"
+CHECKPOINT = f"{LAKE}/checkpoints/eta/stream"
+SWAP_S = 30  # within which a promotion must be taken up
+
+
+@dataclasses.dataclass
+class Seen:
+    """What the day led to."""
+
+    trips: list[dict[str, Any]]
+    faulty: list[str]  # the reasons that are expected
+    sent: Counter[str]
+    messages: dict[str, list[Any]]
+    said: list[str]  # by the two starts of the program
+    metrics: Metrics
+    files: dict[str, dict[str, bytes]]
+    swap_s: float
+    served_after_refusals: set[str]
+    stop_s: float
+    committed: tuple[set[int], set[int]]  # batches that were begun, and committed
+
+
+def faulty() -> list[tuple[str, tuple[str, bytes, bytes]]]:
+    """Return records that are to be rejected, and why."""
+    trip = trips(DAY)[0] | {"request_id": "faulty"}
+    tomorrow = (datetime.now() + timedelta(days=1)).isoformat(timespec="seconds")  # noqa: DTZ005
+    return [
+        ("malformed", (REQUESTS, b"poison", b"\xff\xfe{")),
+        ("malformed", (REQUESTS, b"poison", b"[" * 50_000)),
+        ("malformed", request(trip, requested_at="2023-01-14T09:00:00Z")),
+        ("unsupported_version", request(trip, schema_version=2)),
+        ("unknown_company", request(trip, company="cab")),
+        ("unknown_zone", request(trip, dropoff_zone_id=266)),
+        ("out_of_range", request(trip, trip_miles=-1)),
+        ("out_of_range", request(trip, requested_at=tomorrow)),
+        ("too_large", (REQUESTS, b"large", b'{"request_id": "' + b"x" * 10_000_000 + b'"}')),
+        ("malformed", (PICKUPS, b"poison", b"{}")),
+    ]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    """Play the day, and stop whatever was started."""
+    folder = tmp_path_factory.mktemp("eta")
+    broker = Broker(folder / "kafka")
+    broker._port = _free_port()
+    started: list[Stream] = []
+    try:
+        with s3_server() as (s3, variables):
+            yield _play(folder, broker, s3, variables, started)
+    finally:
+        for stream in started:
+            stream.end()
+        broker.stop()
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], started: list[Stream]) -> Seen:
+    files = {FIRST: versions.files(1), SECOND: versions.files(2)}
+    for version, contents in files.items():
+        versions.put(s3, version, contents)
+    versions.put(s3, "broken", versions.files(3) | {"p50.txt": files[FIRST]["p50.txt"][:2000]})
+    other = json.loads(files[FIRST]["features.json"]) | {"contract": 999}
+    versions.put(s3, "incompatible", versions.files(3) | {"features.json": json.dumps(other).encode()})
+    versions.promote(s3, FIRST)
+    package, metrics = programs.package(folder), Metrics()
+
+    def start() -> Stream:
+        arguments = ["--bootstrap", broker.bootstrap, "--lake", LAKE, "--checkpoint", CHECKPOINT]
+        arguments += ["--statsd", metrics.address, "--max-offsets", "1500", "--slow-trigger", "1s"]
+        started.append(Stream(folder / f"start-{len(started)}", package, variables, *arguments))
+        return started[-1]
+
+    # Kafka is away at the start, then has no topics.
+    stream = start()
+    stream.wait_for("does not answer")
+    broker.start()
+    stream.wait_for("has no topic")
+    large = (("max.message.bytes", "20000000"),)
+    create_topics(
+        broker.bootstrap,
+        [dataclasses.replace(each, config=large) if each.name == REQUESTS else each for each in topics("eta")],
+    )
+    played, wrong = [*hours(trips(DAY))], faulty()
+    kafka = Topics(broker.bootstrap)
+
+    def answered() -> int:
+        rejected = sum(content["topic"] == REQUESTS for _, content in kafka.read(REJECTED))
+        return len({content["request_id"] for _, content in kafka.read(PREDICTIONS)}) + rejected
+
+    def drained() -> bool:
+        return answered() >= kafka.sent[REQUESTS]
+
+    # The first hour, with what is to be rejected among it.
+    first, second, *rest = played
+    kafka.send([*map(pickup, first), *map(request, first[:100]), *(message for _, message in wrong)])
+    kafka.send([request(trip) for trip in first[100:]])
+    stream.wait_until(drained, "the first hour is answered")
+
+    # Promotions under load.
+    kafka.send([*map(pickup, second)])
+    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in second], 60))
+    load.start()
+    stream.wait_until(lambda: kafka.count(PREDICTIONS) > len(first) + 30, "the load is answered")
+    versions.promote(s3, SECOND, previous=FIRST)
+    promoted = time.time()
+    stream.wait_for(f"Version {SECOND} is served now")
+    for version, reason in (
+        ("broken", "cannot be read"),
+        ("incompatible", "another feature contract"),
+        ("gone", "is not in"),
+    ):
+        versions.promote(s3, version, previous=SECOND)
+        stream.wait_for(f"{version}")
+        stream.wait_for(reason)
+    s3.put_object(Bucket=versions.BUCKET, Key="models/eta/live.json", Body=b"not a pointer")
+    stream.wait_for("is no pointer")
+    before = kafka.count(PREDICTIONS)
+    stream.wait_until(lambda: kafka.count(PREDICTIONS) > before or not load.is_alive(), "the load goes on")
+    load.join()
+    stream.wait_until(drained, "the second hour is answered")
+    after_refusals = {
+        content["model_version"]
+        for message, content in kafka.read(PREDICTIONS)
+        if message.timestamp()[1] / 1000 > promoted + SWAP_S or content["requested_at"] == ""
+    }
+    late = rest[0][0] | {"request_id": "late", "requested_at": first[0]["requested_at"] - timedelta(hours=3)}
+    kafka.send([request(late)])
+    stream.wait_until(drained, "the late request is rejected")
+
+    # Killed in the middle; requests go on coming.
+    versions.promote(s3, SECOND)
+    third = rest[0]
+    kafka.send([*map(pickup, third)])
+    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in third], 200))
+    load.start()
+    before = kafka.count(PREDICTIONS)
+    stream.wait_until(lambda: kafka.count(PREDICTIONS) > before, "the third hour is being answered")
+    stream.signal(signal.SIGKILL)
+    load.join()
+    stream = start()
+    stream.wait_until(drained, "the third hour is answered after the restart")
+
+    # The broker is away in the middle.
+    fourth, *rest = rest[1:]
+    kafka.send([*map(pickup, fourth), *map(request, fourth[: len(fourth) // 2])])
+    broker.stop()
+    stream.wait_for("does not answer")
+    broker.start()
+    kafka.send([request(trip) for trip in fourth[len(fourth) // 2 :]])
+    for hour in rest:
+        kafka.send([*map(pickup, hour), *map(request, hour)])
+    stream.wait_until(drained, "the rest of the day is answered")
+
+    def settled() -> bool:
+        """Whether demand and live error have no more to say."""
+        before = kafka.count(DEMAND), kafka.count(ERRORS)
+        time.sleep(3)
+        return before == (kafka.count(DEMAND), kafka.count(ERRORS))
+
+    stream.wait_until(settled, "demand and live error are written")
+    began = time.monotonic()
+    stream.signal(signal.SIGTERM)
+    stream.process.wait(60)
+    listed = [
+        each["Key"]
+        for each in s3.list_objects_v2(Bucket=versions.BUCKET, Prefix="checkpoints/eta/stream/answers/")["Contents"]
+    ]
+    numbers = [
+        {int(key.rpartition("/")[2]) for key in listed if f"/{kind}/" in key and key[-1].isdigit()}
+        for kind in ("offsets", "commits")
+    ]
+    swapped = min(
+        message.timestamp()[1] / 1000
+        for message, content in kafka.read(PREDICTIONS)
+        if content["model_version"] == SECOND
+    )
+    return Seen(
+        trips=[trip for hour in played for trip in hour],
+        faulty=[*(reason for reason, _ in wrong), "too_late"],
+        sent=kafka.sent,
+        messages={topic: kafka.read(topic) for topic in (PREDICTIONS, REJECTED, DEMAND, ERRORS)},
+        said=[each.said for each in started],
+        metrics=metrics,
+        files=files,
+        swap_s=swapped - promoted,
+        served_after_refusals=after_refusals,
+        stop_s=time.monotonic() - began,
+        committed=(numbers[0], numbers[1]),
+    )
+
+
+def _predictions(seen: Seen) -> dict[str, dict[str, Any]]:
+    """Return the predictions as a reader sees them who keeps the first of each request."""
+    found: dict[str, dict[str, Any]] = {}
+    for _, content in seen.messages[PREDICTIONS]:
+        found.setdefault(content["request_id"], content)
+    return found
+
+
+def test_every_request_is_answered_once_or_rejected(seen: Seen) -> None:
+    predictions = _predictions(seen)
+    assert predictions.keys() == {trip["request_id"] for trip in seen.trips}
+    rejected = {
+        (content["topic"], content["partition"], content["offset"]): content["reason"]
+        for _, content in seen.messages[REJECTED]
+    }
+    assert Counter(rejected.values()) == Counter(seen.faulty)
+    of_requests = sum(topic == REQUESTS for topic, _, _ in rejected)
+    assert seen.sent[REQUESTS] == len(predictions) + of_requests
+    assert set(seen.faulty) == set(REASONS)
+
+
+def test_answers_that_are_written_again_are_the_same(seen: Seen) -> None:
+    answers = defaultdict(set)
+    for _, content in seen.messages[PREDICTIONS]:
+        answers[content["request_id"]].add((content["p50_s"], content["p90_s"], content["model_version"]))
+    assert {len(each) for each in answers.values()} == {1}
+
+
+def test_the_stream_s_features_are_the_batch_s_row_by_row(seen: Seen) -> None:
+    """The whole day at once, as training sees it, beside a day in many batches, a kill and a restart."""
+    rows = seen.trips
+    table = pa.table(
+        {
+            name: pa.array([trip[name] for trip in rows])
+            for name in ("requested_at", "company", "pickup_zone_id", "dropoff_zone_id", "trip_miles")
+        }
+    )
+    live = LiveWaits()
+    timed = [trip for trip in rows if 0 <= trip["wait_s"] <= 3600]
+    picked_up = minutes(pa.array([trip["picked_up_at"] for trip in timed]))
+    live.add(
+        [trip["pickup_zone_id"] for trip in timed], picked_up, [1] * len(timed), [trip["wait_s"] for trip in timed]
+    )
+    predictions = _predictions(seen)
+    compared = 0
+    for version, files in seen.files.items():
+        model = Model.read(version, files)
+        matrix = features(table, live, model.lagged)
+        p50, p90 = model.predict(matrix)
+        for row, trip in enumerate(rows):
+            answer = predictions[trip["request_id"]]
+            if answer["model_version"] == version:
+                compared += 1
+                batch = dict(zip(NAMES, matrix[row].tolist(), strict=True))
+                assert answer["live_city_count"] == batch["live_city_count"], trip
+                assert answer["live_zone_count"] == batch["live_zone_count"], trip
+                for name, count in (("live_city_wait_s", "live_city_count"), ("live_zone_wait_s", "live_zone_count")):
+                    assert answer[name] == (batch[name] if batch[count] else None), trip
+                assert (answer["p50_s"], answer["p90_s"]) == (round(p50[row], 1), round(p90[row], 1)), trip
+    assert compared == len(rows)
+
+
+def test_live_waits_are_those_of_riders_picked_up_before(seen: Seen) -> None:
+    """A second computation of the live waits, by the words of the contract."""
+    timed = [
+        (minute(trip["picked_up_at"]), trip["pickup_zone_id"], trip["wait_s"])
+        for trip in seen.trips
+        if 0 <= trip["wait_s"] <= 3600
+    ]
+    for trip in seen.trips[::97]:
+        answer, now = _predictions(seen)[trip["request_id"]], minute(trip["requested_at"])
+        city = [wait for at, _, wait in timed if now - 20 <= at < now]
+        zone = [wait for at, where, wait in timed if now - 60 <= at < now and where == trip["pickup_zone_id"]]
+        assert (answer["live_city_count"], answer["live_zone_count"]) == (len(city), len(zone))
+        assert answer["live_city_wait_s"] == pytest.approx(np.mean(city) if city else None)
+        assert answer["live_zone_wait_s"] == pytest.approx(np.mean(zone) if zone else None)
+
+
+def test_a_promotion_is_taken_up_under_load(seen: Seen) -> None:
+    assert 0 < seen.swap_s < SWAP_S
+    assert {content["model_version"] for content in _predictions(seen).values()} == {FIRST, SECOND}
+
+
+def test_versions_that_cannot_be_served_are_refused(seen: Seen) -> None:
+    for text in (
+        "version broken of the model cannot be read",
+        "Version incompatible",
+        "The version gone is not in",
+        "is no pointer",
+    ):
+        assert text in seen.said[0]
+    assert seen.said[0].count(f"Version {SECOND} goes on.") == 4
+    assert seen.metrics.total("model_refused") == 4
+
+
+def test_kafka_that_is_away_is_waited_for(seen: Seen) -> None:
+    first, second = seen.said
+    assert first.index("does not answer") < first.index("has no topic") < first.index("the stream goes on")
+    assert "The query answers has ended" in second
+    assert second.index("does not answer") < second.index("the stream goes on")
+    assert "Traceback" not in first
+
+
+def test_sigterm_ends_it_between_two_batches(seen: Seen) -> None:
+    assert "The stream has ended; the next start goes on from here." in seen.said[1]
+    begun, committed = seen.committed
+    assert max(begun) - max(committed) in (0, 1)
+
+
+def test_demand_is_what_was_answered_by_window(seen: Seen) -> None:
+    expected: Counter[tuple[str, int]] = Counter()
+    for _, content in seen.messages[PREDICTIONS]:
+        at = datetime.fromisoformat(content["requested_at"]).replace(second=0)
+        for back in range(5):
+            expected[(at - timedelta(minutes=back)).isoformat(), content["pickup_zone_id"]] += 1
+    newest: dict[tuple[str, int], int] = {}
+    for message, content in seen.messages[DEMAND]:
+        window = content["window_start"], content["pickup_zone_id"]
+        newest[window] = max(content["requests"], newest.get(window, 0))
+        assert int(message.key()) == content["pickup_zone_id"]
+        length = datetime.fromisoformat(content["window_end"]) - datetime.fromisoformat(content["window_start"])
+        assert length == timedelta(minutes=5)
+    assert newest == dict(expected)
+
+
+def test_live_error_is_that_of_the_predictions(seen: Seen) -> None:
+    waits = {trip["request_id"]: trip for trip in seen.trips if 0 <= trip["wait_s"] <= 3600}
+    sums: dict[tuple[str, str, str, str], list[float]] = defaultdict(lambda: [0, 0.0, 0])
+    for _, content in seen.messages[PREDICTIONS]:
+        if trip := waits.get(content["request_id"]):
+            at = trip["picked_up_at"]
+            start = at.replace(minute=at.minute // 10 * 10, second=0).isoformat()
+            groups = (("all", "all"), ("company", trip["company"]), ("borough", ZONES[trip["pickup_zone_id"]]))
+            for by, name in groups:
+                each = sums[start, by, name, content["model_version"]]
+                each[0] += 1
+                each[1] += abs(trip["wait_s"] - content["p50_s"])
+                each[2] += trip["wait_s"] <= content["p90_s"]
+    newest: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    for _, content in seen.messages[ERRORS]:
+        key = content["window_start"], content["by"], content["name"], content["model_version"]
+        if key not in newest or content["trips"] > newest[key]["trips"]:
+            newest[key] = content
+    assert newest.keys() == sums.keys()
+    for key, (trips_, error, within) in sums.items():
+        assert newest[key]["trips"] == trips_, key
+        assert newest[key]["mae_s"] == pytest.approx(error / trips_, abs=0.001)
+        assert newest[key]["within_p90"] == pytest.approx(within / trips_, abs=1e-6)
+
+
+def test_metrics_are_sent(seen: Seen) -> None:
+    names = seen.metrics.names()
+    assert {"requests", "predictions", "latency", "batch", "batch_rows", "lag", "model_age_s", "model_refused"} <= names
+    assert {f"rejected.{reason}" for reason in REASONS} <= names
+    assert {"live_mae_s.all.all", "within_p90.company.uber", "drift.borough.Manhattan", "drift.all.all"} <= names
+    assert any(name.startswith("demand.") for name in names)
+    assert seen.metrics.total("predictions") >= len(seen.trips)
