@@ -1,7 +1,7 @@
 """The three queries of the stream: answers to requests, demand now, and the live error.
 
 Each hands its batches to an object of this module, on the driver: a batch of a second is small, the state that answers
-depend on is there, and no Python process of an executor is waited for (benchmarks/README.md has both ways measured).
+depend on is there, and no Python process of an executor is waited for.
 """
 
 import time

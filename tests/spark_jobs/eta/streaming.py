@@ -204,7 +204,7 @@ class Topics:
             consumer.assign([TopicPartition(topic, partition, at)])
             while at < end:
                 messages = consumer.consume(end - at, 10)
-                found += [(message, json.loads(message.value())) for message in messages]
+                found += [(message, json.loads(message.value() or b"")) for message in messages]
                 at += len(messages)
             self._read_to[topic, partition] = at
         consumer.close()

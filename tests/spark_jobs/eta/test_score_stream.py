@@ -121,7 +121,7 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
 
     def answered() -> int:
         rejected = sum(content["topic"] == REQUESTS for _, content in kafka.read(REJECTED))
-        return len({content["request_id"] for _, content in kafka.read(PREDICTIONS)}) + rejected
+        return len({content["request_id"] for _, content in kafka.read(PREDICTIONS)}) + int(rejected)
 
     def drained() -> bool:
         return answered() >= kafka.sent[REQUESTS]
