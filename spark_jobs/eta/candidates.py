@@ -102,7 +102,7 @@ def with_spark_ml(rows: DataFrame) -> Trees:
     fitted = fit_spark_ml(rows)
     error = F.col("wait_s") - F.col("expected_wait_s") - F.col("prediction")
     # Exact enough, and the same each time: to a thousandth of the rows.
-    shift = fitted.transform(_assembled(rows)).select(error.alias("error")).approxQuantile("error", [0.5], 0.001)[0]
+    shift = fitted.transform(assembled(rows)).select(error.alias("error")).approxQuantile("error", [0.5], 0.001)[0]
     text = trees.text(ensemble(fitted), NAMES, shift)
     return Trees(text, text, tuple(map(float, fitted.featureImportances.toArray())))
 
@@ -113,10 +113,11 @@ def fit_spark_ml(rows: DataFrame) -> Any:
 
     label = F.greatest(F.lit(-CUT_S), F.least(F.lit(CUT_S), F.col("wait_s") - F.col("expected_wait_s")))
     learner = GBTRegressor(featuresCol="features", labelCol="label", **SPARK_ML)
-    return learner.fit(_assembled(rows).withColumn("label", label).select("features", "label"))
+    return learner.fit(assembled(rows).withColumn("label", label).select("features", "label"))
 
 
-def _assembled(rows: DataFrame) -> DataFrame:
+def assembled(rows: DataFrame) -> DataFrame:
+    """Return rows with their features as a vector, ``features``."""
     from pyspark.ml.feature import VectorAssembler
 
     return VectorAssembler(inputCols=list(NAMES), outputCol="features").transform(rows)

@@ -1,7 +1,7 @@
 """The three queries of the stream: answers to requests, demand now, and the live error.
 
 Each hands its batches to an object of this module, on the driver: a batch of a second is small, the state that answers
-depend on is there, and no Python process of an executor is waited for (benchmarks/README.md has both ways measured).
+depend on is there, and no Python process of an executor is waited for.
 """
 
 import time
@@ -180,7 +180,7 @@ class DemandNow(Batches):
         now = max(self._windows) - timedelta(minutes=DEMAND_MINUTES - 1)
         self._windows = defaultdict(dict, {start: zones for start, zones in self._windows.items() if start >= now})
         zones = self._windows.get(now, {})
-        for zone_id in self._shown | zones.keys():
+        for zone_id in sorted(self._shown | zones.keys()):
             self._statsd.gauge(f"demand.{zone_id}", zones.get(zone_id, 0))
         self._shown = set(zones)
 
