@@ -53,7 +53,7 @@ def run(launch: Launch) -> Cost:
         peak = 0
         try:
             while process.poll() is None:
-                peak = max(peak, _resident(process.pid))
+                peak = max(peak, resident(process.pid))
                 time.sleep(_INTERVAL_S)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)  # in a group of its own, it does not receive Ctrl-C
@@ -72,7 +72,7 @@ def _written(file: IO[bytes]) -> str:
     return file.read().decode(errors="replace")
 
 
-def _resident(group: int) -> int:
+def resident(group: int) -> int:
     """Return the resident bytes of a process group."""
     total = 0
     for process in psutil.process_iter():

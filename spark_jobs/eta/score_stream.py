@@ -33,7 +33,7 @@ FAILURES = 5  # of a query in a row without a batch between, after which the pro
 POLL_S, HEARTBEAT_S, REMINDER_S, STOP_S = 0.25, 10.0, 60.0, 60.0
 _GONE: tuple[type[Exception], ...] = (*ENGINE_ERRORS, OSError)  # what Python gets when Java has ended before it
 SETTINGS = {
-    "spark.sql.shuffle.partitions": "2",
+    "spark.sql.shuffle.partitions": "1",  # of demand and live error, which are small: each has files of its own a batch
     "spark.sql.streaming.metricsEnabled": "false",
 }
 
@@ -46,7 +46,7 @@ def main() -> None:
     try:
         checkpoint = Folder(args.checkpoint)
         _claim(checkpoint)
-        live = LiveModel(Registry(args.lake), lambda _: statsd.count("model_refused", 1))
+        live = LiveModel(Registry(args.lake), lambda _: statsd.count("model_refused", 1), args.look_s)
     except (ModelError, UnreachableError, ValueError) as error:
         raise ProgramError(str(error)) from None
     # Equal shares of the cores for the queries; without, an answer would wait for all tasks of the others.
@@ -68,6 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--starting-offsets", choices=("earliest", "latest"), default="earliest", help="of a new checkpoint"
     )
+    parser.add_argument("--look-s", type=float, default=5.0, help="seconds between looks at the pointer (%(default)s)")
     parser.add_argument("--until-idle-s", type=float, default=math.inf, help="end when nothing has come for so long")
     return parser.parse_args()
 
@@ -239,6 +240,7 @@ class Stream:
             ProgramError: a query fails again and again.
         """
         self._stop_on_signals()
+        _log_only(self._spark, "org.apache.kafka.clients.NetworkClient", "ERROR")  # what is waited for is said once
         _say(f"Version {self._live.current.model.version} is served.")
         beat = 0.0
         try:
@@ -309,6 +311,7 @@ class Stream:
     def _stop(self) -> None:
         """End the queries between two batches, so that no batch is done again."""
         self._stopping.set()
+        _log_only(self._spark, "org.apache.spark.sql.execution.streaming.MicroBatchExecution", "OFF")  # StoppingError
         deadline = time.monotonic() + STOP_S
         try:
             while time.monotonic() < deadline and not all(query.is_between_batches() for query in self._queries):
@@ -340,6 +343,11 @@ class _Hook:
         """Names the interface for Py4J."""
 
         implements = ("java.lang.Runnable",)
+
+
+def _log_only(spark: SparkSession, logger: str, level: str) -> None:
+    log4j = spark._jvm.org.apache.logging.log4j  # type: ignore[union-attr]
+    log4j.core.config.Configurator.setLevel(logger, log4j.Level.valueOf(level))
 
 
 def _say(text: str) -> None:

@@ -105,6 +105,12 @@ class Metrics:
         while True:
             self.lines += self._socket.recv(65536).decode().splitlines()
 
+    def wait_for(self, number: int) -> None:
+        """Wait until so many lines have come."""
+        deadline = time.monotonic() + 10
+        while len(self.lines) < number and time.monotonic() < deadline:
+            time.sleep(0.01)
+
     def total(self, name: str) -> int:
         """Return the sum of a counter."""
         values = (line.partition(":")[2].split("|") for line in self.lines if line.startswith(f"{_PREFIX}{name}:"))
@@ -135,16 +141,16 @@ class Stream:
     def said(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def wait_for(self, text: str, seconds: float = 120) -> None:
+    def wait_for(self, text: str, seconds: float = 300) -> None:
         """Wait until it has said something."""
         self.wait_until(lambda: text in self.said, text, seconds)
 
-    def wait_until(self, condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    def wait_until(self, condition: Callable[[], bool], what: str, seconds: float = 300) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, f"it has ended before: {what}\n{self.said}"
             assert time.monotonic() < deadline, f"not within {seconds} s: {what}\n{self.said}"
-            time.sleep(0.1)
+            time.sleep(0.25)
 
     def signal(self, number: int) -> None:
         """Send a signal to all its processes."""
@@ -165,6 +171,8 @@ class Topics:
         self._producer = Producer({**self._servers, "linger.ms": 5, "message.max.bytes": 20_000_000})
         self.sent: Counter[str] = Counter()
         self.failed: list[Any] = []
+        self._read: dict[str, list[Any]] = {}
+        self._read_to: dict[tuple[str, int], int] = {}
 
     def send(self, messages: list[Message], rate: float | None = None) -> None:
         """Send messages, all at once or at a rate, and return when the broker has them."""
@@ -188,15 +196,17 @@ class Topics:
         return sum(end - begin for _, begin, end in self._ends(topic))
 
     def read(self, topic: str) -> list[Any]:
-        """Return all messages of a topic: (Kafka's message, its content)."""
+        """Return all messages of a topic: (Kafka's message, its content); those that were read before are kept."""
+        found = self._read.setdefault(topic, [])
         consumer = self._consumer()
-        found = []
-        for partition, begin, end in self._ends(topic):
-            consumer.assign([TopicPartition(topic, partition, begin)])
-            while begin < end:
-                messages = consumer.consume(end - begin, 10)
-                found += [(message, json.loads(message.value())) for message in messages]
-                begin += len(messages)
+        for partition, _, end in self._ends(topic):
+            at = self._read_to.get((topic, partition), 0)
+            consumer.assign([TopicPartition(topic, partition, at)])
+            while at < end:
+                messages = consumer.consume(end - at, 10)
+                found += [(message, json.loads(message.value() or b"")) for message in messages]
+                at += len(messages)
+            self._read_to[topic, partition] = at
         consumer.close()
         return found
 

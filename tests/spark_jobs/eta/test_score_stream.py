@@ -44,7 +44,6 @@ class Seen:
     metrics: Metrics
     files: dict[str, dict[str, bytes]]
     swap_s: float
-    served_after_refusals: set[str]
     stop_s: float
     committed: tuple[set[int], set[int]]  # batches that were begun, and committed
 
@@ -103,7 +102,7 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
 
     def start() -> Stream:
         arguments = ["--bootstrap", broker.bootstrap, "--lake", LAKE, "--checkpoint", CHECKPOINT]
-        arguments += ["--statsd", metrics.address, "--max-offsets", "1500", "--slow-trigger", "1s"]
+        arguments += ["--statsd", metrics.address, "--max-offsets", "1500", "--slow-trigger", "1s", "--look-s", "1"]
         started.append(Stream(folder / f"start-{len(started)}", package, variables, *arguments))
         return started[-1]
 
@@ -122,20 +121,21 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
 
     def answered() -> int:
         rejected = sum(content["topic"] == REQUESTS for _, content in kafka.read(REJECTED))
-        return len({content["request_id"] for _, content in kafka.read(PREDICTIONS)}) + rejected
+        return len({content["request_id"] for _, content in kafka.read(PREDICTIONS)}) + int(rejected)
 
     def drained() -> bool:
         return answered() >= kafka.sent[REQUESTS]
 
     # The first hour, with what is to be rejected among it.
-    first, second, *rest = played
+    first, second, third, last = played
+    fourth, fifth = last[:1000], last[1000:]
     kafka.send([*map(pickup, first), *map(request, first[:100]), *(message for _, message in wrong)])
     kafka.send([request(trip) for trip in first[100:]])
-    stream.wait_until(drained, "the first hour is answered")
+    stream.wait_until(drained, "the first requests are answered")
 
     # Promotions under load.
     kafka.send([*map(pickup, second)])
-    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in second], 60))
+    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in second], 100))
     load.start()
     stream.wait_until(lambda: kafka.count(PREDICTIONS) > len(first) + 30, "the load is answered")
     versions.promote(s3, SECOND, previous=FIRST)
@@ -147,52 +147,45 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
         ("gone", "is not in"),
     ):
         versions.promote(s3, version, previous=SECOND)
-        stream.wait_for(f"{version}")
         stream.wait_for(reason)
     s3.put_object(Bucket=versions.BUCKET, Key="models/eta/live.json", Body=b"not a pointer")
     stream.wait_for("is no pointer")
-    before = kafka.count(PREDICTIONS)
-    stream.wait_until(lambda: kafka.count(PREDICTIONS) > before or not load.is_alive(), "the load goes on")
     load.join()
-    stream.wait_until(drained, "the second hour is answered")
-    after_refusals = {
-        content["model_version"]
-        for message, content in kafka.read(PREDICTIONS)
-        if message.timestamp()[1] / 1000 > promoted + SWAP_S or content["requested_at"] == ""
-    }
-    late = rest[0][0] | {"request_id": "late", "requested_at": first[0]["requested_at"] - timedelta(hours=3)}
+    kafka.send([*map(pickup, third), *map(request, third)])
+    stream.wait_until(drained, "the third hour's are answered")
+    late = third[0] | {"request_id": "late", "requested_at": first[0]["requested_at"]}
     kafka.send([request(late)])
     stream.wait_until(drained, "the late request is rejected")
 
     # Killed in the middle; requests go on coming.
     versions.promote(s3, SECOND)
-    third = rest[0]
-    kafka.send([*map(pickup, third)])
-    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in third], 200))
+    kafka.send([*map(pickup, fourth)])
+    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in fourth], 200))
     load.start()
     before = kafka.count(PREDICTIONS)
-    stream.wait_until(lambda: kafka.count(PREDICTIONS) > before, "the third hour is being answered")
+    stream.wait_until(lambda: kafka.count(PREDICTIONS) > before, "the fourth requests are being answered")
     stream.signal(signal.SIGKILL)
     load.join()
+    assert not drained()
     stream = start()
-    stream.wait_until(drained, "the third hour is answered after the restart")
+    stream.wait_until(drained, "the fourth requests are answered after the restart")
 
     # The broker is away in the middle.
-    fourth, *rest = rest[1:]
-    kafka.send([*map(pickup, fourth), *map(request, fourth[: len(fourth) // 2])])
+    kafka.send([*map(pickup, fifth)])
     broker.stop()
     stream.wait_for("does not answer")
     broker.start()
-    kafka.send([request(trip) for trip in fourth[len(fourth) // 2 :]])
-    for hour in rest:
-        kafka.send([*map(pickup, hour), *map(request, hour)])
+    kafka.send([*map(request, fifth)])
     stream.wait_until(drained, "the rest of the day is answered")
 
     def settled() -> bool:
-        """Whether demand and live error have no more to say."""
-        before = kafka.count(DEMAND), kafka.count(ERRORS)
-        time.sleep(3)
-        return before == (kafka.count(DEMAND), kafka.count(ERRORS))
+        """Whether demand and live error have followed the answers."""
+        answers = [content for _, content in kafka.read(PREDICTIONS)]
+        picked_up = {trip["request_id"] for hour in played for trip in hour if trip["wait_s"] <= 3600}
+        compared = sum(content["request_id"] in picked_up for content in answers)
+        demanded = sum(newest(kafka.read(DEMAND), "requests", "window_start", "pickup_zone_id").values())
+        known = newest(kafka.read(ERRORS), "trips", "window_start", "by", "name", "model_version")
+        return demanded == 5 * len(answers) and compared == sum(n for key, n in known.items() if key[1] == "all")
 
     stream.wait_until(settled, "demand and live error are written")
     began = time.monotonic()
@@ -220,10 +213,18 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
         metrics=metrics,
         files=files,
         swap_s=swapped - promoted,
-        served_after_refusals=after_refusals,
         stop_s=time.monotonic() - began,
         committed=(numbers[0], numbers[1]),
     )
+
+
+def newest(found: list[Any], value: str, *key: str) -> dict[tuple[Any, ...], int]:
+    """Return the largest value that was written of each key: the last one, as counts only rise."""
+    most: dict[tuple[Any, ...], int] = {}
+    for _, content in found:
+        fields = tuple(content[name] for name in key)
+        most[fields] = max(content[value], most.get(fields, 0))
+    return most
 
 
 def _predictions(seen: Seen) -> dict[str, dict[str, Any]]:
@@ -307,6 +308,8 @@ def test_live_waits_are_those_of_riders_picked_up_before(seen: Seen) -> None:
 def test_a_promotion_is_taken_up_under_load(seen: Seen) -> None:
     assert 0 < seen.swap_s < SWAP_S
     assert {content["model_version"] for content in _predictions(seen).values()} == {FIRST, SECOND}
+    third = [*hours(seen.trips)][2]  # after versions that were refused
+    assert {_predictions(seen)[trip["request_id"]]["model_version"] for trip in third} == {SECOND}
 
 
 def test_versions_that_cannot_be_served_are_refused(seen: Seen) -> None:
@@ -341,14 +344,11 @@ def test_demand_is_what_was_answered_by_window(seen: Seen) -> None:
         at = datetime.fromisoformat(content["requested_at"]).replace(second=0)
         for back in range(5):
             expected[(at - timedelta(minutes=back)).isoformat(), content["pickup_zone_id"]] += 1
-    newest: dict[tuple[str, int], int] = {}
     for message, content in seen.messages[DEMAND]:
-        window = content["window_start"], content["pickup_zone_id"]
-        newest[window] = max(content["requests"], newest.get(window, 0))
         assert int(message.key()) == content["pickup_zone_id"]
         length = datetime.fromisoformat(content["window_end"]) - datetime.fromisoformat(content["window_start"])
         assert length == timedelta(minutes=5)
-    assert newest == dict(expected)
+    assert newest(seen.messages[DEMAND], "requests", "window_start", "pickup_zone_id") == dict(expected)
 
 
 def test_live_error_is_that_of_the_predictions(seen: Seen) -> None:
@@ -364,16 +364,16 @@ def test_live_error_is_that_of_the_predictions(seen: Seen) -> None:
                 each[0] += 1
                 each[1] += abs(trip["wait_s"] - content["p50_s"])
                 each[2] += trip["wait_s"] <= content["p90_s"]
-    newest: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    last: dict[tuple[str, str, str, str], dict[str, Any]] = {}
     for _, content in seen.messages[ERRORS]:
-        key = content["window_start"], content["by"], content["name"], content["model_version"]
-        if key not in newest or content["trips"] > newest[key]["trips"]:
-            newest[key] = content
-    assert newest.keys() == sums.keys()
+        group = content["window_start"], content["by"], content["name"], content["model_version"]
+        if group not in last or content["trips"] > last[group]["trips"]:
+            last[group] = content
+    assert last.keys() == sums.keys()
     for key, (trips_, error, within) in sums.items():
-        assert newest[key]["trips"] == trips_, key
-        assert newest[key]["mae_s"] == pytest.approx(error / trips_, abs=0.001)
-        assert newest[key]["within_p90"] == pytest.approx(within / trips_, abs=1e-6)
+        assert last[key]["trips"] == trips_, key
+        assert last[key]["mae_s"] == pytest.approx(error / trips_, abs=0.001)
+        assert last[key]["within_p90"] == pytest.approx(within / trips_, abs=1e-6)
 
 
 def test_metrics_are_sent(seen: Seen) -> None:
