@@ -59,7 +59,7 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         (folder / "steps").mkdir(parents=True)
-        months = {file.stem[-7:]: file for file in sorted(options.month or SAMPLES)}
+        months = dict(sorted((file.stem[-7:], file) for file in options.month or SAMPLES))
         command = "python -m benchmarks.eta_model"
         if options.synthetic:
             rows = options.rows or SYNTHETIC[options.synthetic]
