@@ -16,7 +16,8 @@ def fill(folder: Path) -> None:
         console.errors.UserError: there is no Java, or the jars cannot be downloaded.
     """
     java, jars = runtime()
-    shutil.copytree(java.parents[1], folder / "java")
+    # A distribution's Java is a link below /usr/bin, and its home has links to what is not installed.
+    shutil.copytree(java.resolve().parents[1], folder / "java", ignore_dangling_symlinks=True)
     (folder / "libs").mkdir()
     for jar in jars:
         shutil.copy(jar, folder / "libs")
