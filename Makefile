@@ -90,6 +90,11 @@ status: $(RUNTIME) ## show whether the platform runs, where, and what it holds (
 	@$(LAPTOP) status
 endif
 
+STREAMING := $(call STAMP,airflow) $(call STAMP,local-aws) $(call STAMP,spark) $(call STAMP,services) .local/spark-jars/.resolved
+.PHONY: stream
+stream: $(STREAMING) ## stream real rides through the live arrival model, with a table and a page, until Ctrl-C (MONTH=2023-06, SPEED=60 or RATE=1000, KAFKA_PORT, PAGE_PORT)
+	@$(LAPTOP) stream
+
 .PHONY: results
 results: $(RUNTIME) ## copy the published tables and reports out of the lake (DEST=folder, PIPELINE=… for one pipeline's)
 	@$(LAPTOP) results --to "$(DEST)"

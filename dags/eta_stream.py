@@ -7,6 +7,7 @@ from airflow.sdk import dag, task
 from taxiway.core.settings import settings
 from taxiway.eta.settings import eta_settings
 from taxiway.operations import notices
+from taxiway.operations.deadlines import done_within
 
 
 @dag(
@@ -16,6 +17,7 @@ from taxiway.operations import notices
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=15),
+    deadline=done_within(1),
     tags=["tier:1", "domain:eta"],
     default_args={
         **notices.of_tasks("docs/runbooks/EtaStreamDown.md"),

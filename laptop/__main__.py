@@ -1,4 +1,4 @@
-"""The commands behind ``make demo``, ``up``, ``down``, ``status``, ``results`` and ``query``."""
+"""The commands behind ``make demo``, ``up``, ``down``, ``status``, ``results``, ``query`` and ``stream``."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ def main() -> int:
     """Run one command; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m laptop", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("demo", "up", "down", "status", "query"):
+    for name in ("demo", "up", "down", "status", "query", "stream"):
         commands.add_parser(name)
     commands.add_parser("results").add_argument("--to", type=Path, required=True)
     options = parser.parse_args()
@@ -34,7 +34,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         console.print("Ended. What was stored stays." if ended else "Nothing was running.")
         return 0
 
-    from laptop.commands import demo, query, results, status, up
+    from laptop.commands import demo, query, results, status, stream, up
 
     if options.command == "demo":
         demo(config, console)
@@ -44,6 +44,8 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         return status(config, console)
     elif options.command == "query":
         query(config, console)
+    elif options.command == "stream":
+        stream(config, console)
     else:
         results(config, options.to, console)
     return 0

@@ -48,6 +48,10 @@ def demo(config: Config, console: Console) -> None:
             each.show_summary(report, open_lake(each), data, since)
             folder = config.state / "reports" / each.name
             demos.show_reports(demos.copy_reports(platform, each, plan, folder, report), report)
+            if each.stream_s:
+                from laptop.stream import run_stream
+
+                report.plain(f"\n{run_stream(config, report, seconds=each.stream_s)}")
             report.plain()
         report.plain("Tables: make results DEST=folder copies them out as Parquet files.")
         if ran_before:
@@ -127,6 +131,24 @@ def query(config: Config, console: Console) -> None:
     asked = Query.from_environment(os.environ)
     with _local_aws(config):
         ask(asked, Reporter(console))
+
+
+def stream(config: Config, console: Console) -> None:
+    """Keep the arrival model's stream running until Ctrl-C, with a live table and a page.
+
+    Raises:
+        UserError: there is no live model, a port is taken, or one of its parts has ended.
+    """
+    from laptop.stream import Options, run_stream
+
+    options, report = Options.from_environment(os.environ), Reporter(console)
+    for port, variable, user in (
+        (options.kafka_port, "KAFKA_PORT", "Kafka"),
+        (options.page_port, "PAGE_PORT", "the live page"),
+    ):
+        require_free(port, variable, user)
+    with _local_aws(config):
+        report.plain(str(run_stream(config, report, options=options)))
 
 
 def _show_addresses(platform: Platform, report: Reporter) -> None:

@@ -183,9 +183,9 @@ page.lines(
     size=(8, 8),
 )
 page.bars(
-    "Scoring job started again",
-    "How often eta_stream has started it after it ended.",
-    Query(counted("taxiway_eta_stream_restarts_total", window=STEP), "restarts"),
+    "Scoring job started",
+    "How often eta_stream has started it: for new code, or after it ended.",
+    Query(counted("taxiway_eta_stream_restarts_total", window=STEP), "starts"),
     unit=units.Short,
     size=(8, 8),
 )

@@ -12,7 +12,9 @@ from console.output import run_command
 from services.kafka import Connection, tell
 from services.replay.play import play
 from services.replay.rides import of_file, of_month
-from spark_jobs.eta.messages import PICKUPS, REQUESTS
+from spark_jobs.eta.messages import PICKUPS, PREDICTIONS, REQUESTS
+
+ANSWER_S = 300  # for a scoring job that has just been started, on a busy machine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +27,7 @@ def _run(options: argparse.Namespace) -> int:
     parts = [of_month(month, options.database) for month in sorted(set(options.month or []))]
     rides = pa.concat_tables([*parts, *(of_file(file) for file in options.file or [])]).sort_by("request_datetime")
     connection = Connection(options.bootstrap, options.kafka_config)
-    connection.require([REQUESTS, PICKUPS])
+    connection.require([REQUESTS, PICKUPS, *([PREDICTIONS] if options.first_answer else [])])
     pace = f"at {options.rate:g} requests a second" if options.rate else f"at {options.speed:g} times the speed of time"
     tell(f"Plays {len(rides):,} rides {pace}{', over and over' if options.loop else ''}; Ctrl-C ends it.")
     sent = play(
@@ -36,6 +38,8 @@ def _run(options: argparse.Namespace) -> int:
         seconds=options.seconds,
         loop=options.loop,
         run=options.run or f"{time.time_ns() // 1_000_000:x}",
+        answer_s=ANSWER_S if options.first_answer else 0,
+        say=tell,
     )
     tell(str(sent))
     return 0
@@ -58,6 +62,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=_positive, help="to play at most")
     parser.add_argument("--loop", action="store_true", help="begin again at the end, some weeks later")
     parser.add_argument("--run", help="begins the ids of the requests; by default the time")
+    parser.add_argument("--first-answer", action="store_true", help="go on when the first request is answered")
     options = parser.parse_args(arguments)
     if not options.month and not options.file:
         parser.error("name a --month or a --file")

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from console.errors import UserError
 from services.kafka import Connection
 from services.replay.rides import COLUMNS
-from spark_jobs.eta.messages import PICKUPS, REQUESTS, VERSION, Pickup, Request, encode
+from spark_jobs.eta.messages import PICKUPS, PREDICTIONS, REQUESTS, VERSION, Pickup, Request, encode
 
 SECOND_US = 1_000_000
 LONGEST_GAP_S = 600  # between two events; samples consist of hours of some days, and what is between them is left out
@@ -98,6 +98,8 @@ def play(
     seconds: float | None = None,
     loop: bool = False,
     run: str,
+    answer_s: float = 0,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Sent:
     """Send rides until they are all sent, some seconds have passed, or the process is asked to end.
 
@@ -108,10 +110,13 @@ def play(
         seconds: to play at most.
         loop: begin again at the end, as many whole weeks later as the rides last, so that time never goes back.
         run: begins the ids of the requests, which are ``<run>-<number>``.
+        answer_s: after the first request, wait at most so long until it is answered; 0 not at all.
+        say: prints a line.
 
     Raises:
-        UserError: Kafka did not take what was sent.
+        UserError: Kafka did not take what was sent, or the first request was not answered in time.
     """
+    answers = _Answers(connection) if answer_s else None
     events = schedule(rides, speed=speed, rate=rate)
     # No time limit for a message: while Kafka is away they are kept, and above the queue's size sending waits.
     producer = Producer(connection.settings(enable_idempotence=True, linger_ms=5, message_timeout_ms=0))
@@ -152,6 +157,11 @@ def play(
                     producer.poll(0.1)
             producer.poll(0)
             sent.first, sent.last = sent.first or at, at
+            if answers:
+                producer.flush(FLUSH_S)
+                waited = answers.wait_for(message.request_id, answer_s, lambda: stopped)
+                say(f"The first request was answered after {waited:.1f} s.")
+                answers, began = None, time.monotonic() - due
         patience = FLUSH_S
         while (left := producer.flush(1)) and not failed and patience > 0:
             patience -= stopped
@@ -164,6 +174,37 @@ def play(
     if left:
         raise UserError(f"Kafka at {connection.bootstrap} has not taken {left:,} events within {FLUSH_S} s. {sent}")
     return sent
+
+
+class _Answers:
+    """Answers that arrive from now on."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._consumer = Consumer(connection.settings(group_id="replay", enable_auto_commit=False))
+        partitions = self._consumer.list_topics(PREDICTIONS, 10).topics[PREDICTIONS].partitions
+        places = [TopicPartition(PREDICTIONS, partition) for partition in partitions]
+        for place in places:
+            place.offset = self._consumer.get_watermark_offsets(place, 10)[1]
+        self._consumer.assign(places)
+
+    def wait_for(self, request_id: str, seconds: float, stopped: Callable[[], bool]) -> float:
+        """Return after how many seconds a request was answered.
+
+        Raises:
+            UserError: it was not, in time.
+        """
+        began = time.monotonic()
+        try:
+            while not stopped():
+                message = self._consumer.poll(0.2)
+                waited = time.monotonic() - began
+                if message and not message.error() and message.key() == request_id.encode():
+                    return waited
+                if waited > seconds:
+                    raise UserError(f"The first request was not answered within {seconds:.0f} s: see the scorer's log.")
+            return time.monotonic() - began
+        finally:
+            self._consumer.close()
 
 
 def _messages(

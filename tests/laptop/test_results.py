@@ -74,6 +74,7 @@ def test_published_partitions_and_reports_of_any_pipeline_are_copied(
     for month in ("2023-01", "2023-02"):
         publish(s3, "parcels", month, "1")
     s3.put_object(Bucket=BUCKET, Key="reports/parcels/york.html", Body=b"<html>")
+    s3.put_object(Bucket=BUCKET, Key="reports/parcels/version/metrics.json", Body=b"{}")
     target = tmp_path / "results"
     (target / "marts/parcels/year=2023/month=01").mkdir(parents=True)
     for name in ("mine.txt", "marts/parcels/year=2023/month=01/old.parquet"):
@@ -81,13 +82,14 @@ def test_published_partitions_and_reports_of_any_pipeline_are_copied(
     copied = copy_results(demos.discover().values(), target)
     assert {path: count for path, count in copied.items() if "parcels" in path} == {
         "marts/parcels": "2 partitions",
-        "reports/parcels": "1 file",
+        "reports/parcels": "2 files",
     }
     assert copied["curated/hvfhv_trips"] == "0 partitions"
     assert files(target) == {
         "marts/parcels/year=2023/month=01/part-0.parquet": "1",
         "marts/parcels/year=2023/month=02/part-0.parquet": "1",
         "reports/parcels/york.html": "<html>",
+        "reports/parcels/version/metrics.json": "{}",
         "mine.txt": "old",
     }
 

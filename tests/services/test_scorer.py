@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from local_aws.pytest_plugin import LocalAws
 from local_kafka import topics
 from services.eta.scorer import Scorer, main
 from services.kafka import Connection
@@ -24,7 +25,7 @@ from spark_jobs.eta.messages import PICKUPS, PREDICTIONS, REJECTED, REQUESTS, Pi
 from spark_jobs.eta.serving import LiveModel, Registry
 from spark_jobs.eta.statsd import StatsD
 from tests.kafka import Kafka
-from tests.services.conftest import LAGGED_S, Models
+from tests.services.models import LAGGED_S, Models
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2023, 6, 1, 12)  # noqa: DTZ001 - New York's wall clock
@@ -55,6 +56,11 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 def city(kafka: Kafka) -> Kafka:
     kafka.create(*topics("eta"))
     return kafka
+
+
+@pytest.fixture
+def models(local_aws: LocalAws) -> Models:
+    return Models(local_aws.client("s3"))
 
 
 @contextmanager

@@ -43,6 +43,20 @@ def worker_size(text: str) -> tuple[int, int]:
     return int(vcpu), int(gb)
 
 
+def split_tags(value: object) -> object:
+    """Return the tags of a text ``key=value,key=value``; anything else as it is.
+
+    Raises:
+        ValueError: a part is not ``key=value``.
+    """
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if bad := [key for key, separator, _ in pairs if not separator or not key.strip()]:
+        raise ValueError(f"{bad[0]!r} is not key=value")
+    return {key.strip(): tag.strip() for key, _, tag in pairs}
+
+
 class SettingsError(ValueError):
     """A setting has a value that cannot be used; the text names the variable, the fault and the remedy."""
 
@@ -253,12 +267,7 @@ class Settings(TypedSettings):
     @field_validator("cost_tags", mode="before")
     @classmethod
     def _split_tags(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-        if bad := [key for key, separator, _ in pairs if not separator or not key.strip()]:
-            raise ValueError(f"{bad[0]!r} is not key=value")
-        return {key.strip(): tag.strip() for key, _, tag in pairs}
+        return split_tags(value)
 
     @field_validator("serverless_prices", mode="before")
     @classmethod

@@ -4,4 +4,4 @@ from taxiway.operations.metrics import PipelineMetrics
 
 TRAINING, STREAM = "eta_model_training", "eta_stream"
 
-METRICS = PipelineMetrics(dags=(TRAINING,), dags_with_job_runs=(TRAINING,))
+METRICS = PipelineMetrics(dags=(TRAINING, STREAM), dags_with_job_runs=(TRAINING,))

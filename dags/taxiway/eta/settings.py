@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from taxiway.core.settings import S3Uri, TypedSettings, WorkerSize
+from taxiway.core.settings import S3Uri, TypedSettings, WorkerSize, split_tags
 
 
 class EtaSettings(TypedSettings):
@@ -56,7 +56,7 @@ class EtaSettings(TypedSettings):
         description="Kafka's bootstrap servers, host:port,host:port; empty: no stream runs on EMR Serverless",
     )
     kafka_config: str = Field(
-        default="", description="file on S3, or ARN of a secret, with properties of Kafka's clients; empty: none"
+        default="", description="ARN of a secret with properties of the stream's Kafka client; empty: none"
     )
     statsd: str = Field(
         default="",
@@ -81,12 +81,7 @@ class EtaSettings(TypedSettings):
     @field_validator("tags", mode="before")
     @classmethod
     def _split_tags(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
-        if bad := [key for key, separator, _ in pairs if not separator or not key.strip()]:
-            raise ValueError(f"{bad[0]!r} is not key=value")
-        return {key.strip(): tag.strip() for key, _, tag in pairs}
+        return split_tags(value)
 
     @model_validator(mode="after")
     def _coverage(self) -> "EtaSettings":

@@ -6,7 +6,7 @@ one, after a pause that doubles with each job run that was lost.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -179,7 +179,7 @@ def digest_of(driver: Mapping[str, Any] | None) -> str | None:
     return serverless.digest(repr(driver))[:32] if driver else None
 
 
-def keep(stream: Stream, until: datetime, pause: Any) -> tuple[list[str], bool]:
+def keep(stream: Stream, until: datetime, pause: Callable[[], object]) -> tuple[list[str], bool]:
     """Do what is to be done until the right thing runs, or the time is over.
 
     Args:

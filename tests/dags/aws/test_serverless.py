@@ -198,7 +198,9 @@ def job(client: Any, application: str, name: str, program: str, **options: Any) 
         context(operator)["ti"],
         application=application,
         name=name,
-        program=serverless.Program(f"{program}.py", lambda attempt: ["--attempt", str(attempt)]),
+        program=serverless.Program(
+            f"{program}.py", lambda attempt: ["--attempt", str(attempt)], ["--conf spark.shop=1"]
+        ),
     )
     return operator
 
@@ -218,6 +220,7 @@ def test_the_request_is_what_aws_takes_and_what_the_workers_are(client: Any) -> 
     described = client.get_job_run(applicationId=application, jobRunId=run)["jobRun"]
     assert described["tags"]["run_id"] == "run"
     assert described["jobDriver"]["sparkSubmit"]["entryPointArguments"] == ["--attempt", "1"]
+    assert described["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"].endswith(" --conf spark.shop=1")
     used = described["totalResourceUtilization"]
     assert used["memoryGBHour"] == pytest.approx(4 * used["vCPUHour"], rel=0.1), "8 GB for 2 vCPU, 16 GB for 4"
 
@@ -235,6 +238,18 @@ def test_heap_and_overhead_make_the_worker_that_is_asked_for(size: str) -> None:
     vcpu, _, gb = size.partition("x")
     assert (workers.driver.cpu, workers.driver.memory) == (int(vcpu), int(gb))
     assert (workers.executor.cpu, workers.executor.memory) == (int(vcpu), int(gb))
+
+
+def test_a_packed_environment_is_unpacked_for_driver_and_executors() -> None:
+    words = " ".join(serverless.packed_environment("s3://artifacts/environments/shop.tar.gz")).split()
+
+    assert words[:2] == ["--archives", "s3://artifacts/environments/shop.tar.gz#environment"]
+    assert {word.partition("=")[0]: word.partition("=")[2] for word in words[3::2]} == {
+        "spark.emr-serverless.driverEnv.PYSPARK_DRIVER_PYTHON": "./environment/bin/python",
+        "spark.emr-serverless.driverEnv.PYSPARK_PYTHON": "./environment/bin/python",
+        "spark.executorEnv.PYSPARK_PYTHON": "./environment/bin/python",
+    }
+    assert serverless.packed_environment(None) == []
 
 
 def test_waiting_lasts_as_long_as_the_job_run_may() -> None:

@@ -26,4 +26,5 @@ def test_a_pipeline_declares_metrics_and_settings(pipeline: str) -> None:
 
 @pytest.mark.parametrize("pipeline", contracts.pipelines())
 def test_a_pipelines_contracts_make_a_set(pipeline: str) -> None:
-    assert list(TableSet(pipeline))[-1] == TableSet(pipeline).anchor
+    if tables := list(TableSet(pipeline)):  # a pipeline of models and topics publishes no table
+        assert tables[-1] == TableSet(pipeline).anchor

@@ -13,7 +13,8 @@ from console.airflow import Airflow
 from console.errors import UserError
 from console.follow import Goal
 from console.options import ROOT
-from demos.hvfhv import ANALYSIS, COLLECTION, DEMO, SAMPLE
+from demos.datasets import ANALYSIS, COLLECTION
+from demos.hvfhv import DEMO, SAMPLE
 from taxiway.core.dataset_list import read_list
 
 MONTHS = ["2023-01", "2023-02", "2023-03"]

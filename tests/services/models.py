@@ -1,36 +1,32 @@
-"""Versions of the arrival model for the services' tests."""
+"""Versions of the arrival model, small and known, for tests of what serves them."""
 
 import io
 import json
 from typing import Any
 
-import boto3
 import lightgbm
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
-from local_aws.pytest_plugin import LocalAws
 from spark_jobs.eta.features import NAMES
 from spark_jobs.eta.model import feature_contract
 
-LAKE = "s3://lake"
 LAGGED_S = 240.0
 
 
 class Models:
-    """A registry in the local AWS.
+    """A registry of a lake.
 
-    Attributes:
-        lake: its address.
+    Args:
+        s3: a boto3 client.
+        bucket: that the lake is to be.
     """
 
-    lake = LAKE
-
-    def __init__(self) -> None:
-        self._s3: Any = boto3.client("s3")
-        self._s3.create_bucket(Bucket="lake")
+    def __init__(self, s3: Any, bucket: str = "lake") -> None:
+        self._s3, self._bucket = s3, bucket
+        self.lake = f"s3://{bucket}"
+        s3.create_bucket(Bucket=bucket)  # which may be there already
 
     def add(self, version: str, more_s: float, **files: bytes | None) -> None:
         """Write a version whose 50th percentile is the lagged median and some seconds more.
@@ -65,13 +61,9 @@ class Models:
         }
         for name, content in (usual | {key.replace("__", "."): value for key, value in files.items()}).items():
             if content is not None:
-                self._s3.put_object(Bucket="lake", Key=f"models/eta/{version}/{name}", Body=content)
+                self._s3.put_object(Bucket=self._bucket, Key=f"models/eta/{version}/{name}", Body=content)
 
     def promote(self, version: str) -> None:
         pointer = {"version": version, "previous": None, "promoted_at": "2026-01-01T00:00:00+00:00"}
-        self._s3.put_object(Bucket="lake", Key="models/eta/live.json", Body=json.dumps(pointer).encode())
-
-
-@pytest.fixture
-def models(local_aws: LocalAws) -> Models:
-    return Models()
+        pointer |= {"by": "a test", "reason": "It is to be served."}
+        self._s3.put_object(Bucket=self._bucket, Key="models/eta/live.json", Body=json.dumps(pointer).encode())
