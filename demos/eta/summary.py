@@ -50,7 +50,7 @@ def candidates(metrics: Mapping[str, Any]) -> Table:
     shown.add_row("the median by zone and hour (baseline)", f"{baseline:.1f} s", *[""] * 4)
     for name, figures in metrics["candidates"].items():
         shown.add_row(name, *_row(figures["test"], baseline))
-    shown.add_row(f"served: {metrics['winner']}, trained on all earlier months", *_row(metrics, baseline))
+    shown.add_row(f"served ({metrics['winner']}, trained again)", *_row(metrics, baseline))
     return shown
 
 
