@@ -80,7 +80,10 @@ def test_the_summary_shows_both_candidates_beside_both_baselines() -> None:
         "test_month": "2023-06",
         "global_median_mae_s": 126.1,
         "winner": "lightgbm",
-        "candidates": {"spark-ml": figures | {"mae_s": 114.0}, "lightgbm": figures},
+        "candidates": {
+            "spark-ml": {"test": figures | {"mae_s": 114.0}},
+            "lightgbm": {"test": figures | {"mae_s": 113.5}},
+        },
         "by_company": {"uber": figures | {"rows": 25_000}},
         "by_borough": {"Queens": figures | {"rows": 9_000}},
     }
@@ -90,6 +93,7 @@ def test_the_summary_shows_both_candidates_beside_both_baselines() -> None:
 
     assert "the global median 126.1 s" in lines
     assert "the median by zone and hour (baseline) 121.7 s" in lines
-    assert "lightgbm (served) 113.0 s 7.1% 56.5 31.2 90.0%" in lines
+    assert "lightgbm 113.5 s 6.7% 56.5 31.2 90.0%" in lines
+    assert "served (lightgbm, trained again) 113.0 s 7.1% 56.5 31.2 90.0%" in lines
     assert "spark-ml 114.0 s 6.3% 56.5 31.2 90.0%" in lines
     assert "Queens 9,000 113.0 s 121.7 s 90.0%" in lines
