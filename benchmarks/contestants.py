@@ -30,11 +30,11 @@ class Submitter:
         self._folder = folder
         self._number = count()
 
-    def run(self, arguments: list[str]) -> Cost:
+    def run(self, arguments: list[str], environment: Mapping[str, str] = STEP_MEMORY) -> Cost:
         """Run the arguments of a ``spark-submit``."""
         folder = self._folder / f"step-{next(self._number)}"
         folder.mkdir(parents=True)
-        return run(self._engine.command(arguments, folder, STEP_MEMORY))
+        return run(self._engine.command(arguments, folder, environment))
 
 
 def our_jobs(engine_name: str) -> Callable[[Path, str, Path], Cost]:

@@ -231,11 +231,11 @@ def _query(*files: Path) -> str:
 
 
 def _rides(number: int) -> Path:
-    """Return a file of all rides, whose times are in the past, and 30 weeks after those of the number before."""
+    """Return a file of all rides, whose times are in the past, and 60 weeks after those of the number before."""
     file = BENCH / "eta" / f"rides-{number}.parquet"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        shifted = f"request_datetime + INTERVAL {7 * (30 * number - 300)} DAY"
+        shifted = f"request_datetime + INTERVAL '{7 * (60 * number - 400)} days'"
         query = _query(*_months().values())
         duckdb.execute(f"COPY (SELECT * REPLACE ({shifted} AS request_datetime) FROM ({query})) TO '{file}'")
     return file

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +14,7 @@ from spark_jobs.eta.features import Floats, Lagged
 
 FILES = ("features.json", "p50.txt", "p90.txt", "calibration.json", "lagged.parquet")
 """What :meth:`Model.read` needs of a version's folder."""
-EXPECTED = features.NAMES.index("expected_wait_s")
+EXPECTED = "expected_wait_s"
 
 
 class ModelError(ValueError):
@@ -47,14 +47,17 @@ def feature_contract() -> str:
 class Model:
     """A model in memory; may be pickled (broadcast) and shared by threads.
 
-    Its trees give what is to be added to ``expected_wait_s``, in seconds.
+    Its trees give what is to be added to ``expected_wait_s``, in seconds; those of the 90th percentile may be over the
+    sum of several features.
 
     Attributes:
         version: its name.
         lagged: the medians that it was published with, for :func:`spark_jobs.eta.features.features`.
     """
 
-    def __init__(self, version: str, p50: str, p90: str, offset_s: float, lagged: Lagged) -> None:
+    def __init__(
+        self, version: str, p50: str, p90: str, offset_s: float, lagged: Lagged, p90_added: Sequence[str] = (EXPECTED,)
+    ) -> None:
         """Take the parts of a model.
 
         Args:
@@ -63,9 +66,14 @@ class Model:
             p90: those of the 90th.
             offset_s: is added to the 90th percentile, in seconds.
             lagged: medians.
+            p90_added: names of features that are added to the trees of the 90th percentile.
+
+        Raises:
+            ValueError: a name or the trees are not of these features, or the trees are cut.
         """
         self.version, self.lagged = version, lagged
         self._texts, self._offset_s = (p50, p90), offset_s
+        self._added = ([features.NAMES.index(EXPECTED)], [features.NAMES.index(name) for name in p90_added])
         self._boosters = _boosters(self._texts)
 
     @classmethod
@@ -90,11 +98,12 @@ class Model:
             part = "lagged.parquet"
             lagged = Lagged.from_arrow(parquet.read_table(io.BytesIO(files[part])))
             part = "calibration.json"
-            offset_s = float(json.loads(files[part])["p90_offset_s"])
+            calibration = json.loads(files[part])
+            offset_s, added = float(calibration["p90_offset_s"]), calibration.get("p90_added", [EXPECTED])
             if not np.isfinite(offset_s):
                 raise ValueError("p90_offset_s is not finite")
             part = "p50.txt and p90.txt"
-            return cls(version, files["p50.txt"].decode(), files["p90.txt"].decode(), offset_s, lagged)
+            return cls(version, files["p50.txt"].decode(), files["p90.txt"].decode(), offset_s, lagged, added)
         except ModelError:
             raise
         except (
@@ -120,7 +129,8 @@ class Model:
         if not len(features):
             return np.empty(0), np.empty(0)
         p50, p90 = (
-            np.asarray(booster.predict(features, num_threads=1)) + features[:, EXPECTED] for booster in self._boosters
+            np.asarray(booster.predict(features, num_threads=1)) + features[:, added].sum(axis=1)
+            for booster, added in zip(self._boosters, self._added, strict=True)
         )
         return bounded(p50, p90 + self._offset_s)
 

@@ -27,7 +27,7 @@ from spark_jobs.eta.statsd import StatsD
 Write = Callable[[pa.Table], None]
 
 DEMAND_MINUTES = 5
-ERROR_MINUTES, SHOWN_WINDOWS = 10, 6  # windows of the live error; the metrics show the last hour
+ERROR_MINUTES, SHOWN_WINDOWS, KEPT_WINDOWS = 10, 6, 18  # of the live error: the metrics show the last hour
 FEEDBACK = "1 hour"  # of watermark, and of wait at most: together, predictions wait two hours for their pick-up
 
 
@@ -249,13 +249,12 @@ class LiveError(Batches):
         for key, sums in changed.items():
             windows[key] = windows.get(key, Sums())
             windows[key] += sums
-        newest = max((_key(key)[0] for key in windows), default=0)
-        windows = {key: sums for key, sums in windows.items() if _key(key)[0] > newest - SHOWN_WINDOWS * ERROR_MINUTES}
+        made = {key: _errors(key, windows[key]) for key in changed}
+        windows = _last(windows, KEPT_WINDOWS)
         self._states.keep(batch, msgspec.json.encode(windows))
-        made = {key: _errors(key, windows[key]) for key in changed if key in windows}
         self._write(messages.sent(messages.ERRORS, [key.encode() for key in made], [*made.values()]))
         if changed:
-            self._show(windows)
+            self._show(_last(windows, SHOWN_WINDOWS))
 
     def _show(self, windows: Mapping[str, Sums]) -> None:
         live = self._live.current
@@ -286,6 +285,12 @@ def _sums(rows: pa.Table) -> dict[str, Sums]:
         for by, name in (("all", "all"), ("company", company), ("borough", ZONES[zone_id])):
             found[f"{minute}|{by}|{name}|{version}"] += Sums(1, missed, int(kept))
     return found
+
+
+def _last(windows: Mapping[str, Sums], number: int) -> dict[str, Sums]:
+    """Return the newest windows."""
+    newest = max((_key(key)[0] for key in windows), default=0)
+    return {key: sums for key, sums in windows.items() if _key(key)[0] > newest - number * ERROR_MINUTES}
 
 
 def _key(key: str) -> tuple[int, str, str, str]:

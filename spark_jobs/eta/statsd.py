@@ -1,6 +1,5 @@
 """Sends metrics to a StatsD exporter by UDP: lost ones are lost, and nothing waits for them."""
 
-import contextlib
 import socket
 from collections.abc import Iterable
 
@@ -19,7 +18,7 @@ class StatsD:
     def __init__(self, address: str, scorer: str = "") -> None:
         host, _, port = address.rpartition(":")
         self._address = (host, int(port)) if address else None
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket: socket.socket | None = None
         self._prefix = PREFIX + scorer
 
     def count(self, name: str, number: int) -> None:
@@ -48,5 +47,12 @@ class StatsD:
             self._datagram(datagram)
 
     def _datagram(self, datagram: bytes) -> None:
-        with contextlib.suppress(OSError):  # no such host, for now
-            self._socket.sendto(datagram, self._address or ("", 0))
+        try:
+            if self._socket is None:  # the name is looked up once, and again after a fault
+                self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                self._socket.connect(self._address or ("", 0))
+            self._socket.send(datagram)
+        except OSError:
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = None

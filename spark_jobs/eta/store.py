@@ -1,6 +1,6 @@
 """Reads and writes the files of a version, in a local folder or on S3. Needs pyarrow alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ def matrix(batch: pa.RecordBatch) -> Floats:
     return np.column_stack([batch[name].to_numpy() for name in NAMES])
 
 
-def learning_rows(folder: Folder, tables: list[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def learning_rows(folder: Folder, tables: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the features, (rows, ``len(NAMES)``), and the waits in seconds, of tables, in 4 bytes a number."""
     total = sum(folder.rows(table) for table in tables)
     found, wait_s, row = np.empty((total, len(NAMES)), np.float32), np.empty(total, np.float32), 0

@@ -121,11 +121,13 @@ def build(
         took = round(time.monotonic() - began, 1)
         sys.stdout.write(f"{name}: {took} s\n")
         raw = _predicted(rows, validation, _model(version, trained, 0.0, lagged[test]))
-        offset_s = evaluate.conformal_offset(raw["wait"], raw["p90"])
+        offset_s = 0.0 if trained.calibrated else evaluate.conformal_offset(raw["wait"], raw["p90"])
         calibrated = _model(version, trained, offset_s, lagged[test])
         found[name] = {
             "training_s": took,
+            "training_rows": sum(rows.rows(month) for month in learnt),
             "p90_offset_s": offset_s,
+            "p90_added": trained.p90_added,
             "validation": evaluate.figures(**_arrays(_predicted(rows, validation, calibrated))),
             "test": evaluate.figures(**_arrays(_predicted(rows, test, calibrated))),
         }
@@ -185,7 +187,7 @@ def _write_features(spark: SparkSession, places: Mapping[str, str], rows: store.
 
 
 def _model(version: str, trained: Trees, offset_s: float, lagged: pa.Table) -> Model:
-    return Model(version, trained.p50, trained.p90, offset_s, Lagged.from_arrow(lagged))
+    return Model(version, trained.p50, trained.p90, offset_s, Lagged.from_arrow(lagged), trained.p90_added)
 
 
 def _predicted(rows: store.Folder, month: str, model: Model) -> dict[str, NDArray[Any]]:

@@ -69,7 +69,7 @@ def test_rules_name_what_is_there(file: Path) -> None:
         assert {_custom(rule).get("countsRowsOf")} <= {None, *tables}, rule["name"]
 
 
-@pytest.mark.parametrize("pipeline", filter(_tables, PIPELINES), ids=lambda pipeline: pipeline.name)
+@pytest.mark.parametrize("pipeline", [*filter(_tables, PIPELINES)], ids=lambda pipeline: pipeline.name)
 def test_pipeline_publishes_its_anchor_last(pipeline: Path) -> None:
     tables = sorted(_tables(pipeline), key=lambda table: int(_custom(table)["publishOrder"]))
     assert [_custom(table)["publishOrder"] for table in tables] == list(range(1, len(tables) + 1))

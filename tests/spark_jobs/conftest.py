@@ -65,7 +65,8 @@ def on_sail(sail: str) -> Programs:
 @pytest.fixture(scope="session")
 def on_spark() -> Programs:
     options = "--master local[2] --conf spark.ui.enabled=false --conf spark.sql.shuffle.partitions=2 pyspark-shell"
-    return Programs({"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_SUBMIT_ARGS": options})
+    environment = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_SUBMIT_ARGS": options, "PYSPARK_PYTHON": sys.executable}
+    return Programs(environment)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from spark_jobs.eta.features import NAMES
 from spark_jobs.eta.model import FILES, Model, ModelError
 from spark_jobs.eta.trees import Node, text
 
+EXPECTED = NAMES.index("expected_wait_s")
 WAITS = NAMES.index("live_city_wait_s")
 
 
@@ -28,7 +29,7 @@ def rows() -> np.ndarray:
 @pytest.fixture(scope="module")
 def files(rows: np.ndarray) -> dict[str, bytes]:
     """Return a version that has learnt that a rider waits as long as the others just did."""
-    label = rows[:, WAITS] - rows[:, subject.EXPECTED]
+    label = rows[:, WAITS] - rows[:, EXPECTED]
     p50 = lightgbm.train({"verbose": -1, "num_leaves": 15}, lightgbm.Dataset(rows, label), 30)
     lagged = pa.table(
         {
@@ -53,10 +54,17 @@ def test_predictions_are_added_to_what_is_expected(files: dict[str, bytes], rows
     model = Model.read("v1", files)
     p50, p90 = model.predict(rows)
     trees = lightgbm.Booster(model_str=files["p50.txt"].decode()).predict(rows)
-    assert p50.tolist() == np.maximum(np.asarray(trees) + rows[:, subject.EXPECTED], 0).tolist()
-    assert p90.tolist() == np.maximum(rows[:, subject.EXPECTED] + 60 + 15.5, p50).tolist()
+    assert p50.tolist() == np.maximum(np.asarray(trees) + rows[:, EXPECTED], 0).tolist()
+    assert p90.tolist() == np.maximum(rows[:, EXPECTED] + 60 + 15.5, p50).tolist()
     assert np.abs(p50 - rows[:, WAITS]).mean() < 40
     assert model.lagged.wait_s([132, 132], [8, 9]).tolist() == [310, 240]
+
+
+def test_the_90th_percentile_may_be_over_several_features(files: dict[str, bytes], rows: np.ndarray) -> None:
+    calibration = {"p90_offset_s": 0, "p90_added": ["expected_wait_s", "live_city_20_excess_s"]}
+    p50, p90 = Model.read("v1", files | {"calibration.json": json.dumps(calibration).encode()}).predict(rows)
+    over = rows[:, EXPECTED] + rows[:, NAMES.index("live_city_20_excess_s")] + 60
+    np.testing.assert_allclose(p90, np.maximum(over, p50))
 
 
 def test_a_pickled_model_predicts_the_same(files: dict[str, bytes], rows: np.ndarray) -> None:
@@ -89,6 +97,7 @@ def other_contract() -> bytes:
         ("p90.txt", text([(1.0, {0: Node(60.0, -1, -1, 0, 0.0)})], ("a", "b")).encode(), "p50.txt and p90.txt"),
         ("p50.txt", b"\xff\xfe", "p50.txt and p90.txt"),
         ("calibration.json", b'{"p90_offset_s": NaN}', "calibration.json of version v1"),
+        ("calibration.json", b'{"p90_offset_s": 1, "p90_added": ["luck"]}', "calibration.json|p50.txt"),
         ("calibration.json", b"[]", "calibration.json of version v1"),
         ("lagged.parquet", b"PAR1", "lagged.parquet of version v1"),
     ],

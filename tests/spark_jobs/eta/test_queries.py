@@ -21,6 +21,8 @@ from tests.spark_jobs.eta import versions
 from tests.spark_jobs.eta.streaming import Metrics, pickup, request, trips
 from tests.spark_jobs.eta.versions import BUCKET, LAKE
 
+pytestmark = pytest.mark.slow
+
 NOW_MS = 1_700_000_000_000
 TRIPS = trips("2023-01-14")[:60]
 

@@ -179,10 +179,13 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
     stream.wait_until(drained, "the rest of the day is answered")
 
     def settled() -> bool:
-        """Whether demand and live error have no more to say."""
-        before = kafka.count(DEMAND), kafka.count(ERRORS)
-        time.sleep(3)
-        return before == (kafka.count(DEMAND), kafka.count(ERRORS))
+        """Whether demand and live error have followed the answers."""
+        answers = [content for _, content in kafka.read(PREDICTIONS)]
+        picked_up = {trip["request_id"] for hour in played for trip in hour if trip["wait_s"] <= 3600}
+        compared = sum(content["request_id"] in picked_up for content in answers)
+        demanded = sum(newest(kafka.read(DEMAND), "requests", "window_start", "pickup_zone_id").values())
+        known = newest(kafka.read(ERRORS), "trips", "window_start", "by", "name", "model_version")
+        return demanded == 5 * len(answers) and compared == sum(n for key, n in known.items() if key[1] == "all")
 
     stream.wait_until(settled, "demand and live error are written")
     began = time.monotonic()
@@ -213,6 +216,15 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
         stop_s=time.monotonic() - began,
         committed=(numbers[0], numbers[1]),
     )
+
+
+def newest(found: list[Any], value: str, *key: str) -> dict[tuple[Any, ...], int]:
+    """Return the largest value that was written of each key: the last one, as counts only rise."""
+    most: dict[tuple[Any, ...], int] = {}
+    for _, content in found:
+        fields = tuple(content[name] for name in key)
+        most[fields] = max(content[value], most.get(fields, 0))
+    return most
 
 
 def _predictions(seen: Seen) -> dict[str, dict[str, Any]]:
@@ -332,14 +344,11 @@ def test_demand_is_what_was_answered_by_window(seen: Seen) -> None:
         at = datetime.fromisoformat(content["requested_at"]).replace(second=0)
         for back in range(5):
             expected[(at - timedelta(minutes=back)).isoformat(), content["pickup_zone_id"]] += 1
-    newest: dict[tuple[str, int], int] = {}
     for message, content in seen.messages[DEMAND]:
-        window = content["window_start"], content["pickup_zone_id"]
-        newest[window] = max(content["requests"], newest.get(window, 0))
         assert int(message.key()) == content["pickup_zone_id"]
         length = datetime.fromisoformat(content["window_end"]) - datetime.fromisoformat(content["window_start"])
         assert length == timedelta(minutes=5)
-    assert newest == dict(expected)
+    assert newest(seen.messages[DEMAND], "requests", "window_start", "pickup_zone_id") == dict(expected)
 
 
 def test_live_error_is_that_of_the_predictions(seen: Seen) -> None:
@@ -355,16 +364,16 @@ def test_live_error_is_that_of_the_predictions(seen: Seen) -> None:
                 each[0] += 1
                 each[1] += abs(trip["wait_s"] - content["p50_s"])
                 each[2] += trip["wait_s"] <= content["p90_s"]
-    newest: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    last: dict[tuple[str, str, str, str], dict[str, Any]] = {}
     for _, content in seen.messages[ERRORS]:
-        key = content["window_start"], content["by"], content["name"], content["model_version"]
-        if key not in newest or content["trips"] > newest[key]["trips"]:
-            newest[key] = content
-    assert newest.keys() == sums.keys()
+        group = content["window_start"], content["by"], content["name"], content["model_version"]
+        if group not in last or content["trips"] > last[group]["trips"]:
+            last[group] = content
+    assert last.keys() == sums.keys()
     for key, (trips_, error, within) in sums.items():
-        assert newest[key]["trips"] == trips_, key
-        assert newest[key]["mae_s"] == pytest.approx(error / trips_, abs=0.001)
-        assert newest[key]["within_p90"] == pytest.approx(within / trips_, abs=1e-6)
+        assert last[key]["trips"] == trips_, key
+        assert last[key]["mae_s"] == pytest.approx(error / trips_, abs=0.001)
+        assert last[key]["within_p90"] == pytest.approx(within / trips_, abs=1e-6)
 
 
 def test_metrics_are_sent(seen: Seen) -> None:
