@@ -98,11 +98,23 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
     other = json.loads(files[FIRST]["features.json"]) | {"contract": 999}
     versions.put(s3, "incompatible", versions.files(3) | {"features.json": json.dumps(other).encode()})
     versions.promote(s3, FIRST)
-    package, metrics = programs.package(folder), Metrics()
+    package, metrics, config = programs.package(folder), Metrics(), folder / "client.properties"
+    config.write_text("default.api.timeout.ms=5000\nrequest.timeout.ms=4000\nmax.block.ms=5000\n")  # to fail sooner
 
     def start() -> Stream:
         arguments = ["--bootstrap", broker.bootstrap, "--lake", LAKE, "--checkpoint", CHECKPOINT]
-        arguments += ["--statsd", metrics.address, "--max-offsets", "1500", "--slow-trigger", "1s", "--look-s", "1"]
+        arguments += [
+            "--statsd",
+            metrics.address,
+            "--max-offsets",
+            "1500",
+            "--slow-trigger",
+            "3s",
+            "--look-s",
+            "1",
+            "--kafka-config",
+            str(config),
+        ]
         started.append(Stream(folder / f"start-{len(started)}", package, variables, *arguments))
         return started[-1]
 
@@ -135,7 +147,7 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
 
     # Promotions under load.
     kafka.send([*map(pickup, second)])
-    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in second], 100))
+    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in second], 160))
     load.start()
     stream.wait_until(lambda: kafka.count(PREDICTIONS) > len(first) + 30, "the load is answered")
     versions.promote(s3, SECOND, previous=FIRST)
@@ -160,7 +172,7 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
     # Killed in the middle; requests go on coming.
     versions.promote(s3, SECOND)
     kafka.send([*map(pickup, fourth)])
-    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in fourth], 200))
+    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in fourth], 250))
     load.start()
     before = kafka.count(PREDICTIONS)
     stream.wait_until(lambda: kafka.count(PREDICTIONS) > before, "the fourth requests are being answered")
