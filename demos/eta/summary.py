@@ -33,13 +33,13 @@ def show_summary(console: Console, lake: Lake, since: datetime, seconds: float) 
     console.print(
         f"Version {version}: trained on {months[0]} to {months[-1]}, chosen by {metrics['validation_month']}, tested "
         f"on {metrics['test_month']} ({metrics['rows']:,} rows) in {metrics['training_s']:.0f} s with at most "
-        f"{metrics['peak_memory_mb']:,.0f} MB.\n{_verdict(registry, metrics, live)}",
+        f"{metrics['peak_memory_mb']:,.0f} MB.\n{verdict(registry, metrics, live)}",
         highlight=False,
     )
     console.print(cost_of_job_runs(lake.settings.serverless_prices, since, seconds), highlight=False)
 
 
-def _verdict(registry: Registry, metrics: Mapping[str, Any], live: Live | None) -> str:
+def verdict(registry: Registry, metrics: Mapping[str, Any], live: Live | None) -> str:
     """Return what the gate says of a version, and which one is live."""
     if live and live.version == metrics["version"]:
         return live.reason
