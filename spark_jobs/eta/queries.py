@@ -44,16 +44,12 @@ class Batches:
 
     def __init__(self, stopping: Event) -> None:
         self._stopping = stopping
-        self.last_rows = time.monotonic()  # when the last batch with rows ended
 
     def __call__(self, frame: DataFrame, batch: int) -> None:
         """Do a batch, as ``foreachBatch`` asks."""
         if self._stopping.is_set():
             raise StoppingError
-        rows = frame.toArrow()
-        self.do(rows, batch)
-        if len(rows):
-            self.last_rows = time.monotonic()
+        self.do(frame.toArrow(), batch)
 
     def do(self, rows: pa.Table, batch: int) -> None:
         """Do a batch.

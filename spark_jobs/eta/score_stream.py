@@ -5,7 +5,6 @@ killed may be written twice, with the same values (docs/eta-stream.md).
 """
 
 import argparse
-import math
 import re
 import signal
 import sys
@@ -69,7 +68,6 @@ def _arguments() -> argparse.Namespace:
         "--starting-offsets", choices=("earliest", "latest"), default="earliest", help="of a new checkpoint"
     )
     parser.add_argument("--look-s", type=float, default=5.0, help="seconds between looks at the pointer (%(default)s)")
-    parser.add_argument("--until-idle-s", type=float, default=math.inf, help="end when nothing has come for so long")
     return parser.parse_args()
 
 
@@ -250,8 +248,6 @@ class Stream:
                 if time.monotonic() - beat > HEARTBEAT_S:
                     beat = time.monotonic()
                     self._heartbeat()
-                if self._is_idle():
-                    self._stopping.set()
                 self._stopping.wait(POLL_S)
         finally:
             self._stop()
@@ -286,10 +282,6 @@ class Stream:
         self._statsd.gauge("model_age_s", time.time() - self._live.current.promoted_s)
         if (lag := self._answers.lag) is not None:
             self._statsd.gauge("lag", lag)
-
-    def _is_idle(self) -> bool:
-        limit = self._args.until_idle_s
-        return all(time.monotonic() - query.batches.last_rows > limit for query in self._queries)
 
     def _stop_on_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
