@@ -1,7 +1,7 @@
 """What each command of ``python -m cluster`` does."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,8 @@ from cluster.chart import chart_path
 from cluster.config import Config
 from cluster.helm import choose_revision
 from cluster.kubectl import Forward, Kubectl
-from cluster.platform import PROCESSOR, checkout_path, find_checkout, open_platform, run_module
-from cluster.shell import last_lines, require
+from cluster.platform import PROCESSOR, checkout_path, find_checkout, open_platform, run_in_pod, run_module
+from cluster.shell import require
 from cluster.target import open_target, remove_namespace, require_context
 from console import demo as demos
 from console.airflow import import_sentence
@@ -26,7 +26,6 @@ from console.patience import NotNowError, patiently
 from console.ports import require_free
 
 VISIBLE_TIMEOUT_S = 120
-POD_COMMAND_S = 600
 REPORTS = ROOT / ".local/cluster/reports"
 
 
@@ -98,12 +97,15 @@ def kind_demo(config: Config, console: Console) -> int:
         each.read_input(given[each.name], checkout_path)
     kubectl = open_target(config)
     _require_airflow(config, kubectl)
-    for each in chosen:
-        if each.pod and not kubectl.find("deployment", each.pod):
-            raise UserError(
-                f"The demo of {each.name} needs the deployment {each.pod}, which is not there: "
-                f"{config.make('kind-up', ENGINE='spark', FEATURES=each.feature)} brings it."
-            )
+    for each in [each for each in chosen if each.pod and not kubectl.find("deployment", each.pod)]:
+        sentence = (
+            f"The demo of {each.name} needs the deployment {each.pod}, which is not there: "
+            f"{config.make('kind-up', ENGINE='spark', FEATURES=each.feature)} brings it."
+        )
+        if len(chosen) == 1:
+            raise UserError(sentence)
+        report(f"leaves out {each.name}. {sentence}")
+        chosen.remove(each)
     seen_as = partial(checkout_path, checkout=find_checkout(kubectl))
     inputs = [each.read_input(given[each.name], seen_as) for each in chosen]
     report("upgrades the tables of the dataset catalogue")
@@ -114,17 +116,10 @@ def kind_demo(config: Config, console: Console) -> int:
             plan = demos.run(platform, each, data, report, since=datetime.now(UTC))
             report(f"the demo of {each.name} is complete")
             for command in each.in_pod(platform, data):
-                _in_pod(kubectl, each.pod, command, report)
+                report(f"in a pod of {each.pod}: {' '.join(command)}")
+                report.plain(run_in_pod(kubectl, each.pod, command, report))
             demos.show_reports(demos.copy_reports(platform, each, plan, REPORTS / each.name, report), report)
     return 0
-
-
-def _in_pod(kubectl: Kubectl, deployment: str, command: Sequence[str], report: Reporter) -> None:
-    report(f"in a pod of {deployment}: {' '.join(command)}")
-    result = kubectl.execute(f"deployment/{deployment}", *command, container=deployment, seconds=POD_COMMAND_S)
-    if result.returncode:
-        raise UserError(f"{' '.join(command)} failed in a pod of {deployment}: {last_lines(result.stderr, 1)}")
-    report.plain(result.stdout.strip())
 
 
 def make_images(config: Config, console: Console) -> int:

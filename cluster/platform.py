@@ -124,6 +124,24 @@ def run_module(
     return result.stdout
 
 
+def run_in_pod(kubectl: Kubectl, deployment: str, command: Sequence[str], say: Say = say_on_stderr) -> str:
+    """Run a command in the main container of a deployment's pod, which may still be starting; return its output.
+
+    Raises:
+        UserError: it failed; the text has its last line.
+    """
+
+    def attempt() -> str:
+        result = kubectl.execute(f"deployment/{deployment}", *command, container=deployment, seconds=RUN_TIMEOUT_S)
+        if result.returncode and POD_GONE.search(result.stderr):
+            raise NotNowError(last_lines(result.stderr, 1))
+        if result.returncode:
+            raise UserError(f"{' '.join(command)} failed in a pod of {deployment}: {last_lines(result.stderr, 1)}")
+        return result.stdout.strip()
+
+    return patiently(attempt, of=f"The pod of {deployment}", hint="make status shows what runs.", say=say)
+
+
 def _in_worker(
     kubectl: Kubectl, command: Sequence[str], say: Say, *, seconds: float, text_in: str | None = None
 ) -> "subprocess.CompletedProcess[str]":

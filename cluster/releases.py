@@ -25,6 +25,7 @@ BY_HAND = {
     "git-ssh-key": "make secrets FEATURES=ssh-git GIT_SSH_KEY=<private key file>",
     "git-credentials": "make secrets FEATURES=https-git GIT_USERNAME=… GIT_PASSWORD=…",
     "git-ca": "make secrets FEATURES=https-git GIT_CA=<file>",
+    "kafka-client": "kubectl create secret generic kafka-client --from-file=client.properties=<file>",
     "alertmanager-notify": (
         "kubectl create secret generic alertmanager-notify --from-file=slack-url=<file> --from-file=pager-key=<file>"
     ),

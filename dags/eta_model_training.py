@@ -89,7 +89,8 @@ passes the gate.
 def eta_model_training() -> None:
     """Plan, train on EMR Serverless, judge, promote, delete old versions."""
 
-    @task.sensor(task_id=run.PLAN, mode="reschedule", poke_interval=settings().poll_s, timeout=8 * 24 * 3600)
+    # Months take minutes to be published, and a task that is rescheduled too soon may overtake its executor's report.
+    @task.sensor(task_id=run.PLAN, mode="reschedule", poke_interval=10 * settings().poll_s, timeout=8 * 24 * 3600)
     def plan() -> PokeReturnValue:
         """Wait for the months that the run is asked for, and return its job."""
         job = run.plan(get_current_context())

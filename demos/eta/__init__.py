@@ -72,11 +72,15 @@ class EtaDemo(Demo[DatasetList]):
         return None
 
     def in_pod(self, platform: Platform, data: DatasetList) -> list[list[str]]:
-        """Have the stream started, and play a minute of the newest month, which stream and scorer answer."""
+        """Have the stream started, play a minute of the newest month, and show what stream and scorer answered."""
         platform.airflow.unpause(STREAM)
         platform.airflow.trigger(STREAM, f"demo__{datetime.now(UTC):%Y%m%dT%H%M%S}", {})
-        replay = ["python", "-m", "services.replay", "--bootstrap", "kafka:9092", "--month", data.months[-1]]
-        return [[*replay, "--rate", "50", "--seconds", str(self.stream_s)]]
+        kafka = ["--bootstrap", "kafka:9092"]
+        rides = ["--month", data.months[-1], "--first-answer", "--rate", "50", "--seconds", str(self.stream_s)]
+        return [
+            ["python", "-m", "services.replay", *kafka, *rides],
+            ["python", "-m", "services.eta.watch", *kafka, "--all", "--seconds", "10"],
+        ]
 
     def show_summary(self, report: Reporter, lake: Any, data: DatasetList, since: datetime) -> None:
         """Print what the candidates reached, what the gate decided, which version is live, and what it would cost."""

@@ -23,7 +23,7 @@ from spark_jobs.eta.trees import Node
 
 CANDIDATES = ("spark-ml", "lightgbm")
 CUT_S = 400
-PERCENTILE = 0.905
+PERCENTILE = 0.903
 P90_ADDED = ("expected_wait_s", "live_city_20_excess_s")
 LIGHTGBM: dict[str, Any] = {
     "learning_rate": 0.06,
@@ -37,11 +37,11 @@ LIGHTGBM: dict[str, Any] = {
     "force_row_wise": True,
     "verbose": -1,
 }
-LIGHTGBM_TREES = 150
+LIGHTGBM_TREES = 80
 SPARK_ML: dict[str, Any] = {
-    "maxIter": 40,
+    "maxIter": 25,
     "maxDepth": 5,
-    "stepSize": 0.15,
+    "stepSize": 0.2,
     "maxBins": 64,
     "minInstancesPerNode": 50,
     "seed": 1,

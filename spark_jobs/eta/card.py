@@ -34,9 +34,9 @@ def page(metrics: Mapping[str, Any], predictions: Mapping[str, NDArray[Any]], im
     candidates: Mapping[str, Any] = metrics["candidates"]
     served = (
         f"How long a rider waits from the request to the pick-up: the 50th and the 90th percentile, in seconds. "
-        f"Served: {metrics['winner']}, chosen by its error in {metrics['validation_month']}, then trained again with "
-        f"that month. It learnt {metrics['training_rows']:,} requests of {', '.join(metrics['train_months'])}; "
-        f"{metrics['lag_month']} gave medians alone. Code: {metrics['code']}."
+        f"Served: {metrics['winner']}, chosen by its pinball losses in {metrics['validation_month']}, then trained "
+        f"again with that month. It learnt {metrics['training_rows']:,} requests of "
+        f"{', '.join(metrics['train_months'])}; {metrics['lag_month']} gave medians alone. Code: {metrics['code']}."
     )
     result = (
         f"On {metrics['rows']:,} requests of {metrics['test_month']}, a month that nothing was fitted to, the mean "
@@ -122,7 +122,7 @@ def _bars(names: Sequence[str], pairs: Sequence[tuple[float, float]], label: str
     axes.bar(place + 0.2, [pair[0] for pair in pairs], 0.4, color=_OURS, label="model")
     axes.set_xticks(place, names)
     axes.set(xlabel=label, ylabel="mean absolute error, s")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return _svg(figure)
 
 
@@ -142,7 +142,7 @@ def _calibration(wait: NDArray[Any], p50: NDArray[Any], p90: NDArray[Any]) -> st
         )
         axes.axhline(100 * share, color=colour, linewidth=0.8, linestyle="--")
     axes.set(xlabel="predicted, s", ylabel="waited no longer, %", ylim=(0, 100))
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return _svg(figure)
 
 

@@ -12,11 +12,6 @@ from spark_jobs.eta.features import Floats
 COVERAGE = 0.9
 
 
-def median(waits: Floats) -> float:
-    """Return the median by nearest rank, the value of rank ⌈n / 2⌉, as ``percentile_disc`` does."""
-    return float(np.partition(waits, (len(waits) - 1) // 2)[(len(waits) - 1) // 2])
-
-
 def pinball(wait: Floats, predicted: Floats, quantile: float) -> float:
     """Return the mean pinball loss in seconds: quantile · e if too short by e, (1 − quantile) · e if too long by e."""
     error = wait - predicted

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from cluster import commands
 from cluster.chart import SHA256, VERSION
 from cluster.config import Config
 from cluster.images import load, wanted
@@ -221,6 +223,19 @@ def test_the_arrival_model_needs_apache_spark_on_kind() -> None:
     with pytest.raises(UserError, match="FEATURES=eta needs Apache Spark, for training and stream: say ENGINE=spark"):
         Config.from_environment({"FEATURES": "eta"})
     assert Config.from_environment({"FEATURES": "eta", "ENV": "eks"}).features == ("eta",)
+
+
+def test_a_demo_whose_deployment_is_missing_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nothing:
+        def find(self, *_: str) -> None: ...
+
+    monkeypatch.setattr(commands, "open_target", lambda _: Nothing())
+    monkeypatch.setattr(commands, "_require_airflow", lambda *_: None)
+    wanted = (
+        "needs the deployment eta-scorer, which is not there: make kind-up ENV=kind ENGINE=spark FEATURES=eta brings"
+    )
+    with pytest.raises(UserError, match=wanted):
+        commands.kind_demo(Config.from_environment({"PIPELINE": "eta"}), Console(quiet=True))
 
 
 def test_a_cluster_that_is_not_kinds_needs_a_loader() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.access import ForwardAccess
 from cluster.kubectl import Forward, Kubectl
-from cluster.platform import BUNDLE_CHECKOUT, CHECKOUT, checkout_path, module_command, run_module
+from cluster.platform import BUNDLE_CHECKOUT, CHECKOUT, checkout_path, module_command, run_in_pod, run_module
 from console.airflow import Airflow
 from console.errors import UserError
 from tests.console.airflow_server import AirflowServer, serve
@@ -30,7 +30,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
             checkout_path(tmp_path / file, tmp_path / "checkout")
 
 
-def run_in_pod(folder: Path, command: list[str], text: str | None = None) -> "subprocess.CompletedProcess[str]":
+def run_here(folder: Path, command: list[str], text: str | None = None) -> "subprocess.CompletedProcess[str]":
     """Run a worker's command with a python that says what it was given."""
     program = folder / "python"
     program.write_text(
@@ -43,7 +43,7 @@ def run_in_pod(folder: Path, command: list[str], text: str | None = None) -> "su
 
 
 def test_a_module_runs_with_the_delivered_dags_and_its_status_counts(tmp_path: Path) -> None:
-    result = run_in_pod(tmp_path, module_command("taxiway.catalogue", "migrate"))
+    result = run_here(tmp_path, module_command("taxiway.catalogue", "migrate"))
     assert (result.returncode, result.stdout) == (
         3,
         f"{CHECKOUT}/dags:{CHECKOUT} -m taxiway.catalogue migrate\n",
@@ -52,7 +52,7 @@ def test_a_module_runs_with_the_delivered_dags_and_its_status_counts(tmp_path: P
 
 def test_a_file_reaches_a_pod_by_standard_input(tmp_path: Path) -> None:
     command = module_command("taxiway.catalogue", "load", "--whole-months", file="my list.csv")
-    result = run_in_pod(tmp_path, command, "a,b\n")
+    result = run_here(tmp_path, command, "a,b\n")
     expected = f"{CHECKOUT}/dags:{CHECKOUT} -m taxiway.catalogue load --whole-months TMP/my list.csv\na,b\n"
     assert (result.returncode, result.stdout) == (3, expected)
     assert [path.name for path in tmp_path.iterdir()] == ["python"], "nothing is left behind"
@@ -93,6 +93,21 @@ def test_a_module_that_fails_is_not_tried_again(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UserError, match=r"taxiway\.catalogue load failed in the worker: No such list\.$"):
         run_module(kubectl, "taxiway.catalogue", "load")
     assert (tmp_path / "calls").read_text() == "x\nx\n", "one to find the checkout"
+
+
+def test_a_pod_that_starts_is_waited_for_and_a_command_that_fails_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        'case "$calls$*" in 1*) echo "error: container not found" >&2; exit 1;; *fail*) echo No. >&2; exit 2;; esac'
+    )
+    kubectl = kubectl_that(tmp_path, f'{script}; echo "$@"', monkeypatch)
+    said = list[str]()
+    output = run_in_pod(kubectl, "eta-scorer", ["python", "-m", "services.replay"], said.append)
+    assert output.endswith("exec deployment/eta-scorer -c eta-scorer -- python -m services.replay")
+    assert said[0].startswith("The pod of eta-scorer does not answer (error: container not found)")
+    with pytest.raises(UserError, match=r"^fail failed in a pod of eta-scorer: No\.$"):
+        run_in_pod(kubectl, "eta-scorer", ["fail"])
 
 
 def test_a_forward_is_opened_when_it_is_needed_and_again_when_it_has_ended(

@@ -138,6 +138,8 @@ def test_what_features_need_is_rendered(file: Path) -> None:
     if feature == "eta":
         assert set(of_kind(made, "StatefulSet")) == {"postgres", "mysql", "git-server", "local-aws", "kafka"}
         assert set(of_kind(made, "Deployment")) == {"eta-scorer"}
+        (aws,) = [pod.spec["containers"][0] for pod in pods(made) if pod.name.endswith("local-aws")]
+        assert "--max-steps=2" in aws["args"], "the stream would leave no room for training"
     if feature == "mysql-metadata":
         assert set(of_kind(made, "StatefulSet")) == {"mysql", "metadata-mysql", "git-server", "local-aws"}
 
@@ -358,6 +360,7 @@ def test_who_talks_to_kafka() -> None:
         assert reaches("everything", our_pod(name), our_pod("kafka"), 9092)
         assert reaches("everything", our_pod(name), airflow_pod("statsd"), 9125, "UDP")
     assert reaches("everything", our_pod("eta-scorer"), our_pod("local-aws"), 4566)
+    assert reaches("everything", our_pod("kafka"), our_pod("kafka"), 9092), "its own address is the service's"
     for stranger in (airflow_pod("worker"), airflow_pod("flower"), our_pod("git-server"), {"app": "somebody-else"}):
         assert not reaches("everything", stranger, our_pod("kafka"), 9092)
     assert not reaches("everything", our_pod("kafka"), our_pod("local-aws"), 4566)

@@ -190,8 +190,8 @@ class Registry:
         """Return the objects of each version, by their names below its folder."""
         found: dict[str, dict[str, dict[str, Any]]] = {}
         for each in self._objects():
-            version, _, name = each["Key"].removeprefix(f"{self._prefix}/").partition("/")
-            if name and re.match(VERSION_PATTERN, version):
+            version, slash, name = each["Key"].removeprefix(f"{self._prefix}/").partition("/")
+            if slash and re.match(VERSION_PATTERN, version):  # S3A's marker of the folder too, which has no name
                 found.setdefault(version, {})[name] = each
         return found
 

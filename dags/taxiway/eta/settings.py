@@ -75,7 +75,7 @@ class EtaSettings(TypedSettings):
         description="folder of the stream's checkpoint below <lake>/checkpoints/eta; a new name begins anew",
     )
     max_offsets: int = Field(
-        default=50_000, ge=1, le=10**9, description="records that a batch of the stream takes at most"
+        default=20_000, ge=1, le=10**9, description="records that a batch of the stream takes at most"
     )
 
     @field_validator("tags", mode="before")

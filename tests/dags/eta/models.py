@@ -31,6 +31,6 @@ def measured(version: str, **changes: Any) -> dict[str, Any]:
 def write(version: str, lake: str = "taxiway-lake", **changes: Any) -> None:
     """Write a version into a lake's registry."""
     s3, folder = boto3.client("s3"), f"models/eta/{version}"
-    for name, body in (("p50.txt", b"trees"), ("card.html", b"<html>")):
+    for name, body in (("", b""), ("p50.txt", b"trees"), ("card.html", b"<html>")):  # S3A leaves a marker
         s3.put_object(Bucket=lake, Key=f"{folder}/{name}", Body=body)
     s3.put_object(Bucket=lake, Key=f"{folder}/metrics.json", Body=json.dumps(measured(version, **changes)).encode())

@@ -137,6 +137,8 @@ def test_old_versions_go_and_those_in_use_stay(registry: Registry, monkeypatch: 
 
     assert gone == [*versions[2:5], "20260108T000000-2023-04"], "what a lost training left goes too"
     assert registry.versions() == [*versions[:2], *versions[5:]]
+    pages = boto3.client("s3").list_objects_v2(Bucket="taxiway-lake", Prefix="models/eta/", Delimiter="/")
+    assert [each["Prefix"].split("/")[2] for each in pages["CommonPrefixes"]] == registry.versions()
     live = registry.live()
     assert live
     assert live.version == versions[1]

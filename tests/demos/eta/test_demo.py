@@ -4,6 +4,7 @@ import hashlib
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pyarrow.parquet as pq
@@ -15,9 +16,11 @@ from console.demo import choose, given_input
 from console.errors import UserError
 from console.follow import Goal
 from demos.eta import DEMO, SAMPLE, TRAINING
-from demos.eta.summary import candidates, groups
+from demos.eta.summary import candidates, groups, verdict
 from demos.hvfhv import DEMO as HVFHV
 from taxiway.core.dataset_list import read_list
+from taxiway.eta.registry import Live
+from tests.dags.eta.models import NEW, OLD, measured
 
 MONTHS = [f"2023-0{month}" for month in range(1, 7)]
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -80,7 +83,10 @@ def test_the_summary_shows_both_candidates_beside_both_baselines() -> None:
         "test_month": "2023-06",
         "global_median_mae_s": 126.1,
         "winner": "lightgbm",
-        "candidates": {"spark-ml": figures | {"mae_s": 114.0}, "lightgbm": figures},
+        "candidates": {
+            "spark-ml": {"test": figures | {"mae_s": 114.0}},
+            "lightgbm": {"test": figures | {"mae_s": 113.5}},
+        },
         "by_company": {"uber": figures | {"rows": 25_000}},
         "by_borough": {"Queens": figures | {"rows": 9_000}},
     }
@@ -90,6 +96,18 @@ def test_the_summary_shows_both_candidates_beside_both_baselines() -> None:
 
     assert "the global median 126.1 s" in lines
     assert "the median by zone and hour (baseline) 121.7 s" in lines
-    assert "lightgbm (served) 113.0 s 7.1% 56.5 31.2 90.0%" in lines
+    assert "lightgbm 113.5 s 6.7% 56.5 31.2 90.0%" in lines
+    assert "served (lightgbm, trained again) 113.0 s 7.1% 56.5 31.2 90.0%" in lines
     assert "spark-ml 114.0 s 6.3% 56.5 31.2 90.0%" in lines
     assert "Queens 9,000 113.0 s 121.7 s 90.0%" in lines
+
+
+def test_the_summary_says_why_a_version_is_not_live() -> None:
+    registry: Any = SimpleNamespace(versions=lambda: [OLD, NEW], metrics=measured)
+    live = Live(OLD, None, "2026-01-01T00:00:00+00:00", "test", "It is good.")
+
+    assert verdict(registry, measured(OLD), live) == "It is good."
+    refused = verdict(registry, measured(NEW, mae_s=121.0), live)
+    assert refused.startswith(f"{NEW} is not promoted: its error of 121.0 s is not 3.0% below the 121.7 s")
+    assert refused.endswith(f" Live is {OLD}.")
+    assert verdict(registry, measured(NEW, mae_s=127.0), None).endswith(" No version is live.")

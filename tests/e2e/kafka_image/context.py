@@ -6,7 +6,7 @@ from pathlib import Path
 
 from local_kafka.broker import runtime
 
-PROGRAMS = ("storage", "server-start", "topics", "get-offsets", "consumer-groups", "console-consumer")
+PROGRAMS = ("storage", "server-start")
 
 
 def fill(folder: Path) -> None:
@@ -16,7 +16,8 @@ def fill(folder: Path) -> None:
         console.errors.UserError: there is no Java, or the jars cannot be downloaded.
     """
     java, jars = runtime()
-    shutil.copytree(java.parents[1], folder / "java")
+    # A distribution's Java is a link below /usr/bin, and its home has links to what is not installed.
+    shutil.copytree(java.resolve().parents[1], folder / "java", ignore_dangling_symlinks=True)
     (folder / "libs").mkdir()
     for jar in jars:
         shutil.copy(jar, folder / "libs")
@@ -24,7 +25,7 @@ def fill(folder: Path) -> None:
 
 
 def programs(folder: Path) -> None:
-    """Make a folder with Kafka's programs, by their names."""
+    """Make a folder with the programs of Kafka's that its pod needs, by their names."""
     shutil.copytree(Path(__file__).parent / "bin", folder)
     for name in PROGRAMS:
         (folder / f"kafka-{name}.sh").symlink_to("kafka-run")

@@ -31,11 +31,6 @@ def test_groups_are_measured_apart() -> None:
     assert found["uber"]["rows"] == 3
 
 
-@pytest.mark.parametrize(("waits", "median"), [([5], 5), ([1, 9], 1), ([3, 1, 2], 2), ([4, 4, 1, 9], 4)])
-def test_medians_are_by_nearest_rank(waits: list[float], median: float) -> None:
-    assert evaluate.median(np.array(waits, float)) == median
-
-
 @pytest.mark.parametrize("rows", [1, 9, 10, 999])
 def test_the_offset_covers_nine_tenths_and_not_more_than_it_must(rows: int) -> None:
     wait = np.random.default_rng(rows).permutation(rows).astype(float)
