@@ -101,8 +101,8 @@ def report(seconds: int, consumer_seconds: int, ramp: tuple[int, ...]) -> Iterat
         yield f"- Highest rate of these that the stream held ({limits}): {best:,} a second."
     yield (
         f"- Requests of the stream without an answer at the end: {unanswered}; rejected: {rejected} by the stream, "
-        f"{other_rejected} by the consumer. Months of rides pass in minutes here: ten minutes of event time, after which "
-        "a request is too late, in milliseconds."
+        f"{other_rejected} by the consumer. Months of rides pass in minutes here: ten minutes of event time, after "
+        "which a request is too late, in milliseconds."
     )
     yield goal("The stream's p99 is at most 2 s", run.p99 / 1000, 2)
     yield goal("The stream's p99 is at most 1 s", run.p99 / 1000, 1)
