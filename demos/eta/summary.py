@@ -10,7 +10,9 @@ from rich.table import Table
 
 from console.output import summary_table
 from demos.costs import cost_of_job_runs
-from taxiway.eta.registry import Registry
+from taxiway.eta.gate import judge
+from taxiway.eta.registry import Live, Registry
+from taxiway.eta.settings import EtaSettings
 from taxiway.lake import Lake
 
 
@@ -31,11 +33,19 @@ def show_summary(console: Console, lake: Lake, since: datetime, seconds: float) 
     console.print(
         f"Version {version}: trained on {months[0]} to {months[-1]}, chosen by {metrics['validation_month']}, tested "
         f"on {metrics['test_month']} ({metrics['rows']:,} rows) in {metrics['training_s']:.0f} s with at most "
-        f"{metrics['peak_memory_mb']:,.0f} MB.\n"
-        + (f"Live is {live.version}. {live.reason}" if live else "No version is live."),
+        f"{metrics['peak_memory_mb']:,.0f} MB.\n{verdict(registry, metrics, live)}",
         highlight=False,
     )
     console.print(cost_of_job_runs(lake.settings.serverless_prices, since, seconds), highlight=False)
+
+
+def verdict(registry: Registry, metrics: Mapping[str, Any], live: Live | None) -> str:
+    """Return what the gate says of a version, and which one is live."""
+    if live and live.version == metrics["version"]:
+        return live.reason
+    there = live is not None and live.version in registry.versions()
+    decision = judge(metrics, registry.metrics(live.version) if live and there else None, EtaSettings.read())
+    return f"{decision.sentence} {f'Live is {live.version}' if live else 'No version is live'}."
 
 
 def candidates(metrics: Mapping[str, Any]) -> Table:

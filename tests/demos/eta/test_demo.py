@@ -4,6 +4,7 @@ import hashlib
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pyarrow.parquet as pq
@@ -15,9 +16,11 @@ from console.demo import choose, given_input
 from console.errors import UserError
 from console.follow import Goal
 from demos.eta import DEMO, SAMPLE, TRAINING
-from demos.eta.summary import candidates, groups
+from demos.eta.summary import candidates, groups, verdict
 from demos.hvfhv import DEMO as HVFHV
 from taxiway.core.dataset_list import read_list
+from taxiway.eta.registry import Live
+from tests.dags.eta.models import NEW, OLD, measured
 
 MONTHS = [f"2023-0{month}" for month in range(1, 7)]
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -97,3 +100,14 @@ def test_the_summary_shows_both_candidates_beside_both_baselines() -> None:
     assert "served (lightgbm, trained again) 113.0 s 7.1% 56.5 31.2 90.0%" in lines
     assert "spark-ml 114.0 s 6.3% 56.5 31.2 90.0%" in lines
     assert "Queens 9,000 113.0 s 121.7 s 90.0%" in lines
+
+
+def test_the_summary_says_why_a_version_is_not_live() -> None:
+    registry: Any = SimpleNamespace(versions=lambda: [OLD, NEW], metrics=measured)
+    live = Live(OLD, None, "2026-01-01T00:00:00+00:00", "test", "It is good.")
+
+    assert verdict(registry, measured(OLD), live) == "It is good."
+    refused = verdict(registry, measured(NEW, mae_s=121.0), live)
+    assert refused.startswith(f"{NEW} is not promoted: its error of 121.0 s is not 3.0% below the 121.7 s")
+    assert refused.endswith(f" Live is {OLD}.")
+    assert verdict(registry, measured(NEW, mae_s=127.0), None).endswith(" No version is live.")
