@@ -29,7 +29,7 @@ from spark_jobs.eta.scoring import State, score, take_pickups
 from spark_jobs.eta.serving import LiveModel, Registry, UnreachableError
 from spark_jobs.eta.statsd import StatsD
 
-BATCH, BATCH_S = 1000, 0.005  # requests that are scored together, and seconds to wait for so many
+BATCH, BATCH_S = 1000, 0.01  # requests that are scored together, and seconds to wait for so many
 STORE_S = 0.2  # between two rounds of waiting for Kafka to take answers; what a killed scorer answers twice
 HEARTBEAT_S = 10
 END_S = 10  # at the end, to wait for Kafka to take answers
