@@ -51,8 +51,8 @@ def verdict(registry: Registry, metrics: Mapping[str, Any], live: Live | None) -
 def candidates(metrics: Mapping[str, Any]) -> Table:
     """Return the errors of all candidates and of both baselines on the test month."""
     shown = summary_table(
-        f"Waits in {metrics['test_month']}: mean absolute error",
-        *("by", "MAE", "gain", "pinball p50", "pinball p90", "within p90"),
+        f"Waits in {metrics['test_month']}: mean absolute error, pinball losses",
+        *("by", "MAE", "gain", "loss p50", "loss p90", "within p90"),
         texts={"by"},
     )
     baseline = metrics["baseline_mae_s"]
