@@ -108,7 +108,7 @@ page.lines(
 )
 page.lines(
     "Records of a batch",
-    "Records of the last micro-batch; bounded by --max-offsets.",
+    "Records of the last micro-batch; bounded by TAXIWAY_ETA_MAX_OFFSETS.",
     Query("max(taxiway_eta_batch_rows)", "records"),
     unit=units.Short,
     size=(8, 8),

@@ -123,6 +123,7 @@ class LiveWaits:
     def __init__(self) -> None:
         self._rows = np.empty((4, 0), np.int64)  # zone id, minute, count, sum of waits; sorted, one a zone and minute
         self._added: list[Ints] = []
+        self._orders: dict[str, tuple[Ints, Ints]] = {}  # by area: keys in order, and the places of their rows
 
     def add(self, zone_id: ArrayLike, minute: ArrayLike, count: ArrayLike, sum_s: ArrayLike) -> None:
         """Add pick-ups.
@@ -165,7 +166,7 @@ class LiveWaits:
     def drop_before(self, minute: int) -> None:
         """Forget pick-ups before a minute: those before the oldest request to come − ``ZONE_MINUTES``."""
         rows = self._sorted()
-        self._rows = rows[:, rows[1] >= minute]
+        self._rows, self._orders = rows[:, rows[1] >= minute], {}
 
     def to_arrow(self) -> pa.Table:
         """Return the state: zone_id int32, minute int64, count int64, sum_s int64; a row per zone and minute."""
@@ -189,7 +190,7 @@ class LiveWaits:
             merged[0], merged[1] = keys >> _SHIFT, keys & ((1 << _SHIFT) - 1)
             np.add.at(merged[2], place, rows[2])
             np.add.at(merged[3], place, rows[3])
-            self._rows, self._added = merged, []
+            self._rows, self._added, self._orders = merged, [], {}
         return self._rows
 
     def _within(
@@ -197,11 +198,13 @@ class LiveWaits:
     ) -> tuple[Ints, Ints]:
         """Return the count, and the sum of values (waits by default), of pick-ups in minutes before each request."""
         zones, minute_of, count, sum_s = self._sorted()
-        keys = (_area(area, zones) << _SHIFT) + minute_of
-        order = np.arange(len(keys)) if area == "zone" else np.argsort(keys, kind="stable")
+        if area not in self._orders:
+            unsorted = (_area(area, zones) << _SHIFT) + minute_of
+            order = np.argsort(unsorted, kind="stable")
+            self._orders[area] = unsorted[order], order
+        keys, order = self._orders[area]
         wanted = (_area(area, zone_id) << _SHIFT) + minute
-        last = np.searchsorted(keys[order], wanted)
-        first = np.searchsorted(keys[order], wanted - minutes)
+        first, last = np.searchsorted(keys, wanted - minutes), np.searchsorted(keys, wanted)
         counts, sums = (
             np.concatenate([[0], np.cumsum(column[order])]) for column in (count, sum_s if values is None else values)
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from local_kafka.broker import runtime
 
-PROGRAMS = ("storage", "server-start", "topics", "get-offsets", "consumer-groups", "console-consumer")
+PROGRAMS = ("storage", "server-start")
 
 
 def fill(folder: Path) -> None:
@@ -25,7 +25,7 @@ def fill(folder: Path) -> None:
 
 
 def programs(folder: Path) -> None:
-    """Make a folder with Kafka's programs, by their names."""
+    """Make a folder with the programs of Kafka's that its pod needs, by their names."""
     shutil.copytree(Path(__file__).parent / "bin", folder)
     for name in PROGRAMS:
         (folder / f"kafka-{name}.sh").symlink_to("kafka-run")

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 
 DAY = "2023-01-14"
 FIRST, SECOND = "20260101T000000-2023-01", "20260201T000000-2023-02"
+MOST = 300  # records of a batch at most, after the kill
 CHECKPOINT = f"{LAKE}/checkpoints/eta/stream"
 SWAP_S = 30  # within which a promotion must be taken up
 
@@ -45,7 +46,8 @@ class Seen:
     files: dict[str, dict[str, bytes]]
     swap_s: float
     stop_s: float
-    committed: tuple[set[int], set[int]]  # batches that were begun, and committed
+    batches: tuple[set[int], set[int]]  # numbers of those that were begun, and of those that were committed
+    rows: list[int]  # of the batches after the kill
 
 
 def faulty() -> list[tuple[str, tuple[str, bytes, bytes]]]:
@@ -90,6 +92,22 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def batches(s3: Any, kind: str) -> set[int]:
+    """Return the numbers of the batches of answers in Spark's log of "offsets" or "commits"."""
+    listed = s3.list_objects_v2(Bucket=versions.BUCKET, Prefix=f"checkpoints/eta/stream/answers/{kind}/")
+    names = (each["Key"].rpartition("/")[2] for each in listed.get("Contents", ()))
+    return {int(name) for name in names if name.isdigit()}
+
+
+def committed(s3: Any, topic: str) -> int:
+    """Return how many records of a topic are in batches of answers that are committed."""
+    if not (done := batches(s3, "commits")):
+        return 0
+    log = s3.get_object(Bucket=versions.BUCKET, Key=f"checkpoints/eta/stream/answers/offsets/{max(done)}")
+    offsets = json.loads(log["Body"].read().splitlines()[-1])
+    return sum(offsets.get(topic, {}).values())
+
+
 def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], started: list[Stream]) -> Seen:
     files = {FIRST: versions.files(1), SECOND: versions.files(2)}
     for version, contents in files.items():
@@ -98,16 +116,28 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
     other = json.loads(files[FIRST]["features.json"]) | {"contract": 999}
     versions.put(s3, "incompatible", versions.files(3) | {"features.json": json.dumps(other).encode()})
     versions.promote(s3, FIRST)
-    package, metrics = programs.package(folder), Metrics()
+    package, metrics, config = programs.package(folder), Metrics(), folder / "client.properties"
+    config.write_text("default.api.timeout.ms=5000\nrequest.timeout.ms=4000\nmax.block.ms=5000\n")  # to fail sooner
 
-    def start() -> Stream:
+    def start(most: int) -> Stream:
         arguments = ["--bootstrap", broker.bootstrap, "--lake", LAKE, "--checkpoint", CHECKPOINT]
-        arguments += ["--statsd", metrics.address, "--max-offsets", "1500", "--slow-trigger", "1s", "--look-s", "1"]
+        arguments += [
+            "--statsd",
+            metrics.address,
+            "--max-offsets",
+            "1500",
+            "--slow-trigger",
+            "3s",
+            "--look-s",
+            "1",
+            "--kafka-config",
+            str(config),
+        ]
         started.append(Stream(folder / f"start-{len(started)}", package, variables, *arguments))
         return started[-1]
 
     # Kafka is away at the start, then has no topics.
-    stream = start()
+    stream = start(10_000)
     stream.wait_for("does not answer")
     broker.start()
     stream.wait_for("has no topic")
@@ -123,19 +153,24 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
         rejected = sum(content["topic"] == REQUESTS for _, content in kafka.read(REJECTED))
         return len({content["request_id"] for _, content in kafka.read(PREDICTIONS)}) + int(rejected)
 
+    def send_pickups(found: list[dict[str, Any]]) -> None:
+        """Send pick-ups, and return when the stream has them: requests that see them all can be compared."""
+        kafka.send([*map(pickup, found)])
+        stream.wait_until(lambda: committed(s3, PICKUPS) >= kafka.sent[PICKUPS], "the pick-ups are read")
+
     def drained() -> bool:
         return answered() >= kafka.sent[REQUESTS]
 
     # The first hour, with what is to be rejected among it.
     first, second, third, last = played
     fourth, fifth = last[:1000], last[1000:]
-    kafka.send([*map(pickup, first), *map(request, first[:100]), *(message for _, message in wrong)])
-    kafka.send([request(trip) for trip in first[100:]])
+    send_pickups(first)
+    kafka.send([*map(request, first[:50]), *(message for _, message in wrong), *map(request, first[50:])])
     stream.wait_until(drained, "the first requests are answered")
 
     # Promotions under load.
-    kafka.send([*map(pickup, second)])
-    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in second], 100))
+    send_pickups(second)
+    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in second], 160))
     load.start()
     stream.wait_until(lambda: kafka.count(PREDICTIONS) > len(first) + 30, "the load is answered")
     versions.promote(s3, SECOND, previous=FIRST)
@@ -151,7 +186,8 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
     s3.put_object(Bucket=versions.BUCKET, Key="models/eta/live.json", Body=b"not a pointer")
     stream.wait_for("is no pointer")
     load.join()
-    kafka.send([*map(pickup, third), *map(request, third)])
+    send_pickups(third)
+    kafka.send([*map(request, third)])
     stream.wait_until(drained, "the third hour's are answered")
     late = third[0] | {"request_id": "late", "requested_at": first[0]["requested_at"]}
     kafka.send([request(late)])
@@ -159,19 +195,20 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
 
     # Killed in the middle; requests go on coming.
     versions.promote(s3, SECOND)
-    kafka.send([*map(pickup, fourth)])
-    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in fourth], 200))
+    send_pickups(fourth)
+    load = threading.Thread(target=kafka.send, args=([request(trip) for trip in fourth], 250))
     load.start()
     before = kafka.count(PREDICTIONS)
     stream.wait_until(lambda: kafka.count(PREDICTIONS) > before, "the fourth requests are being answered")
     stream.signal(signal.SIGKILL)
     load.join()
     assert not drained()
-    stream = start()
+    restarted = len(metrics.lines)
+    stream = start(MOST)
     stream.wait_until(drained, "the fourth requests are answered after the restart")
 
     # The broker is away in the middle.
-    kafka.send([*map(pickup, fifth)])
+    send_pickups(fifth)
     broker.stop()
     stream.wait_for("does not answer")
     broker.start()
@@ -191,14 +228,7 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
     began = time.monotonic()
     stream.signal(signal.SIGTERM)
     stream.process.wait(60)
-    listed = [
-        each["Key"]
-        for each in s3.list_objects_v2(Bucket=versions.BUCKET, Prefix="checkpoints/eta/stream/answers/")["Contents"]
-    ]
-    numbers = [
-        {int(key.rpartition("/")[2]) for key in listed if f"/{kind}/" in key and key[-1].isdigit()}
-        for kind in ("offsets", "commits")
-    ]
+    numbers = {kind: batches(s3, kind) for kind in ("offsets", "commits")}
     swapped = min(
         message.timestamp()[1] / 1000
         for message, content in kafka.read(PREDICTIONS)
@@ -214,7 +244,10 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
         files=files,
         swap_s=swapped - promoted,
         stop_s=time.monotonic() - began,
-        committed=(numbers[0], numbers[1]),
+        batches=(numbers["offsets"], numbers["commits"]),
+        rows=[
+            int(line.partition("rows:")[2].split("|")[0]) for line in metrics.lines[restarted:] if "batch_rows" in line
+        ],
     )
 
 
@@ -334,8 +367,12 @@ def test_kafka_that_is_away_is_waited_for(seen: Seen) -> None:
 
 def test_sigterm_ends_it_between_two_batches(seen: Seen) -> None:
     assert "The stream has ended; the next start goes on from here." in seen.said[1]
-    begun, committed = seen.committed
-    assert max(begun) - max(committed) in (0, 1)
+    begun, done = seen.batches
+    assert max(begun) - max(done) in (0, 1)
+
+
+def test_batches_are_as_large_as_they_may_be_and_no_larger(seen: Seen) -> None:
+    assert MOST <= max(seen.rows) <= MOST + 4  # a share of each partition, rounded up
 
 
 def test_demand_is_what_was_answered_by_window(seen: Seen) -> None:
