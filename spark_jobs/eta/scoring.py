@@ -84,7 +84,9 @@ def take_pickups(records: pa.Table, state: State) -> messages.Read:
     read = messages.read(records, state.oldest)
     pickups = read.pickups
     if len(pickups):
-        sums = pickups.group_by(["pickup_zone_id", "minute"], use_threads=False).aggregate([("wait_s", "count"), ("wait_s", "sum")])
+        sums = pickups.group_by(["pickup_zone_id", "minute"], use_threads=False).aggregate(
+            [("wait_s", "count"), ("wait_s", "sum")]
+        )
         state.live.add(*(np.asarray(sums[name]) for name in ("pickup_zone_id", "minute", "wait_s_count", "wait_s_sum")))
     return read
 
