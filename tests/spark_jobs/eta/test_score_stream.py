@@ -28,7 +28,6 @@ pytestmark = pytest.mark.slow
 
 DAY = "2023-01-14"
 FIRST, SECOND = "20260101T000000-2023-01", "20260201T000000-2023-02"
-MOST = 300  # records of a batch at most, after the kill
 CHECKPOINT = f"{LAKE}/checkpoints/eta/stream"
 SWAP_S = 30  # within which a promotion must be taken up
 
@@ -118,7 +117,7 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
     package, metrics, config = programs.package(folder), Metrics(), folder / "client.properties"
     config.write_text("default.api.timeout.ms=5000\nrequest.timeout.ms=4000\nmax.block.ms=5000\n")  # to fail sooner
 
-    def start(most: int) -> Stream:
+    def start() -> Stream:
         arguments = ["--bootstrap", broker.bootstrap, "--lake", LAKE, "--checkpoint", CHECKPOINT]
         arguments += [
             "--statsd",
@@ -136,7 +135,7 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
         return started[-1]
 
     # Kafka is away at the start, then has no topics.
-    stream = start(10_000)
+    stream = start()
     stream.wait_for("does not answer")
     broker.start()
     stream.wait_for("has no topic")
@@ -202,7 +201,7 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
     stream.signal(signal.SIGKILL)
     load.join()
     assert not drained()
-    stream = start(MOST)
+    stream = start()
     stream.wait_until(drained, "the fourth requests are answered after the restart")
 
     # The broker is away in the middle.
