@@ -22,6 +22,8 @@ from tests.e2e.conftest import Platform, run_to_end, wait_for
 
 SCRAPE_S = 15
 RUNNING_TASKS_S = 30  # how often Airflow reports which tasks run
+# The sample of the API logs has a record that was tampered with, and one whose key is missing.
+OF_THE_SAMPLE = {"ApiLogsKeyMissing", "ApiLogsTampered"}
 # Their exporters are not there (tests/e2e/conftest.py: MONITORING).
 ABSENT = re.compile(r"\b(?:kube_|container_)\w+")
 
@@ -87,7 +89,7 @@ def test_rows_are_those_of_the_ingestion_log(platform: Platform, seen: Replay) -
     client = 'MYSQL_PWD="$MYSQL_ROOT_PASSWORD" $(command -v mysql || command -v mariadb) -u root -N -e "$0" tlc'
     logged = platform.kubectl.execute("mysql-0", "sh", "-c", client, query).stdout.split()
     for name, value in zip(("taxiway_rows_total", "taxiway_bytes_collected_total"), logged, strict=True):
-        [series] = seen.prometheus.query(f"sum({name})")
+        [series] = seen.prometheus.query(f'sum({name}{{dataset="hvfhv_trips"}})')
         assert series.value == float(value) > 0
 
 
@@ -110,7 +112,7 @@ def test_the_code_is_seen_to_be_delivered(seen: Replay) -> None:
 
 def test_no_alert_fires_on_a_platform_that_is_well(seen: Replay) -> None:
     firing = seen.prometheus.query('ALERTS{alertstate="firing",severity!="info"}')
-    assert [series.labels["alertname"] for series in firing] == []
+    assert {series.labels["alertname"] for series in firing} <= OF_THE_SAMPLE
 
 
 def test_a_run_is_one_trace_from_the_scheduler_to_the_pods_of_its_tasks(
