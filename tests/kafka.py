@@ -1,14 +1,16 @@
-"""The fixture ``kafka``: one broker for all tests of a session, with no topics but those that a test creates."""
+"""The fixture ``kafka``: one broker for all tests of a session, with no topics but those that a test creates.
+
+All tests load this module: what Kafka needs is imported where it is used.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
-from local_kafka import Broker, Topic, create_topics
+if TYPE_CHECKING:
+    from local_kafka import Broker, Topic
 
 
 @dataclass(frozen=True)
@@ -20,21 +22,25 @@ class Kafka:
         created: names of the topics of the test.
     """
 
-    broker: Broker
+    broker: "Broker"
     created: list[str] = field(default_factory=list)
 
     @property
     def bootstrap(self) -> str:
         return self.broker.bootstrap
 
-    def create(self, *topics: str | Topic) -> None:
+    def create(self, *topics: "str | Topic") -> None:
         """Create topics, those that are given by name with one partition; they are gone after the test."""
+        from local_kafka import Topic, create_topics
+
         wanted = [Topic(each) if isinstance(each, str) else each for each in topics]
         self.created.extend(each.name for each in wanted)
         create_topics(self.bootstrap, wanted)
 
     def send(self, topic: str, *messages: tuple[str, bytes]) -> None:
         """Send keys and values, and return when all are stored."""
+        from confluent_kafka import Producer
+
         producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5})
         failed: list[Any] = []
         for key, value in messages:
@@ -45,6 +51,8 @@ class Kafka:
 
     def read(self, topic: str) -> list[Any]:
         """Return all messages of a topic, as ``confluent_kafka.Message``, partition by partition."""
+        from confluent_kafka import Consumer, TopicPartition
+
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "reader", "enable.auto.commit": False})
         try:
             found = []
@@ -64,15 +72,19 @@ class Kafka:
 
 
 @pytest.fixture(scope="session")
-def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Broker]":
     """Run the broker of the session, for fixtures of a wider scope than a test; nothing is removed between tests."""
+    from local_kafka import Broker
+
     with Broker(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
 
 
 @pytest.fixture
-def kafka(kafka_broker: Broker) -> Iterator[Kafka]:
+def kafka(kafka_broker: "Broker") -> Iterator[Kafka]:
     """Give a test the broker without any topic; what it creates is removed after it."""
+    from confluent_kafka.admin import AdminClient
+
     found = Kafka(kafka_broker)
     yield found
     if found.created:

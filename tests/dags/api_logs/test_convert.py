@@ -293,9 +293,10 @@ def test_no_plaintext_is_left_anywhere(
         for name, value in event.items()
         if name not in ("user", "comment") and not (name == "page" and event["namespace"] != "Main")
     )
-    secret = {event["user"] for event in plain if len(event["user"]) > 4 and event["user"] not in public}
+    # Shorter names stand in megabytes of ciphertext by chance.
+    secret = {event["user"] for event in plain if len(event["user"]) > 7 and event["user"] not in public}
     comments = {event["comment"] for event in plain if len(event["comment"]) > 30 and event["comment"] not in public}
-    assert len(secret) > 1_500
+    assert len(secret) > 1_400
     assert len(comments) > 1_500
     kept = {file.read_bytes() for file in world.lake.rglob("*.parquet")}
     others = {*temporary.values()} - kept
