@@ -23,8 +23,7 @@ from taxiway.eta.settings import eta_settings
 from taxiway.lake import Lake, Publication, TableSet
 from tests.dags.runs import local_aws
 
-# Minutes, and the training itself is tested by tests/spark_jobs/eta.
-pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 ROWS = 2000
 COMPANIES = {"HV0003": "uber", "HV0005": "lyft"}
