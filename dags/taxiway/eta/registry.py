@@ -5,7 +5,7 @@
     <lake>/models/eta/live.json      the pointer: {"version", "previous", "promoted_at", "by", "reason"}
 
 The pointer changes by conditional writes alone: of two promotions at once one wins, and the other says so. See
-docs/adr/0022-model-registry.md.
+docs/adr/0020-model-registry.md.
 """
 
 import json
