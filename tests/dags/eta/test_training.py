@@ -23,7 +23,8 @@ from taxiway.eta.settings import eta_settings
 from taxiway.lake import Lake, Publication, TableSet
 from tests.dags.runs import local_aws
 
-pytestmark = pytest.mark.timeout(900)
+# Minutes, and the training itself is tested by tests/spark_jobs/eta.
+pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
 ROWS = 2000
 COMPANIES = {"HV0003": "uber", "HV0005": "lyft"}
