@@ -3,11 +3,6 @@
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.amazon.aws.operators.emr import (
-    EmrServerlessDeleteApplicationOperator,
-    EmrServerlessStartJobOperator,
-    EmrServerlessStopApplicationOperator,
-)
 from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import CronDataIntervalTimetable, Param, PokeReturnValue, dag, get_current_context, task
@@ -16,18 +11,12 @@ from taxiway.access_logs import run
 from taxiway.access_logs.metrics import DAG_ID
 from taxiway.access_logs.plan import DAY_PATTERN, InputFile, Job
 from taxiway.access_logs.settings import access_logs_settings
-from taxiway.aws import serverless
 from taxiway.core.settings import settings
 from taxiway.lake import Publication
-from taxiway.operations import notices
+from taxiway.operations import job_runs, notices
 from taxiway.operations.deadlines import done_within
 
 TOLD = notices.of_tasks("docs/runbooks/AccessLogsDayFailed.md")
-
-
-def told(end: str) -> list[Any]:
-    """Return the callback that tells how a task ended, if people are told; for tasks that have one of their own too."""
-    return [TOLD[f"on_{end}_callback"]] if TOLD else []
 
 
 @dag(
@@ -123,48 +112,14 @@ def access_logs_etl() -> None:
         poke_interval=settings().poll_s,
         timeout=access_logs_settings().wait_h * 3600,
         execution_timeout=timedelta(hours=access_logs_settings().wait_h, minutes=10),
-        on_failure_callback=[run.incomplete, *told("failure")],
+        on_failure_callback=[run.incomplete, *notices.callbacks(TOLD, "failure")],
     )
     files: Any = inspect(job)
-    create_application = serverless.CreateOrReuseApplication(
-        task_id=run.CREATE,
-        job_type="SPARK",
-        release_label=settings().serverless_release,
-        config=serverless.application_config(
-            settings(), tags={"dag_id": "{{ dag.dag_id }}", "run_id": "{{ run_id }}", "owner": "{{ task.owner }}"}
-        ),
-        on_failure_callback=[serverless.discard_application, *told("failure")],
-        **serverless.waits(settings()),
-    )
-    build_day = EmrServerlessStartJobOperator(
-        task_id=run.BUILD,
-        application_id=run.APPLICATION,
-        name=run.NAME,
-        config=run.job_run_when_run(),
-        on_retry_callback=[serverless.explain, *told("retry")],
-        on_failure_callback=[serverless.explain_and_cancel, *told("failure")],
-        **serverless.job_run_arguments(settings()),
-    )
-    stop_application = EmrServerlessStopApplicationOperator(
-        task_id="stop_application",
-        application_id=run.APPLICATION,
-        force_stop=True,
-        pre_execute=serverless.before_stop,
-        on_success_callback=[run.count_usage, notices.succeeded],
-        **serverless.waits(settings()),
-    )
-    delete_application = EmrServerlessDeleteApplicationOperator(
-        task_id="delete_application",
-        application_id=run.APPLICATION,
-        force_stop=True,
-        pre_execute=serverless.before_delete,
-        on_success_callback=[run.count_usage, notices.succeeded],
-        **serverless.waits(settings()),
+    create_application, build_day = job_runs.job_run_tasks(
+        run.BUILD, name=run.NAME, config=run.job_run_when_run(), shared=settings(), told=TOLD
     )
 
-    job >> wait_for_folder >> files >> create_application >> build_day
-    for end in (stop_application, delete_application):
-        build_day >> end.as_teardown(setups=create_application, on_failure_fail_dagrun=True)
+    job >> wait_for_folder >> files >> create_application
     publications: Any = check(job, files)
     build_day >> publications
     publish(publications) >> advance(job)

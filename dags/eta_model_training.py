@@ -3,29 +3,18 @@
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.amazon.aws.operators.emr import (
-    EmrServerlessDeleteApplicationOperator,
-    EmrServerlessStartJobOperator,
-    EmrServerlessStopApplicationOperator,
-)
 from airflow.sdk import Asset, Param, PokeReturnValue, TriggerRule, dag, get_current_context, task
 
-from taxiway.aws import serverless
 from taxiway.core.month import PATTERN
 from taxiway.core.settings import settings
 from taxiway.eta import run
 from taxiway.eta.plan import Job
 from taxiway.eta.run import Verdict
 from taxiway.eta.settings import eta_settings
-from taxiway.operations import notices
+from taxiway.operations import job_runs, notices
 from taxiway.operations.deadlines import done_within
 
 TOLD = notices.of_tasks("docs/runbooks/EtaTrainingFailed.md")
-
-
-def told(end: str) -> list[Any]:
-    """Return the callback that tells how a task ended, if people are told; for tasks that have one of their own too."""
-    return [TOLD[f"on_{end}_callback"]] if TOLD else []
 
 
 @dag(
@@ -112,47 +101,16 @@ def eta_model_training() -> None:
         return run.prune()
 
     job: Any = plan()
-    create_application = serverless.CreateOrReuseApplication(
-        task_id=run.CREATE,
-        job_type="SPARK",
-        release_label=settings().serverless_release,
-        config=serverless.application_config(
-            run.serverless_settings(),
-            tags=eta_settings().tags
-            | {"dag_id": "{{ dag.dag_id }}", "run_id": "{{ run_id }}", "owner": "{{ task.owner }}"},
-        ),
-        on_failure_callback=[serverless.discard_application, *told("failure")],
-        **serverless.waits(settings()),
-    )
-    train = EmrServerlessStartJobOperator(
-        task_id=run.TRAIN,
-        application_id=run.APPLICATION,
+    create_application, train = job_runs.job_run_tasks(
+        run.TRAIN,
         name=run.NAME,
         config=run.job_run_when_run(),
-        on_retry_callback=[serverless.explain, *told("retry")],
-        on_failure_callback=[serverless.explain_and_cancel, *told("failure")],
-        **serverless.job_run_arguments(settings()),
-    )
-    stop_application = EmrServerlessStopApplicationOperator(
-        task_id="stop_application",
-        application_id=run.APPLICATION,
-        force_stop=True,
-        pre_execute=serverless.before_stop,
-        on_success_callback=[run.count_usage, notices.succeeded],
-        **serverless.waits(settings()),
-    )
-    delete_application = EmrServerlessDeleteApplicationOperator(
-        task_id="delete_application",
-        application_id=run.APPLICATION,
-        force_stop=True,
-        pre_execute=serverless.before_delete,
-        on_success_callback=[run.count_usage, notices.succeeded],
-        **serverless.waits(settings()),
+        shared=run.serverless_settings(),
+        told=TOLD,
+        tags=eta_settings().tags,
     )
 
-    job >> create_application >> train
-    for end in (stop_application, delete_application):
-        train >> end.as_teardown(setups=create_application, on_failure_fail_dagrun=True)
+    job >> create_application
     verdict: Any = gate(job)
     train >> verdict
     promote(job, verdict) >> prune()

@@ -2,10 +2,15 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import boto3
+import pytest
+
+from taxiway.core.settings import settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,6 +26,40 @@ def local_aws(folder: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(60)
+
+
+@contextmanager
+def prepared_aws(folder: Path, read_settings: Callable[[], Any], **environment: str) -> Iterator[None]:
+    """Point AWS clients and settings at a local AWS with the platform's buckets, whose data is in a folder.
+
+    Args:
+        folder: for its data.
+        read_settings: the cached settings of the pipeline.
+        environment: further variables.
+    """
+    with local_aws(folder) as endpoint, pytest.MonkeyPatch.context() as patch:
+        try:
+            for name, value in {"AWS_ENDPOINT_URL": endpoint, "TAXIWAY_POLL_S": "1", **environment}.items():
+                patch.setenv(name, value)
+            _forget(read_settings)
+            for bucket in ("taxiway-lake", "taxiway-artifacts", "taxiway-logs"):
+                boto3.client("s3").create_bucket(Bucket=bucket)
+            yield
+        finally:
+            _forget(read_settings)
+
+
+def empty_lake() -> None:
+    """Remove all objects of the lake and all databases of Glue."""
+    boto3.resource("s3").Bucket("taxiway-lake").objects.all().delete()
+    glue = boto3.client("glue")
+    for database in glue.get_databases()["DatabaseList"]:
+        glue.delete_database(Name=database["Name"])
+
+
+def _forget(read_settings: Any) -> None:
+    settings.cache_clear()
+    read_settings.cache_clear()
 
 
 def run_once(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, list[str]]]:

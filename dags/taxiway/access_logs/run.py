@@ -36,8 +36,7 @@ from taxiway.operations import job_runs, lease, metrics, notices
 log = logging.getLogger(__name__)
 
 # Tasks whose results other tasks read.
-PLAN, INSPECT, CREATE, BUILD = "plan", "inspect", "create_application", "build_day"
-APPLICATION = f"{{{{ ti.xcom_pull(task_ids='{CREATE}') }}}}"
+PLAN, INSPECT, BUILD = "plan", "inspect", "build_day"
 _JOB = f"ti.xcom_pull(task_ids='{PLAN}', key='job')"
 MARKER_URI = f"{{{{ {_JOB}['folder'] }}}}/{MARKER}"
 NAME = f"{{{{ dag.dag_id }}}} {{{{ {_JOB}['day'] }}}} {{{{ {_JOB}['version'] }}}}"
@@ -163,7 +162,7 @@ def job_run_when_run() -> Any:
                 settings(),
                 found.session,
                 ti,
-                application=ti.xcom_pull(task_ids=CREATE),
+                application=ti.xcom_pull(task_ids=job_runs.CREATE),
                 name=ti.task.render_template(NAME, context),
                 program=serverless.Program(PROGRAM, arguments),
             )
@@ -233,11 +232,6 @@ def advance(job: Job) -> str | None:
 def deadline_h() -> float:
     """Return the hours after which a run of the DAG is late."""
     return access_logs_settings().wait_h + settings().serverless_job_minutes / 60 + 6
-
-
-def count_usage(context: Context) -> None:
-    """Count and tell what the run's job run used: a callback of the task that ended the application."""
-    job_runs.count_usage(context, lake().session.client("emr-serverless"), CREATE, NAME)
 
 
 def first_day() -> datetime:

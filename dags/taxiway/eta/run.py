@@ -28,8 +28,7 @@ from taxiway.operations import job_runs, metrics, notices
 log = logging.getLogger(__name__)
 
 # Tasks whose results other tasks read.
-PLAN, CREATE, TRAIN = "plan", "create_application", "train"
-APPLICATION = f"{{{{ ti.xcom_pull(task_ids='{CREATE}') }}}}"
+PLAN, TRAIN = "plan", "train"
 NAME = f"{{{{ dag.dag_id }}}} {{{{ ti.xcom_pull(task_ids='{PLAN}')['version'] }}}}"
 PROGRAM = "eta/train.py"
 
@@ -131,7 +130,7 @@ def job_run_when_run() -> Any:
                 serverless_settings(),
                 found.session,
                 ti,
-                application=ti.xcom_pull(task_ids=CREATE),
+                application=ti.xcom_pull(task_ids=job_runs.CREATE),
                 name=ti.task.render_template(NAME, context),
                 program=serverless.Program(
                     PROGRAM, arguments, serverless.packed_environment(eta_settings().environment)
@@ -188,11 +187,6 @@ def prune() -> list[str]:
     """Delete old versions, and return them."""
     with fail_without_retry():
         return registry().prune(eta_settings().kept_models)
-
-
-def count_usage(context: Context) -> None:
-    """Count and tell what the run's job run used: a callback of the task that ended the application."""
-    job_runs.count_usage(context, lake().session.client("emr-serverless"), CREATE, NAME)
 
 
 # ── The stream ──────────────────────────────────────────────────────────────────────────────────────────────────────

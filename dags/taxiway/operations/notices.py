@@ -62,6 +62,16 @@ def of_tasks(runbook: str | None = None, cause: Cause | None = None) -> dict[str
     }
 
 
+def callbacks(told: Mapping[str, Any], end: str) -> list[Any]:
+    """Return the callback that tells of an end, for a task that has one of its own too; none if nobody is told.
+
+    Args:
+        told: what :func:`of_tasks` returned.
+        end: ``success``, ``skipped``, ``retry`` or ``failure``.
+    """
+    return [told[f"on_{end}_callback"]] if told else []
+
+
 def succeeded(context: Mapping[str, Any]) -> None:
     """Tell that a task succeeded: a callback."""
     _task_ended(context, state="success")

@@ -19,7 +19,7 @@ from taxiway.access_logs.settings import access_logs_settings
 from taxiway.access_logs.tables import QUARANTINE, REQUESTS, SESSIONS, TABLES
 from taxiway.core.settings import settings
 from taxiway.lake import Lake
-from tests.dags.runs import local_aws
+from tests.dags.runs import empty_lake, prepared_aws
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -30,33 +30,22 @@ RAW = "s3://taxiway-lake/raw/access_logs"
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iterator[None]:
     """Point AWS clients at a local AWS of the module's own, and the settings at the Spark programs there."""
-    folder = tmp_path_factory.mktemp("aws")
-    with local_aws(folder) as endpoint, pytest.MonkeyPatch.context() as patch:
-        try:
-            patch.setenv("AWS_ENDPOINT_URL", endpoint)
-            patch.setenv("TAXIWAY_POLL_S", "1")
-            patch.setenv("TAXIWAY_SPARK_JOBS", "s3://taxiway-artifacts/test")
-            patch.setenv("TAXIWAY_SERVERLESS_ROLE", "arn:aws:iam::123456789012:role/jobs")
-            patch.setenv("TAXIWAY_ACCESS_LOGS_SCHEDULED", "False")
-            patch.setenv("TAXIWAY_ACCESS_LOGS_COUNT_FACTOR", "0")
-            settings.cache_clear()
-            access_logs_settings.cache_clear()
-            for bucket in ("taxiway-lake", "taxiway-artifacts", "taxiway-logs"):
-                boto3.client("s3").create_bucket(Bucket=bucket)
-            publish.publish("s3://taxiway-artifacts", "test")
-            yield
-        finally:
-            settings.cache_clear()
-            access_logs_settings.cache_clear()
+    with prepared_aws(
+        tmp_path_factory.mktemp("aws"),
+        access_logs_settings,
+        TAXIWAY_SPARK_JOBS="s3://taxiway-artifacts/test",
+        TAXIWAY_SERVERLESS_ROLE="arn:aws:iam::123456789012:role/jobs",
+        TAXIWAY_ACCESS_LOGS_SCHEDULED="False",
+        TAXIWAY_ACCESS_LOGS_COUNT_FACTOR="0",
+    ):
+        publish.publish("s3://taxiway-artifacts", "test")
+        yield
 
 
 @pytest.fixture
 def lake(platform: None) -> Lake:
     """Return the lake, with nothing in it, and no Variable."""
-    boto3.resource("s3").Bucket("taxiway-lake").objects.all().delete()
-    glue = boto3.client("glue")
-    for database in glue.get_databases()["DatabaseList"]:
-        glue.delete_database(Name=database["Name"])
+    empty_lake()
     if Variable.get(VARIABLE, default_var=None) is not None:
         Variable.delete(VARIABLE)
     return Lake(settings(), boto3.Session(), TABLES)

@@ -13,7 +13,7 @@ from taxiway.api_logs.settings import api_logs_settings
 from taxiway.api_logs.tables import TABLES
 from taxiway.core.settings import settings
 from taxiway.lake import Lake
-from tests.dags.runs import local_aws
+from tests.dags.runs import empty_lake, prepared_aws
 
 ROOT = Path(__file__).parents[3]
 
@@ -22,32 +22,15 @@ ROOT = Path(__file__).parents[3]
 def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iterator[Path]:
     """Point AWS clients at a local AWS of their own; return its folder."""
     folder = tmp_path_factory.mktemp("aws")
-    with local_aws(folder) as endpoint, pytest.MonkeyPatch.context() as patch:
-        try:
-            patch.setenv("AWS_ENDPOINT_URL", endpoint)
-            patch.setenv("TAXIWAY_POLL_S", "1")
-            patch.setenv("TAXIWAY_API_LOGS_RECHECK_HOURS", "0")
-            _forget_settings()
-            for bucket in ("taxiway-lake", "taxiway-logs"):
-                boto3.client("s3").create_bucket(Bucket=bucket)
-            assert command.main(["set-up"]) == 0
-            yield folder
-        finally:
-            _forget_settings()
-
-
-def _forget_settings() -> None:
-    settings.cache_clear()
-    api_logs_settings.cache_clear()
+    with prepared_aws(folder, api_logs_settings, TAXIWAY_API_LOGS_RECHECK_HOURS="0"):
+        assert command.main(["set-up"]) == 0
+        yield folder
 
 
 @pytest.fixture
 def lake(platform: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """Return the lake, with nothing in it; the tasks use the same clients, which take long to make."""
-    boto3.resource("s3").Bucket("taxiway-lake").objects.all().delete()
-    glue = boto3.client("glue")
-    for database in glue.get_databases()["DatabaseList"]:
-        glue.delete_database(Name=database["Name"])
+    empty_lake()
     found = Lake(settings(), _SharedClients(), TABLES)
     monkeypatch.setattr(run, "lake", lambda: found)
     monkeypatch.setattr(athena, "workgroup", partial(athena.workgroup, found.session.client("athena")))

@@ -23,8 +23,9 @@ from taxiway.eta.plan import TRAINING_TABLE, Job
 from taxiway.eta.registry import Registry
 from taxiway.eta.settings import eta_settings
 from taxiway.lake import Lake, Publication, TableSet
+from taxiway.operations import notices
 from tests.dags.eta.models import NEW, OLD, measured, write
-from tests.dags.runs import local_aws
+from tests.dags.runs import empty_lake, prepared_aws
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -50,34 +51,25 @@ for name, body in (("card.html", "<html>"), ("metrics.json", json.dumps(figures)
 def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iterator[None]:
     """Point AWS clients at a local AWS of the module's own, and the settings at the programs there."""
     folder = tmp_path_factory.mktemp("aws")
-    with local_aws(folder) as endpoint, pytest.MonkeyPatch.context() as patch:
-        try:
-            patch.setenv("AWS_ENDPOINT_URL", endpoint)
-            patch.setenv("TAXIWAY_POLL_S", "1")
-            patch.setenv("TAXIWAY_SPARK_JOBS", "s3://taxiway-artifacts/test")
-            patch.setenv("TAXIWAY_SERVERLESS_ROLE", "arn:aws:iam::123456789012:role/jobs")
-            patch.setenv("AIRFLOW_CONN_TLC_CATALOG", f"sqlite:///{folder}/catalogue.db")
-            settings.cache_clear()
-            eta_settings.cache_clear()
-            catalogue.migrate(catalogue.open_engine(f"sqlite:///{folder}/catalogue.db"))
-            s3 = boto3.client("s3")
-            for bucket in ("taxiway-lake", "taxiway-artifacts", "taxiway-logs"):
-                s3.create_bucket(Bucket=bucket)
-            s3.put_object(Bucket="taxiway-artifacts", Key="test/eta/train.py", Body=PROGRAM.encode())
-            s3.put_object(Bucket="taxiway-artifacts", Key="test/spark_jobs.zip", Body=b"PK\x05\x06" + b"\x00" * 18)
-            yield
-        finally:
-            settings.cache_clear()
-            eta_settings.cache_clear()
+    database = f"sqlite:///{folder}/catalogue.db"
+    with prepared_aws(
+        folder,
+        eta_settings,
+        TAXIWAY_SPARK_JOBS="s3://taxiway-artifacts/test",
+        TAXIWAY_SERVERLESS_ROLE="arn:aws:iam::123456789012:role/jobs",
+        AIRFLOW_CONN_TLC_CATALOG=database,
+    ):
+        catalogue.migrate(catalogue.open_engine(database))
+        s3 = boto3.client("s3")
+        s3.put_object(Bucket="taxiway-artifacts", Key="test/eta/train.py", Body=PROGRAM.encode())
+        s3.put_object(Bucket="taxiway-artifacts", Key="test/spark_jobs.zip", Body=b"PK\x05\x06" + b"\x00" * 18)
+        yield
 
 
 @pytest.fixture
 def registry(platform: None) -> Registry:
     """Return the registry of a lake in which five months are published and no version is there."""
-    boto3.resource("s3").Bucket("taxiway-lake").objects.all().delete()
-    glue = boto3.client("glue")
-    for database in glue.get_databases()["DatabaseList"]:
-        glue.delete_database(Name=database["Name"])
+    empty_lake()
     publish(dict.fromkeys(MONTHS, 50000))
     trained_next()
     return Registry(boto3.client("s3"), "s3://taxiway-lake")
@@ -88,7 +80,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return what the gate tells of each run; what the job runs used is told too, and left out."""
     texts: list[str] = []
     monkeypatch.setattr("taxiway.eta.run.notices.tell", lambda _, text: texts.append(text))
-    monkeypatch.setattr("taxiway.operations.job_runs.notices", SimpleNamespace(tell=lambda *_: None))
+    silent = SimpleNamespace(**vars(notices) | {"tell": lambda *_: None})
+    monkeypatch.setattr("taxiway.operations.job_runs.notices", silent)
     return texts
 
 

@@ -21,7 +21,7 @@ from taxiway.eta.plan import TRAINING_TABLE
 from taxiway.eta.registry import Registry
 from taxiway.eta.settings import eta_settings
 from taxiway.lake import Lake, Publication, TableSet
-from tests.dags.runs import local_aws
+from tests.dags.runs import prepared_aws
 
 # Minutes, and the training itself is tested by tests/spark_jobs/eta.
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
@@ -35,26 +35,13 @@ def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iter
     """Point AWS clients at a local AWS with four published months, and the settings at the Spark programs there."""
     if not (ROOT / ".local/venvs/spark/bin/python").exists():
         pytest.skip("the environment of Apache Spark is not installed: make setup ENGINE=spark")
-    folder = tmp_path_factory.mktemp("aws")
-    with local_aws(folder) as endpoint, pytest.MonkeyPatch.context() as patch:
-        try:
-            patch.setenv("AWS_ENDPOINT_URL", endpoint)
-            patch.setenv("TAXIWAY_POLL_S", "1")
-            patch.setenv("TAXIWAY_SPARK_JOBS", "s3://taxiway-artifacts/test")
-            for name, value in DEMO.settings.items():
-                patch.setenv(name, value)
-            settings.cache_clear()
-            eta_settings.cache_clear()
-            for bucket in ("taxiway-lake", "taxiway-artifacts", "taxiway-logs"):
-                boto3.client("s3").create_bucket(Bucket=bucket)
-            publish.publish("s3://taxiway-artifacts", "test")
-            lake = Lake(settings(), boto3.Session(), TableSet("hvfhv"))
-            for dataset in DEMO.read_input(None, str).datasets[-4:]:
-                publish_month(lake, dataset.month, Path(dataset.url.removeprefix("file://")))
-            yield
-        finally:
-            settings.cache_clear()
-            eta_settings.cache_clear()
+    variables = {"TAXIWAY_SPARK_JOBS": "s3://taxiway-artifacts/test", **DEMO.settings}
+    with prepared_aws(tmp_path_factory.mktemp("aws"), eta_settings, **variables):
+        publish.publish("s3://taxiway-artifacts", "test")
+        lake = Lake(settings(), boto3.Session(), TableSet("hvfhv"))
+        for dataset in DEMO.read_input(None, str).datasets[-4:]:
+            publish_month(lake, dataset.month, Path(dataset.url.removeprefix("file://")))
+        yield
 
 
 def publish_month(lake: Lake, month: str, file: Path) -> None:

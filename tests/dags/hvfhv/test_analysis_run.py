@@ -21,7 +21,7 @@ from taxiway.hvfhv import collection
 from taxiway.hvfhv.settings import hvfhv_settings
 from taxiway.hvfhv.tables import RISING_ZONES, TABLES, TRIPS
 from taxiway.lake import Lake
-from tests.dags.runs import local_aws, run_once
+from tests.dags.runs import empty_lake, prepared_aws, run_once
 
 pytestmark = pytest.mark.timeout(600)  # a minute on a quiet machine
 
@@ -32,19 +32,9 @@ SAMPLE = ROOT / "demos" / "hvfhv" / "sample"
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory, airflow_db: None) -> Iterator[None]:
     """Point AWS clients at a local AWS of the module's own, and the settings at the Spark programs there."""
-    folder = tmp_path_factory.mktemp("aws")
-    with local_aws(folder) as endpoint, pytest.MonkeyPatch.context() as patch:
-        try:
-            patch.setenv("AWS_ENDPOINT_URL", endpoint)
-            patch.setenv("TAXIWAY_POLL_S", "1")
-            patch.setenv("TAXIWAY_SPARK_JOBS", "s3://taxiway-artifacts/test")
-            settings.cache_clear()
-            for bucket in ("taxiway-lake", "taxiway-artifacts", "taxiway-logs"):
-                boto3.client("s3").create_bucket(Bucket=bucket)
-            publish.publish("s3://taxiway-artifacts", "test")
-            yield
-        finally:
-            settings.cache_clear()
+    with prepared_aws(tmp_path_factory.mktemp("aws"), hvfhv_settings, TAXIWAY_SPARK_JOBS="s3://taxiway-artifacts/test"):
+        publish.publish("s3://taxiway-artifacts", "test")
+        yield
 
 
 @pytest.fixture
@@ -59,10 +49,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> sa.Engine:
 @pytest.fixture
 def lake(platform: None) -> Lake:
     """Return the lake, with nothing in it."""
-    s3, glue = boto3.resource("s3"), boto3.client("glue")
-    s3.Bucket("taxiway-lake").objects.all().delete()
-    for database in glue.get_databases()["DatabaseList"]:
-        glue.delete_database(Name=database["Name"])
+    empty_lake()
     return Lake(settings(), boto3.Session(), TABLES)
 
 
