@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from console.airflow import Airflow
-from console.demo import SeenAs
+from console.airflow import Airflow, Pool
+from console.demo import Demo, SeenAs
 from console.errors import UserError
 from console.platform import Platform
 from taxiway.core.dataset_list import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, CatalogueError, Dataset, read_list
@@ -44,12 +44,28 @@ class DatasetList:
         writer.writerows(asdict(dataset) for dataset in self.datasets)
         return text.getvalue()
 
-    def load(self, platform: Platform) -> str:
+
+class DatasetDemo(Demo[DatasetList]):
+    """A demo whose input is a list of HVFHV data sets, which HVFHV's DAGs collect and analyse.
+
+    Attributes:
+        sample: the list that it takes where a person gives none.
+    """
+
+    sample: Path
+    option = "CATALOG"
+    pools = (Pool(name="emr_steps", slots=16, description="Steps on EMR at once, over all DAGs"),)
+
+    def read_input(self, given: str | None, seen_as: SeenAs) -> DatasetList:
+        """Return a list of data sets (CSV: name, month, url), files named by their place on the platform."""
+        return read_datasets(Path(given) if given else self.sample, seen_as)
+
+    def load(self, platform: Platform, data: DatasetList) -> str:
         """Take the list over into the dataset catalogue, and return a sentence on what that changed."""
-        options = ["--whole-months"] if self.whole_months else []
-        changed = platform.run("taxiway.catalogue", "load", *options, file=(self.name, self.as_csv()))
-        count = len(self.months)
-        return f"{self.name} names {count} month{'s' * (count != 1)}, {', '.join(self.months)}: {changed.strip()}"
+        options = ["--whole-months"] if data.whole_months else []
+        changed = platform.run("taxiway.catalogue", "load", *options, file=(data.name, data.as_csv()))
+        count = len(data.months)
+        return f"{data.name} names {count} month{'s' * (count != 1)}, {', '.join(data.months)}: {changed.strip()}"
 
 
 def read_datasets(file: Path, seen_as: SeenAs) -> DatasetList:

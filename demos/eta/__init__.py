@@ -4,19 +4,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from console.airflow import Airflow, Pool
-from console.demo import Demo, SeenAs
+from console.airflow import Airflow
 from console.follow import Goal, Plan, Run
 from console.output import Reporter
 from console.platform import LocalPlatform, Platform
-from demos.datasets import ANALYSIS, COLLECTION, DatasetList, planned_months, read_datasets
+from demos.datasets import ANALYSIS, COLLECTION, DatasetDemo, DatasetList, planned_months
 
 SAMPLE = Path(__file__).parent / "sample/catalogue.csv"
 TRAINING = "eta_model_training"
 STREAM = "eta_stream"
 
 
-class EtaDemo(Demo[DatasetList]):
+class EtaDemo(DatasetDemo):
     """Months that are not published yet are collected and analysed; then a model is trained on the months of the list.
 
     The newest month is the test month.
@@ -24,9 +23,8 @@ class EtaDemo(Demo[DatasetList]):
 
     name = "eta"
     title = "when the taxi will be there: a model trained, gated and promoted, and a minute of requests streamed"
-    option = "CATALOG"
+    sample = SAMPLE
     dags = (COLLECTION, ANALYSIS, TRAINING)
-    pools = (Pool(name="emr_steps", slots=16, description="Steps on EMR at once, over all DAGs"),)
     settings = {  # noqa: RUF012 - read only
         # The months to learn from are named by the person (catalogue), and a publication of HVFHV's demo is not waited
         # for by anybody.
@@ -39,14 +37,6 @@ class EtaDemo(Demo[DatasetList]):
     stream_s = 60
     pod = "eta-scorer"
     feature = "eta"
-
-    def read_input(self, given: str | None, seen_as: SeenAs) -> DatasetList:
-        """Return a list of data sets (CSV: name, month, url), files named by their place on the platform."""
-        return read_datasets(Path(given) if given else SAMPLE, seen_as)
-
-    def load(self, platform: Platform, data: DatasetList) -> str:
-        """Take the list over into the dataset catalogue."""
-        return data.load(platform)
 
     def plan(self, data: DatasetList, began: datetime) -> Plan:
         """Collect what is not there yet; the training waits until the months are published."""

@@ -5,25 +5,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from console.airflow import Pool
-from console.demo import Demo, SeenAs
 from console.follow import Goal, Plan, Run
 from console.output import Reporter
-from console.platform import LocalPlatform, Platform
-from demos.datasets import ANALYSIS, COLLECTION, DatasetList, path_of, planned_months, read_datasets
+from console.platform import LocalPlatform
+from demos.datasets import ANALYSIS, COLLECTION, DatasetDemo, DatasetList, path_of, planned_months
 from taxiway.core.dataset_list import Dataset
 
 SAMPLE = Path(__file__).parent / "sample/catalogue.csv"
 
 
-class HvfhvDemo(Demo[DatasetList]):
+class HvfhvDemo(DatasetDemo):
     """Every month of the list is collected, and analysed again even if nothing changed."""
 
     name = "hvfhv"
     title = "ride-hailing trips of three real months: market share, waits, zones"
-    option = "CATALOG"
+    sample = SAMPLE
     dags = (COLLECTION, ANALYSIS)
-    pools = (Pool(name="emr_steps", slots=16, description="Steps on EMR at once, over all DAGs"),)
     settings = {  # noqa: RUF012 - read only
         # The months to collect are named by the person (catalogue), not by the calendar.
         "TAXIWAY_HVFHV_CATCHUP": "False",
@@ -31,14 +28,6 @@ class HvfhvDemo(Demo[DatasetList]):
         "TAXIWAY_HVFHV_JOIN_MINUTES": "2",
     }
     reports = "reports/hvfhv"
-
-    def read_input(self, given: str | None, seen_as: SeenAs) -> DatasetList:
-        """Return a list of data sets (CSV: name, month, url), files named by their place on the platform."""
-        return read_datasets(Path(given) if given else SAMPLE, seen_as)
-
-    def load(self, platform: Platform, data: DatasetList) -> str:
-        """Take the list over into the dataset catalogue."""
-        return data.load(platform)
 
     def plan(self, data: DatasetList, began: datetime) -> Plan:
         """Collect each month; the analysis follows by the asset of the raw files."""
