@@ -121,10 +121,12 @@ def test_it_goes_on_some_weeks_later_and_ends_in_time(city: Kafka, tmp_path: Pat
     ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_a_signal_ends_it_when_all_that_was_sent_is_stored(city: Kafka, tmp_path: Path, number: signal.Signals) -> None:
-    file = write(tmp_path / "rides.parquet", *((second, 20) for second in range(3000)))
-    command = [sys.executable, "-m", "services.replay", "--bootstrap", city.bootstrap, "--file", str(file)]
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'dags'}"}
+
+
+def begin(kafka: Kafka, file: Path) -> "subprocess.Popen[str]":
+    """Start to play a file at 200 requests a second; return when the first requests are stored."""
+    command = [sys.executable, "-m", "services.replay", "--bootstrap", kafka.bootstrap, "--file", str(file)]
     replay = subprocess.Popen(
         [*command, "--rate", "200"],
         cwd=ROOT,
@@ -133,10 +135,17 @@ def test_a_signal_ends_it_when_all_that_was_sent_is_stored(city: Kafka, tmp_path
         stderr=subprocess.PIPE,
         text=True,
     )
+    deadline = time.monotonic() + 60
+    while len(kafka.read(REQUESTS)) < 20 and replay.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return replay
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_ends_it_when_all_that_was_sent_is_stored(city: Kafka, tmp_path: Path, number: signal.Signals) -> None:
+    file = write(tmp_path / "rides.parquet", *((second, 20) for second in range(3000)))
+    replay = begin(city, file)
     try:
-        deadline = time.monotonic() + 60
-        while len(city.read(REQUESTS)) < 20 and time.monotonic() < deadline:
-            time.sleep(0.1)
         replay.send_signal(number)
         out, errors = replay.communicate(timeout=30)
     finally:
@@ -147,28 +156,14 @@ def test_a_signal_ends_it_when_all_that_was_sent_is_stored(city: Kafka, tmp_path
     assert f"Sent {sent[0]:,} requests and {sent[1]:,} pick-ups" in out
 
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'dags'}"}
-
-
 def test_nothing_is_lost_while_kafka_is_away(tmp_path: Path) -> None:
     """A broker of its own, killed in the middle and started again."""
     file = write(tmp_path / "rides.parquet", *((second, 20) for second in range(1000)))
     with Broker(tmp_path / "kafka") as broker:
         create_topics(broker.bootstrap, topics("eta"))
-        command = [sys.executable, "-m", "services.replay", "--bootstrap", broker.bootstrap, "--file", str(file)]
-        replay = subprocess.Popen(
-            [*command, "--rate", "200"],
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
         kafka = Kafka(broker)
+        replay = begin(kafka, file)
         try:
-            deadline = time.monotonic() + 60
-            while len(kafka.read(REQUESTS)) < 20 and time.monotonic() < deadline:
-                time.sleep(0.1)
             broker.stop(0)
             time.sleep(1)
             broker.start()
