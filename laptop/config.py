@@ -1,6 +1,7 @@
 """Where the platform of this machine lives: folders, ports, and the environment of its processes."""
 
 import json
+import logging
 import os
 import secrets
 from collections.abc import Mapping
@@ -103,6 +104,8 @@ class Config:
             if name != "AWS_PORT":
                 del os.environ[name]
         os.environ.update(self.aws_environment() | without_loopback(os.environ))
+        # Where Airflow has set up logging, it would tell of each client that its endpoint is from the environment.
+        logging.getLogger("botocore").setLevel(logging.WARNING)
 
     def environment(self, pipelines: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of Airflow's processes, laid over that of the user.

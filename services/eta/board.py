@@ -242,18 +242,20 @@ class Follower(threading.Thread):
         consumer.assign(places)
         looked = 0.0
         while not self._end.is_set():
-            for message in consumer.consume(1000, 0.1):
-                topic, value = message.topic(), message.value()
-                if not message.error() and topic and value is not None:
-                    self._connection.works()
-                    self._board.see(topic, value, message.timestamp()[1], time.monotonic())
-            if time.monotonic() - looked >= 1:
+            messages = consumer.consume(1000, 0.1)
+            # Requests first, so that there are never more answers than requests.
+            if messages or time.monotonic() - looked >= 1:
                 looked = time.monotonic()
                 try:
                     self._board.see_requests(sum(self._ends(consumer, asked)) - began)
                     self._board.problem = ""
                 except KafkaException:
                     self._board.problem = f"Kafka at {self._connection.bootstrap} does not answer: waits for it."
+            for message in messages:
+                topic, value = message.topic(), message.value()
+                if not message.error() and topic and value is not None:
+                    self._connection.works()
+                    self._board.see(topic, value, message.timestamp()[1], time.monotonic())
 
     def _ends(self, consumer: Consumer, places: list[TopicPartition]) -> list[int]:
         return [consumer.get_watermark_offsets(place, 5)[1] for place in places]
