@@ -196,8 +196,12 @@ class Airflow:
         """Mark the runs of a DAG that are queued or running as failed, and return their ids."""
         active = {run["dag_run_id"] for run in self.active_runs(dag_id)}
         for run_id in active:
-            self._call("PATCH", f"dags/{dag_id}/dagRuns/{run_id}", {"state": "failed"})
+            self.fail_run(dag_id, run_id)
         return active
+
+    def fail_run(self, dag_id: str, run_id: str) -> None:
+        """Mark a run as failed, which ends its tasks."""
+        self._call("PATCH", f"dags/{dag_id}/dagRuns/{run_id}", {"state": "failed"})
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """Return the state of a run."""

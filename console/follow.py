@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from console.airflow import ACTIVE, Airflow, LogEntry, TaskInstance, failure_reason, last_lines
 from console.errors import UserError
@@ -24,12 +24,18 @@ Labels = Callable[[Airflow, str], Sequence[str]]
 
 @dataclass(frozen=True)
 class Run:
-    """A run to start; ``label`` is what its tasks are about, such as a month."""
+    """A run to start.
+
+    Attributes:
+        label: what its tasks are about, such as a month.
+        waits: it waits for what the other runs bring, and is given up when one of them has failed.
+    """
 
     dag: str
     run_id: str
     conf: Mapping[str, Any]
     label: str
+    waits: bool = False
 
 
 class Goal(NamedTuple):
@@ -87,13 +93,13 @@ class Follower:
         idle_s = quiet_s = 0.0
         while True:
             self._platform.require_alive()
-            active = [state for state in self._run_states() if state in ACTIVE]
+            active = [run for run, state in self._run_states() if state in ACTIVE]
             for event, mark in self._emr_events():
                 self._report(event, mark)
+            if self._failures and all(run and run.waits for run in active):
+                self._give_up(active)
             if active:
                 idle_s = quiet_s = 0.0
-            elif self._failures:
-                raise UserError("\n".join(self._failures.values()))
             elif self._plan.goals <= self._reached:
                 return
             elif idle_s > IDLE_TIMEOUT_S or quiet_s > PATIENCE_S:
@@ -103,15 +109,23 @@ class Follower:
             time.sleep(self._platform.poll_s)
             idle_s, quiet_s = idle_s + self._platform.poll_s, quiet_s + self._platform.poll_s
 
-    def _run_states(self) -> Iterator[str]:
+    def _give_up(self, waiting: Sequence[Run | None]) -> NoReturn:
+        """Mark runs as failed that would wait in vain, and tell what failed."""
+        for run in waiting:
+            if run:
+                self._platform.airflow.fail_run(run.dag, run.run_id)
+        raise UserError("\n".join(self._failures.values()))
+
+    def _run_states(self) -> Iterator[tuple[Run | None, str]]:
+        """Yield the state of each run, with the run if it is one of the plan's."""
         airflow = self._platform.airflow
         for run in self._plan.runs:
-            yield self._report_run(run.dag, run.run_id, run.label, ())
+            yield run, self._report_run(run.dag, run.run_id, run.label, ())
         for dag, labels in self._plan.followers.items():
             for run_id in airflow.runs_since(dag, self._since):
                 if run_id not in self._ignored:
                     mapped = labels(airflow, run_id)
-                    yield self._report_run(dag, run_id, ", ".join(mapped), mapped)
+                    yield None, self._report_run(dag, run_id, ", ".join(mapped), mapped)
 
     def _report_run(self, dag: str, run_id: str, label: str, mapped: Sequence[str]) -> str:
         """Print what changed in the tasks of a run, and return the run's state."""

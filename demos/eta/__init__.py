@@ -42,7 +42,9 @@ class EtaDemo(DatasetDemo):
         """Collect what is not there yet; the training waits until the months are published."""
         stamp = f"{began:%Y%m%dT%H%M%S}"
         newest = data.months[-1]
-        training = Run(TRAINING, f"demo__{newest}__{stamp}", {"month": newest, "months": data.months}, newest)
+        training = Run(
+            TRAINING, f"demo__{newest}__{stamp}", {"month": newest, "months": data.months}, newest, waits=True
+        )
 
         def card(airflow: Airflow) -> list[str]:
             return [f"{airflow.xcom(TRAINING, training.run_id, 'plan')['version']}/card.html"]

@@ -97,7 +97,9 @@ def _map(measure: str) -> dict[str, Any]:
                 alt.Color(
                     measure,
                     type="quantitative",
-                    scale=alt.Scale(range=colours, domain=domain or alt.Undefined, clamp=bool(domain)),
+                    scale=alt.Scale(range=colours, domain=domain, clamp=True)
+                    if domain
+                    else alt.Scale(range=colours, domainMin=0),
                     legend=alt.Legend(title=unit, orient="top-left", gradientLength=120),
                 ),
                 alt.value(_NOTHING),

@@ -178,3 +178,14 @@ def _after(calls: int, act: Callable[[], None], real: Callable[[], None]) -> Cal
         real()
 
     return counting
+
+
+def test_a_run_that_waits_for_one_that_failed_is_given_up(
+    server: AirflowServer, platform: TestPlatform, report: Reporter
+) -> None:
+    plan = Plan([Run(LOAD, "demo__a", {}, "a"), Run(COUNT, "demo__all", {}, "", waits=True)], {}, PLAN.goals)
+    server.states |= {(LOAD, "demo__a"): "failed", (COUNT, "demo__all"): "running"}
+    server.add_task(LOAD, "demo__a", "fetch", "failed")
+    with pytest.raises(UserError, match=r"^a: fetch failed \(DAG load, run demo__a, try 1\)"):
+        Follower(platform, plan, report, BEGAN).follow()
+    assert server.states[COUNT, "demo__all"] == "failed"
