@@ -62,10 +62,7 @@ class DatasetDemo(Demo[DatasetList]):
 
     def load(self, platform: Platform, data: DatasetList) -> str:
         """Take the list over into the dataset catalogue, and return a sentence on what that changed."""
-        options = ["--whole-months"] if data.whole_months else []
-        changed = platform.run("taxiway.catalogue", "load", *options, file=(data.name, data.as_csv()))
-        count = len(data.months)
-        return f"{data.name} names {count} month{'s' * (count != 1)}, {', '.join(data.months)}: {changed.strip()}"
+        return load_datasets(platform, data)
 
 
 def read_datasets(file: Path, seen_as: SeenAs) -> DatasetList:
@@ -81,6 +78,14 @@ def read_datasets(file: Path, seen_as: SeenAs) -> DatasetList:
         raise UserError(str(error)) from None
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
+
+
+def load_datasets(platform: Platform, data: DatasetList) -> str:
+    """Take a list over into the dataset catalogue, and return a sentence on what that changed."""
+    options = ["--whole-months"] if data.whole_months else []
+    changed = platform.run("taxiway.catalogue", "load", *options, file=(data.name, data.as_csv()))
+    count = len(data.months)
+    return f"{data.name} names {count} month{'s' * (count != 1)}, {', '.join(data.months)}: {changed.strip()}"
 
 
 def path_of(dataset: Dataset) -> Path | None:

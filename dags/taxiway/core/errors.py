@@ -1,7 +1,23 @@
-"""How an error ends a task: errors that a retry cannot fix fail it without one, with their own sentence."""
+"""How an error ends a task: not at all, or, where a retry cannot fix it, without one and with its own sentence."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+@contextmanager
+def harmless(log: logging.Logger, sentence: str, errors: type[Exception] = Exception) -> Iterator[None]:
+    """Log errors of a class as a warning: what is only told or recorded never changes the state of a task.
+
+    Args:
+        log: of the module.
+        sentence: what could not be done.
+        errors: the class.
+    """
+    try:
+        yield
+    except errors:
+        log.warning(sentence, exc_info=True)
 
 
 @contextmanager

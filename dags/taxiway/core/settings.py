@@ -239,6 +239,9 @@ class Settings(TypedSettings):
     deadlines: bool = Field(
         default=False, description="give runs of the main DAGs a deadline; airflow dags test cannot run such a DAG"
     )
+    freshness_incidents: bool = Field(
+        default=False, description="have platform_metrics open an incident for data older than its contract says"
+    )
     slack_conn_id: str = Field(
         default="slack_api_default",
         description="Airflow connection for notices, of type slack or slackwebhook; empty sends none",
@@ -255,11 +258,20 @@ class Settings(TypedSettings):
     cost_guard_hours: float = Field(
         default=24, gt=0, le=31 * 24, description="hours after which even an active run's cluster counts as not needed"
     )
+    retention_unused_days: int = Field(
+        default=180, ge=1, le=3650, description="days without a known reader after which a table is reported as unused"
+    )
+    retention_workgroups: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("primary",), description="Athena's workgroups whose queries count as reads, comma separated"
+    )
+    retention_queries: int = Field(
+        default=2000, ge=0, le=100_000, description="newest queries of a workgroup that are looked at; 0: none"
+    )
     cost_guard_serverless: bool = Field(
         default=False, description="have cost_guard check EMR Serverless too, which needs permissions for it"
     )
 
-    @field_validator("emr_worker_types", "emr_subnets", mode="before")
+    @field_validator("emr_worker_types", "emr_subnets", "retention_workgroups", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

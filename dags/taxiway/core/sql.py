@@ -1,0 +1,6 @@
+"""Parts of SQL that DuckDB and Athena write alike."""
+
+
+def literal(text: str) -> str:
+    """Return a text as SQL writes it: in single quotes, its own doubled."""
+    return "'" + text.replace("'", "''") + "'"
