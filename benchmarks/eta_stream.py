@@ -36,7 +36,8 @@ from tests.spark_jobs.eta.versions import BUCKET, LAKE, promote, put
 RATE, SECONDS = 1000, 180
 CONSUMER_SECONDS = 60
 RAMP, RAMP_SECONDS = (2000, 3000, 4000, 6000, 8000), 20
-WARM_UP = (200, 30)  # requests a second, seconds
+FEW = (5, 60)  # requests a second, seconds
+WARM_UP = (200, 30)
 HELD_S = 2.0
 WORKERS, SIZE = 2, (2, 8)  # of EMR Serverless, driver and executor: vCPU and GB of memory
 VERSION = "bench"
@@ -69,6 +70,7 @@ def report(seconds: int, consumer_seconds: int, ramp: tuple[int, ...]) -> Iterat
     """
     model = _model()
     with _started("stream") as (play, kafka, memory):
+        few = play(*FEW)
         run = play(RATE, seconds)
         most = memory()
         held, best = True, RATE
@@ -93,6 +95,7 @@ def report(seconds: int, consumer_seconds: int, ramp: tuple[int, ...]) -> Iterat
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for name, each, bytes_ in (("Spark Structured Streaming", run, most), ("the plain consumer", other, other_most)):
         yield each.row(name, f"{bytes_ / MB:,.0f} MB")
+    yield few.row(f"the stream, {FEW[0]} a second for {FEW[1]} s", "")
     for rate, each in zip(ramp, tried, strict=False):
         yield each.row(f"the stream, {rate:,} a second for {RAMP_SECONDS} s", "")
     yield ""

@@ -119,7 +119,8 @@ class Broker:
             with self.log.open("wb") as log:
                 if not (self.folder / "data" / "meta.properties").is_file():
                     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-                    arguments = ["format", "--cluster-id", cluster, "--config", str(config)]
+                    # Joined, because one in 64 begins with a dash, which would be taken for an option.
+                    arguments = ["format", f"--cluster-id={cluster}", "--config", str(config)]
                     if subprocess.run(
                         [*command, "kafka.tools.StorageTool", *arguments], stdout=log, stderr=log, check=False,
                         preexec_fn=end_with_parent,

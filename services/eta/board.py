@@ -87,7 +87,8 @@ class Board:
         self._lock = threading.Lock()
         self._requests = self._predictions = 0
         self._rejected = Counter[str]()
-        self._recent: deque[tuple[float, float]] = deque(maxlen=MOST)  # when it arrived, latency in ms
+        # When it arrived and when Kafka stored it, both in seconds; latency in ms.
+        self._recent: deque[tuple[float, float, float]] = deque(maxlen=MOST)
         self._latencies: deque[float] = deque(maxlen=MOST)
         self._waits: defaultdict[int, deque[tuple[float, float]]] = defaultdict(lambda: deque(maxlen=ZONE_ANSWERS))
         self._demand: defaultdict[datetime, dict[int, int]] = defaultdict(dict)
@@ -119,7 +120,7 @@ class Board:
             if topic == PREDICTIONS:
                 self._predictions += 1
                 latency = float(stored_ms - message.received_at_ms)
-                self._recent.append((now, latency))
+                self._recent.append((now, stored_ms / 1000, latency))
                 self._latencies.append(latency)
                 self._waits[message.pickup_zone_id].append((now, message.p50_s))
                 self._version, self._scorer = message.model_version, message.scorer
@@ -140,7 +141,7 @@ class Board:
         with self._lock:
             while self._recent and self._recent[0][0] < now - RECENT_S:
                 self._recent.popleft()
-            recent = [latency for _, latency in self._recent]
+            recent = [latency for _, _, latency in self._recent]
             p50, p99 = _percentiles(recent)
             total_p50, total_p99 = _percentiles(self._latencies)
             waits = {
@@ -150,7 +151,9 @@ class Board:
             }
             whole = [end for end in self._demand if self._at and end <= self._at]
             until = max(whole, default=None)
-            span = min(RECENT_S, now - self._recent[0][0]) if self._recent else 0
+            # At the start many arrive at once that were answered over a longer time.
+            stored = [at for _, at, _ in self._recent]
+            span = max(min(RECENT_S, now - self._recent[0][0]), max(stored) - min(stored)) if stored else 0
             return Picture(
                 requests=self._requests,
                 predictions=self._predictions,

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,12 @@ from spark_jobs.eta.serving import LiveModel, Registry, UnreachableError
 from spark_jobs.eta.statsd import StatsD
 
 BATCH, BATCH_S = 1000, 0.01  # requests that are scored together, and seconds to wait for so many
+PICKUPS_BATCH = 10_000  # pick-ups that are read together
 STORE_S = 0.2  # between two rounds of waiting for Kafka to take answers; what a killed scorer answers twice
 HEARTBEAT_S = 10
+WAIT_S = 5  # between looks for the first model
+ANSWER_S = 5  # to wait for what Kafka is asked
+AWAY_S = 0.5  # between two questions while it is away
 END_S = 10  # at the end, to wait for Kafka to take answers
 _LEAD_MS = (ZONE_MINUTES + 1) * 60_000
 
@@ -86,7 +91,7 @@ class Scorer:
         Raises:
             UserError: a topic is gone, or Kafka refuses an answer.
         """
-        self._requests.subscribe([REQUESTS], on_revoke=lambda *_: self._store())
+        self._requests.subscribe([REQUESTS], on_revoke=lambda *_: self._hand_over())
         next_store = next_beat = 0.0
         try:
             while not self._stop.is_set():
@@ -97,6 +102,8 @@ class Scorer:
                     self._store()
                     next_store = now + STORE_S
                 if now >= next_beat:
+                    if self._pickups_from_ms is not None:  # also where no request comes, so that few wait for the next
+                        self._take_pickups(0)
                     self._metrics.gauge("lag", self._lag())
                     self._metrics.gauge("model_age_s", time.time() - self._live.current.promoted_s)
                     if self._alive:
@@ -108,12 +115,9 @@ class Scorer:
             self._pickups.close()
 
     def _answer(self, messages: list[Any]) -> None:
-        behind, newest = self._lag(), self._state.newest
-        self._follow_pickups(min(message.timestamp()[1] for message in messages))
+        if not self._follow_pickups(min(message.timestamp()[1] for message in messages)):
+            return  # they are answered by the next scorer
         answers = score(_records(messages), self._state, self._live.current.model, "consumer")
-        if behind:
-            # Partitions that are behind are not equally far: what is late is judged by what was read to the end.
-            self._state.newest = newest
         for topic, key, value in zip(*(column.to_pylist() for column in answers.records.columns), strict=True):
             self._produce(topic, key, value)
         for message in messages:
@@ -159,27 +163,56 @@ class Scorer:
                     raise
         self._answered.clear()
 
-    def _follow_pickups(self, oldest_ms: int) -> None:
-        """Add the pick-ups that have arrived; at first all since an hour before the oldest request."""
-        if self._pickups_from_ms is None or oldest_ms < self._pickups_from_ms:
-            self._pickups_from_ms = oldest_ms
-            self._state.live = State.empty().live
-            partitions = self._pickups.list_topics(PICKUPS, 10).topics[PICKUPS].partitions
-            since = [TopicPartition(PICKUPS, number, max(0, oldest_ms - _LEAD_MS)) for number in partitions]
-            begin = self._pickups.offsets_for_times(since, 10)
-            ends = {place.partition: self._pickups.get_watermark_offsets(place, 10)[1] for place in begin}
-            self._pickups.assign(begin)
-            unread = {place.partition for place in begin if 0 <= place.offset < ends[place.partition]}
-            while unread and not self._stop.is_set():
-                unread -= {place for place, offset in self._take_pickups(0.1).items() if offset >= ends[place]}
+    def _hand_over(self) -> None:
+        """Finish with the partitions of before: what comes may be behind them, and begins as at a start."""
+        self._store()
+        self._state, self._pickups_from_ms = State.empty(), None
+
+    def _follow_pickups(self, oldest_ms: int) -> bool:
+        """Add the pick-ups that have arrived; at first all since an hour before the oldest request.
+
+        Returns:
+            whether all are there; not if it was asked to stop before.
+        """
+        while self._pickups_from_ms is None or oldest_ms < self._pickups_from_ms:
+            try:
+                self._read_pickups(oldest_ms)
+            except KafkaException as error:
+                if error.args[0].code() not in AWAY:
+                    raise
+                self._stop.wait(AWAY_S)
+            if self._alive:
+                self._alive.touch()
+            if self._stop.is_set():
+                return False
         self._take_pickups(0)
+        return True
+
+    def _read_pickups(self, oldest_ms: int) -> None:
+        self._state.live = State.empty().live
+        self._state.partitions = frozenset(place.partition for place in self._requests.assignment())
+        partitions = self._pickups.list_topics(PICKUPS, ANSWER_S).topics[PICKUPS].partitions
+        since = [TopicPartition(PICKUPS, number, max(0, oldest_ms - _LEAD_MS)) for number in partitions]
+        begin = self._pickups.offsets_for_times(since, ANSWER_S)
+        ends = {place.partition: self._pickups.get_watermark_offsets(place, ANSWER_S)[1] for place in begin}
+        for place in begin:
+            if place.offset < 0:  # none is so late; what comes meanwhile is not to be missed
+                place.offset = ends[place.partition]
+        self._pickups.assign(begin)
+        unread = {place.partition for place in begin if place.offset < ends[place.partition]}
+        while unread and not self._stop.is_set():
+            unread -= {place for place, offset in self._take_pickups(0.1).items() if offset >= ends[place]}
+        self._pickups_from_ms = oldest_ms
 
     def _take_pickups(self, seconds: float) -> dict[int, int]:
-        """Return the offset after the last pick-up of each partition that had any."""
-        messages = self._consumed(self._pickups, 10 * BATCH, seconds)
-        if messages:
+        """Take all pick-ups that have arrived; return the offset after the last one of each partition that had any."""
+        after: dict[int, int] = {}
+        while messages := self._consumed(self._pickups, PICKUPS_BATCH, seconds):
             take_pickups(_records(messages), self._state)
-        return {message.partition(): message.offset() + 1 for message in messages}
+            after |= {message.partition(): message.offset() + 1 for message in messages}
+            if len(messages) < PICKUPS_BATCH or self._stop.is_set():
+                break
+        return after
 
     def _consumed(self, consumer: Consumer, most: int, seconds: float) -> list[Any]:
         found = []
@@ -195,9 +228,13 @@ class Scorer:
     def _lag(self) -> int:
         """Return how many requests of its partitions are unread, as far as it knows."""
         behind = 0
-        for place in self._requests.position(self._requests.assignment()):
+        places = self._requests.position(self._requests.assignment())
+        if unread := [place for place in places if place.offset < 0]:  # since they were assigned
+            with suppress(KafkaException):  # it is away
+                places = [place for place in places if place.offset >= 0] + self._requests.committed(unread, ANSWER_S)
+        for place in places:
             _, end = self._requests.get_watermark_offsets(place, cached=True)
-            behind += max(0, end - place.offset) if place.offset >= 0 else max(0, end)
+            behind += max(0, end - max(0, place.offset))
         return behind
 
 
@@ -230,18 +267,36 @@ def _run(options: argparse.Namespace) -> int:
         threading.Event(),
     )
     connection.require([REQUESTS, PICKUPS, PREDICTIONS, REJECTED])
-    try:
-        live = LiveModel(Registry(options.lake), lambda _: metrics.count("model_refused", 1))
-    except (ModelError, UnreachableError, ValueError) as error:
-        raise UserError(str(error)) from None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
+    if (live := _live_model(options, metrics, stop)) is None:
+        return 0
     scorer = Scorer(connection, live, options.group, metrics, stop, options.alive_file)
     with live:
         tell(f"Answers {REQUESTS} of {options.bootstrap} by the model {live.current.model.version}; Ctrl-C ends it.")
         scorer.run()
     tell(f"Ended after {scorer.predictions:,} predictions and {scorer.rejected:,} rejections.")
     return 0
+
+
+def _live_model(options: argparse.Namespace, metrics: StatsD, stop: threading.Event) -> LiveModel | None:
+    """Return the live model, waiting for the first one if asked to; None if the scorer is to end."""
+    told = ""
+    while not stop.is_set():
+        try:
+            return LiveModel(Registry(options.lake), lambda _: metrics.count("model_refused", 1))
+        except (ModelError, UnreachableError) as error:
+            if not options.wait_for_model:
+                raise UserError(str(error)) from None
+            if str(error) != told:
+                told = str(error)
+                tell(f"Waits for a model. {told}")
+            if options.alive_file:
+                options.alive_file.touch()
+            stop.wait(WAIT_S)
+        except ValueError as error:  # not an address of S3
+            raise UserError(str(error)) from None
+    return None
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -254,6 +309,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--group", default="eta-scorer", help="consumer group, which shares the requests (%(default)s)")
     parser.add_argument("--statsd", type=_address, default="", help="host:port of a StatsD exporter; default: none")
     parser.add_argument("--alive-file", type=Path, help=f"touched every {HEARTBEAT_S} s while it works, for probes")
+    parser.add_argument(
+        "--wait-for-model", action="store_true", help="wait where there is no live model that can be used, do not end"
+    )
     return parser.parse_args(arguments)
 
 

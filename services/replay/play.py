@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
@@ -15,13 +16,14 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from console.errors import UserError
 from services.kafka import Connection
 from services.replay.rides import COLUMNS
-from spark_jobs.eta.messages import PICKUPS, PREDICTIONS, REQUESTS, VERSION, Pickup, Request, encode
+from spark_jobs.eta.messages import NEW_YORK, PICKUPS, PREDICTIONS, REQUESTS, VERSION, Pickup, Request, encode
 
 SECOND_US = 1_000_000
 LONGEST_GAP_S = 600  # between two events; samples consist of hours of some days, and what is between them is left out
 WEEK_US = 7 * 24 * 3600 * SECOND_US
 SLACK_S = 0.002  # sooner than this an event is sent at once
 FLUSH_S = 15  # after Ctrl-C, to wait for a Kafka that is away
+_NEW_YORK = ZoneInfo(NEW_YORK)
 
 
 @dataclass
@@ -108,13 +110,15 @@ def play(
         connection: to a Kafka with both topics.
         speed, rate: as for :func:`schedule`.
         seconds: to play at most.
-        loop: begin again at the end, as many whole weeks later as the rides last, so that time never goes back.
+        loop: begin again at the end, as many whole weeks later as the rides last, so that time never goes back; until
+            the present, as later requests are rejected.
         run: begins the ids of the requests, which are ``<run>-<number>``.
         answer_s: after the first request, wait at most so long until it is answered; 0 not at all.
         say: prints a line.
 
     Raises:
-        UserError: Kafka did not take what was sent, or the first request was not answered in time.
+        UserError: Kafka did not take what was sent, the first request was not answered in time, or the rides of a loop
+            have come to the present.
     """
     answers = _Answers(connection) if answer_s else None
     events = schedule(rides, speed=speed, rate=rate)
@@ -132,7 +136,7 @@ def play(
         else:
             sent.pickups += 1
 
-    stopped = False
+    stopped = present = False
 
     def stop(*_: object) -> None:
         nonlocal stopped
@@ -142,7 +146,8 @@ def play(
     began = time.monotonic()
     try:
         for due, topic, at, message in _messages(rides, events, run, loop=loop):
-            if seconds is not None and due > seconds:
+            present = loop and at > datetime.now(_NEW_YORK).replace(tzinfo=None)
+            if present or (seconds is not None and due > seconds):
                 break
             while not stopped and (wait := began + due - time.monotonic()) > SLACK_S:
                 producer.poll(min(wait, 0.1))
@@ -173,6 +178,11 @@ def play(
         raise UserError(f"Kafka at {connection.bootstrap} did not take {len(failed):,} events ({failed[0]}).")
     if left:
         raise UserError(f"Kafka at {connection.bootstrap} has not taken {left:,} events within {FLUSH_S} s. {sent}")
+    if present:
+        raise UserError(
+            "The rides that are played over and over have come to the present, and later requests would be rejected: "
+            f"play them anew, with a new broker and checkpoint. {sent}"
+        )
     return sent
 
 

@@ -19,6 +19,9 @@ SOURCE = {
     "kafka.default.api.timeout.ms": "10000",
     "kafka.request.timeout.ms": "8000",
     "kafka.metadata.max.age.ms": "30000",
+    # The broker answers one request of a connection after the other. What asks where a partition ends would wait for
+    # the fetch before it, which by default waits half a second for records.
+    "kafka.fetch.max.wait.ms": "5",
 }
 SINK = {
     "kafka.acks": "all",

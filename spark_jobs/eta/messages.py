@@ -5,7 +5,7 @@ What each topic holds is said by its contract, ``contracts/eta/<topic>.yaml``.
 
 import base64
 import codecs
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -31,6 +31,7 @@ VERSION: Final = 1
 MOST_BYTES = int(contracts.read("eta", REQUESTS).properties["mostBytes"])
 MOST_RAW_BYTES = int(contracts.read("eta", REJECTED).properties["mostRawBytes"])
 AHEAD_S = 300  # of the broker's clock in New York, that a producer's clock may be
+LATE_MINUTES = 10  # of event time, behind the newest request of the partition: older requests are rejected
 MOST_MILES = 500.0
 REASONS = (
     "too_large",
@@ -180,12 +181,12 @@ class Read:
     rejected: dict[int, tuple[str, str]]
 
 
-def read(records: pa.Table, oldest: int | None = None) -> Read:
+def read(records: pa.Table, oldest: Mapping[int, int] | None = None) -> Read:
     """Read and check records of ``REQUESTS`` and ``PICKUPS``.
 
     Args:
         records: of the schema ``RECORDS``.
-        oldest: minute since 1970 before which requests are too late; None if none is.
+        oldest: partition → minute since 1970 before which its requests are too late; none is of one that it lacks.
     """
     values, sizes = records["value"].to_pylist(), records["bytes"].to_pylist()
     rejected: dict[int, tuple[str, str]] = {}
@@ -199,7 +200,8 @@ def read(records: pa.Table, oldest: int | None = None) -> Read:
             found[topic].append((row, message))
     now = _wall_clock_s(records["timestamp_ms"])
     requests = _table(_REQUEST_COLUMNS, found[REQUESTS])
-    requests = _accepted(requests, _request_faults(requests, now, oldest), rejected)
+    partitions = records["partition"].to_pylist()
+    requests = _accepted(requests, _request_faults(requests, now, partitions, oldest or {}), rejected)
     pickups = _table(_PICKUP_COLUMNS, found[PICKUPS])
     pickups = _accepted(pickups, _pickup_faults(pickups, now), rejected)
     timed = pc.and_(pc.greater_equal(pickups["wait_s"], 0), pc.less_equal(pickups["wait_s"], LONGEST_WAIT_S))
@@ -304,19 +306,26 @@ def _table(schema: pa.Schema, messages: Sequence[tuple[int, msgspec.Struct]]) ->
     return table.append_column("minute", pa.array(minutes(table[time]), pa.int64()))
 
 
+_ALWAYS = np.iinfo(np.int64).min  # no minute is before it
 _Faults = Iterable[tuple[str, pa.ChunkedArray, Callable[[dict[str, Any]], str]]]
 
 
-def _request_faults(requests: pa.Table, now: Ints, oldest: int | None) -> _Faults:
+def _request_faults(requests: pa.Table, now: Ints, partitions: Sequence[int], oldest: Mapping[int, int]) -> _Faults:
     yield from _place_faults(requests, "pickup_zone_id", "dropoff_zone_id")
     miles = pc.fill_null(requests["trip_miles"], 0.0)
     outside = pc.invert(pc.and_(pc.greater_equal(miles, 0.0), pc.less_equal(miles, MOST_MILES)))
     yield "out_of_range", outside, lambda row: f"trip_miles is {row['trip_miles']}; it is 0 to {MOST_MILES:g}"
     yield _clock_fault(requests, "requested_at", now)
-    if oldest is not None:
-        late = pc.less(requests["minute"], oldest)
-        newest = np.datetime64(oldest, "m")
-        yield "too_late", late, lambda row: f"requested_at is {row['requested_at']}; the stream is past {newest}"
+    # In the hour that comes twice, when summer time ends, what the clock of New York shows is never late.
+    behind = _ahead_s(requests, "requested_at", now) < -60 * LATE_MINUTES
+    limits = [oldest.get(partitions[row], _ALWAYS) for row in requests["row"].to_pylist()]
+    late = (np.asarray(requests["minute"]) < np.array(limits, dtype=np.int64)) & behind
+
+    def detail(row: dict[str, Any]) -> str:
+        limit = np.datetime64(oldest[partitions[row["row"]]], "m")
+        return f"requested_at is {row['requested_at']}; its partition is past {limit}"
+
+    yield "too_late", pa.chunked_array([pa.array(late)]), detail
 
 
 def _pickup_faults(pickups: pa.Table, now: Ints) -> _Faults:
@@ -338,8 +347,7 @@ def _zone_detail(name: str, row: dict[str, Any]) -> str:
 
 
 def _clock_fault(table: pa.Table, time: str, now: Ints) -> tuple[str, Any, Callable[[dict[str, Any]], str]]:
-    seconds = np.asarray(pc.cast(pc.floor_temporal(table[time], unit="second"), pa.timestamp("s")).cast(pa.int64()))
-    ahead = seconds - now[np.asarray(table["row"], dtype=np.int64)]
+    ahead = _ahead_s(table, time, now)
     return (
         "out_of_range",
         pa.chunked_array([pa.array(ahead > AHEAD_S)]),
@@ -356,6 +364,13 @@ def _accepted(table: pa.Table, faults: _Faults, rejected: dict[int, tuple[str, s
             rejected[row["row"]] = (reason, detail(row))
         good &= ~mask
     return table.filter(pa.array(good))
+
+
+def _ahead_s(table: pa.Table, time: str, now: Ints) -> Ints:
+    """Return by how many seconds a time is ahead of the broker's clock in New York."""
+    seconds = np.asarray(pc.cast(pc.floor_temporal(table[time], unit="second"), pa.timestamp("s")).cast(pa.int64()))
+    ahead: Ints = seconds - now[np.asarray(table["row"], dtype=np.int64)]
+    return ahead
 
 
 def _wall_clock_s(timestamp_ms: pa.ChunkedArray) -> Ints:

@@ -7,6 +7,7 @@ depend on is there, and no Python process of an executor is waited for.
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from threading import Event
 from typing import Any
@@ -19,7 +20,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spark_jobs.eta import messages
 from spark_jobs.eta.features import LONGEST_WAIT_S, ZONES
-from spark_jobs.eta.scoring import LATE_MINUTES, State, score
+from spark_jobs.eta.scoring import State, score
 from spark_jobs.eta.serving import LiveModel
 from spark_jobs.eta.states import BatchStates
 from spark_jobs.eta.statsd import StatsD
@@ -40,16 +41,19 @@ class Batches:
 
     Args:
         stopping: set when no further batch is to begin.
+        turn: of the queries that share it one does a batch at a time; by default it waits for no other.
     """
 
-    def __init__(self, stopping: Event) -> None:
+    def __init__(self, stopping: Event, turn: AbstractContextManager[object] | None = None) -> None:
         self._stopping = stopping
+        self._turn = turn or nullcontext()
 
     def __call__(self, frame: DataFrame, batch: int) -> None:
         """Do a batch, as ``foreachBatch`` asks."""
         if self._stopping.is_set():
             raise StoppingError
-        self.do(frame.toArrow(), batch)
+        with self._turn:
+            self.do(frame.toArrow(), batch)
 
     def do(self, rows: pa.Table, batch: int) -> None:
         """Do a batch.
@@ -135,7 +139,7 @@ def demand(source: DataFrame) -> DataFrame:
     window = F.window("requested_at", f"{DEMAND_MINUTES} minutes", "1 minute")
     return (
         _of_stream(source)
-        .withWatermark("requested_at", f"{LATE_MINUTES} minutes")
+        .withWatermark("requested_at", f"{messages.LATE_MINUTES} minutes")
         .groupBy(window, "pickup_zone_id")
         .count()
         .select(
@@ -149,8 +153,8 @@ def demand(source: DataFrame) -> DataFrame:
 class DemandNow(Batches):
     """Writes the windows that changed, and shows the newest one that has begun five minutes ago by zone."""
 
-    def __init__(self, stopping: Event, write: Write, statsd: StatsD) -> None:
-        super().__init__(stopping)
+    def __init__(self, stopping: Event, turn: AbstractContextManager[object], write: Write, statsd: StatsD) -> None:
+        super().__init__(stopping, turn)
         self._write, self._statsd = write, statsd
         self._windows: dict[datetime, dict[int, int]] = defaultdict(dict)
         self._shown: set[int] = set()
@@ -233,8 +237,16 @@ class Sums(msgspec.Struct):
 class LiveError(Batches):
     """Compares predictions with waits, by window, and all, company and borough."""
 
-    def __init__(self, stopping: Event, write: Write, states: BatchStates, live: LiveModel, statsd: StatsD) -> None:
-        super().__init__(stopping)
+    def __init__(
+        self,
+        stopping: Event,
+        turn: AbstractContextManager[object],
+        write: Write,
+        states: BatchStates,
+        live: LiveModel,
+        statsd: StatsD,
+    ) -> None:
+        super().__init__(stopping, turn)
         self._write, self._states, self._live, self._statsd = write, states, live, statsd
 
     def do(self, rows: pa.Table, batch: int) -> None:

@@ -5,31 +5,36 @@ killed may be written twice, with the same values (docs/eta-stream.md).
 """
 
 import argparse
+import math
 import re
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from functools import partial
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 import msgspec
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from spark_jobs.common import lineage
 from spark_jobs.common.arguments import ArgumentParser
 from spark_jobs.common.program import ENGINE_ERRORS, ProgramError, first_line, run
 from spark_jobs.common.session import session
 from spark_jobs.eta import kafka, messages, queries
 from spark_jobs.eta.model import ModelError
-from spark_jobs.eta.serving import Folder, LiveModel, Registry, UnreachableError
+from spark_jobs.eta.serving import MODELS, Folder, LiveModel, Registry, UnreachableError
 from spark_jobs.eta.states import BatchStates
 from spark_jobs.eta.statsd import StatsD
+from taxiway.core.lineage import topic_address
 
-PROGRAM = 1  # rises when queries or states are not those of an older checkpoint
+PROGRAM = 2  # rises when queries or states are not those of an older checkpoint
 FAILURES = 5  # of a query in a row without a batch between, after which the program ends
 POLL_S, HEARTBEAT_S, REMINDER_S, STOP_S = 0.25, 10.0, 60.0, 60.0
+LINEAGE_S = 24 * 3600.0  # between two events on what is read and written
 _GONE: tuple[type[Exception], ...] = (*ENGINE_ERRORS, OSError)  # what Python gets when Java has ended before it
 SETTINGS = {
     "spark.sql.shuffle.partitions": "1",  # of demand and live error, which are small: each has files of its own a batch
@@ -170,11 +175,13 @@ class Stream:
         self._spark, self._args, self._settings, self._checkpoint = spark, args, settings, checkpoint
         self._live, self._statsd = live, statsd
         self._stopping, self._stopped = Event(), Event()
+        self._run_id = str(uuid.uuid4())
         for key, value in SETTINGS.items():
             spark.conf.set(key, value)
         write = kafka.sink(spark, settings)
         states = BatchStates(checkpoint / "answers.states")
         errors = BatchStates(checkpoint / "errors.states")
+        turn = Lock()  # the slow queries are due at the same moment; answers keep a core if these go one by one
         self._answers = Query(
             "answers",
             queries.Answering(self._stopping, write, states, live, statsd),
@@ -186,12 +193,12 @@ class Stream:
             self._answers,
             Query(
                 "demand",
-                queries.DemandNow(self._stopping, write, statsd),
+                queries.DemandNow(self._stopping, turn, write, statsd),
                 partial(self._start, "demand", (messages.PREDICTIONS,), queries.demand, "update", args.slow_trigger),
             ),
             Query(
                 "errors",
-                queries.LiveError(self._stopping, write, errors, live, statsd),
+                queries.LiveError(self._stopping, turn, write, errors, live, statsd),
                 partial(
                     self._start,
                     "errors",
@@ -240,7 +247,7 @@ class Stream:
         self._stop_on_signals()
         _log_only(self._spark, "org.apache.kafka.clients.NetworkClient", "ERROR")  # what is waited for is said once
         _say(f"Version {self._live.current.model.version} is served.")
-        beat = 0.0
+        beat = told = -math.inf
         try:
             self._wait_for_kafka()
             while not self._stopping.is_set():
@@ -248,6 +255,9 @@ class Stream:
                 if time.monotonic() - beat > HEARTBEAT_S:
                     beat = time.monotonic()
                     self._heartbeat()
+                if time.monotonic() - told > LINEAGE_S:
+                    told = time.monotonic()
+                    self._tell_lineage()
                 self._stopping.wait(POLL_S)
         finally:
             self._stop()
@@ -282,6 +292,17 @@ class Stream:
         self._statsd.gauge("model_age_s", time.time() - self._live.current.promoted_s)
         if (lag := self._answers.lag) is not None:
             self._statsd.gauge("lag", lag)
+
+    def _tell_lineage(self) -> None:
+        topic = partial(topic_address, self._settings["bootstrap.servers"])
+        requests, pickups, predictions, rejected, demand, errors = map(topic, messages.TOPICS)
+        for name, inputs, outputs in (
+            ("answers", [requests, pickups, f"{self._args.lake}/{MODELS}"], [predictions, rejected]),
+            ("demand", [predictions], [demand]),
+            ("errors", [predictions, pickups], [errors]),
+        ):
+            program = f"eta/score_stream.{name}"
+            lineage.tell(self._spark, self._args.lake, program, inputs, outputs, stream=self._run_id)
 
     def _stop_on_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,8 +1,9 @@
 """Answers requests: what stream and scorer do with the records that they have fetched. Does not import Spark."""
 
+import json
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from spark_jobs.eta import messages
 from spark_jobs.eta.features import NAMES, ZONE_MINUTES, Floats, LiveWaits, features
 from spark_jobs.eta.model import Model
 
-LATE_MINUTES = 10  # of event time, behind the newest request: older requests are rejected
+APART_MINUTES = 120  # between partitions: to one that is further behind, live waits are unknown
 _LIVE = ("live_city_wait_s", "live_city_count", "live_zone_wait_s", "live_zone_count")
 
 
@@ -22,11 +23,14 @@ class State:
 
     Attributes:
         live: pick-ups.
-        newest: minute since 1970 of the newest request, of the partition that is behind; None before the first.
+        newest: partition → minute since 1970 of its newest request. A partition's requests come in their order; the
+            partitions need not be read equally far.
+        partitions: that are read; of one without a request so far, requests may come that are far behind.
     """
 
     live: LiveWaits
-    newest: int | None = None
+    newest: dict[int, int] = field(default_factory=dict)
+    partitions: frozenset[int] = frozenset()
 
     @classmethod
     def empty(cls) -> Self:
@@ -42,22 +46,28 @@ class State:
         """
         table = pa.ipc.open_file(content).read_all()
         notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        newest = notes.pop("newest")
-        return cls(LiveWaits.from_arrow(table), int(newest) if newest else None), notes
+        newest = {int(number): minute for number, minute in json.loads(notes.pop("newest")).items()}
+        return cls(LiveWaits.from_arrow(table), newest), notes
 
     def to_bytes(self, **notes: str) -> bytes:
         """Return the state as an Arrow file, with notes."""
-        newest = "" if self.newest is None else str(self.newest)
-        table = self.live.to_arrow().replace_schema_metadata({"newest": newest, **notes})
+        table = self.live.to_arrow().replace_schema_metadata({"newest": json.dumps(self.newest), **notes})
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, table.schema) as file:
             file.write_table(table)
         return bytes(sink.getvalue())
 
     @property
-    def oldest(self) -> int | None:
-        """The minute before which requests are too late."""
-        return None if self.newest is None else self.newest - LATE_MINUTES
+    def oldest(self) -> dict[int, int]:
+        """Partition → minute before which its requests are too late."""
+        return {number: minute - messages.LATE_MINUTES for number, minute in self.newest.items()}
+
+    def forget(self) -> None:
+        """Forget the pick-ups that no request asks for any more."""
+        if minutes := self.newest.values():
+            furthest = max(minutes) - APART_MINUTES
+            oldest = max(min(minutes), furthest) if self.partitions <= self.newest.keys() else furthest
+            self.live.drop_before(oldest - messages.LATE_MINUTES - ZONE_MINUTES)
 
 
 @dataclass(frozen=True)
@@ -118,13 +128,12 @@ def score(
         if row in read.rejected
     )  # fmt: skip
     if len(requests):
-        # Partitions need not be read equally far: the one that is behind says what is late.
-        partition = np.asarray(records["partition"])[np.asarray(requests["row"])]
-        minute = np.asarray(requests["minute"])
-        newest = min(int(minute[partition == number].max()) for number in np.unique(partition))
-        state.newest = newest if state.newest is None else max(newest, state.newest)
-    if state.oldest is not None:
-        state.live.drop_before(state.oldest - ZONE_MINUTES)
+        partitions = np.asarray(records["partition"])[np.asarray(requests["row"])]
+        minutes = np.asarray(requests["minute"])
+        for number in np.unique(partitions).tolist():
+            newest = int(minutes[partitions == number].max())
+            state.newest[number] = max(newest, state.newest.get(number, newest))
+    state.forget()
     return Answers(
         records=pa.concat_tables([answered, messages.rejections(records, read.rejected, now_ms)]),
         predictions=len(requests),

@@ -197,12 +197,16 @@ class LiveModel:
         self._thread.join()
 
     def of(self, version: str) -> Live:
-        """Return a version that was served before, or the current one if it is gone."""
+        """Return a version that was served before, or the current one if it is gone.
+
+        Raises:
+            UnreachableError: S3 does not answer, so that nobody knows whether it is gone.
+        """
         if version == self.current.model.version:
             return self.current
         try:
             return self._registry.load(version)
-        except (ModelError, UnreachableError):
+        except ModelError:
             return self.current
 
     def look(self) -> None:

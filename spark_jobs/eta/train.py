@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 from pyspark.sql import SparkSession
 
-from spark_jobs.common import arguments, tables
+from spark_jobs.common import arguments, lineage, tables
 from spark_jobs.common.program import ProgramError, run, timed
 from spark_jobs.common.session import session
 from spark_jobs.eta import card, evaluate, frames, store
@@ -88,6 +88,7 @@ def main() -> None:
         with timed("everything"):
             months = {str(month): place for month, place in places.items()}
             build(folder, args.version, months, args.candidates, args.code)
+            lineage.tell(session(), args.lake, "eta/train", places.values(), [folder.place])
     except ModelError as error:
         raise ProgramError(str(error)) from error
 

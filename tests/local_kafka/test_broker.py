@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         UserError, match=rf"^The folder {tmp_path}/file/kafka cannot be used for Kafka \(Not a directory"
     ):
         Broker(tmp_path / "file" / "kafka").start()
+
+
+def test_any_cluster_id_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(bytes=b"\xfb" * 16))
+    with Broker(tmp_path / "kafka"):
+        properties = (tmp_path / "kafka" / "data" / "meta.properties").read_text()
+    assert "cluster.id=-" in properties
 
 
 @pytest.fixture

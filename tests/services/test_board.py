@@ -97,6 +97,13 @@ def test_requests_are_predictions_rejected_and_unanswered() -> None:
     assert (later.p50_ms, later.total_p50_ms) == (50, 30)
 
 
+def test_answers_that_waited_are_not_counted_as_those_of_a_second() -> None:
+    board = Board()
+    for number in range(100):
+        board.see(PREDICTIONS, prediction(received_at_ms=500 * number), 500 * number, 100)
+    assert board.picture(101).per_s == pytest.approx(2, abs=0.1)
+
+
 def test_the_wait_of_a_zone_is_the_mean_of_its_newest_answers() -> None:
     board = Board()
     board.see(PREDICTIONS, prediction(7, 999.0), 0, 0)

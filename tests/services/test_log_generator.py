@@ -10,7 +10,6 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from services.log_generator import MasterKeys, deliver, open_events, target_of
 from services.log_generator.__main__ import main
@@ -18,16 +17,15 @@ from services.log_generator.delivery import Objects
 from services.log_generator.live import play
 from taxiway.api_logs import envelope, keys
 from taxiway.api_logs.envelope import Opener
+from tests.aws_in_memory import aws_in_memory
 
 PREFIX = "test/master-keys/"
 SAMPLE = Path(__file__).parents[2] / "demos/api_logs/sample/wikiticker-2015-09-12-sampled.json.gz"
 
 
 @pytest.fixture(autouse=True)
-def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[boto3.Session]:
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
+def session() -> Iterator[boto3.Session]:
+    with aws_in_memory():
         yield boto3.Session()
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -119,6 +120,17 @@ def test_it_goes_on_some_weeks_later_and_ends_in_time(city: Kafka, tmp_path: Pat
         ("r-00000003", "2023-06-15T08:00:00"),
         ("r-00000004", "2023-06-15T08:00:10"),
     ]
+
+
+def test_a_loop_ends_at_the_present(city: Kafka, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    now = datetime.now(ZoneInfo("America/New_York")).replace(tzinfo=None)
+    asked = int((now - START).total_seconds()) - 8 * 86_400
+    file = write(tmp_path / "rides.parquet", (asked, 5), (asked + 10, 5))
+    assert play(city, "--file", str(file), "--speed", "600", "--loop", "--seconds", "60") == 1
+    assert "have come to the present" in capsys.readouterr().err
+    times = [datetime.fromisoformat(str(each["requested_at"])) for each in values(city, REQUESTS)]
+    assert len(times) == 4
+    assert now - timedelta(days=2) < max(times) < now
 
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'dags'}"}

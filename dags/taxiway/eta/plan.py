@@ -63,7 +63,7 @@ def choose(
     Args:
         published: month → its published training table.
         month: the test month; None for the newest.
-        months: to choose from, the test month among them; empty for all that are published.
+        months: to choose from, beside the test month; empty for all that are published.
         now: determines the version.
         limits: how many months, and how many rows each.
 
@@ -71,7 +71,7 @@ def choose(
         TooFewMonthsError: there are fewer than a model needs, or none.
         PlanError: a month has too few rows.
     """
-    known = [each for each in sorted(published) if each in months or not months]
+    known = [each for each in sorted(published) if not months or each in months or each == month]
     test = month or (known[-1] if known else None)
     chosen = [each for each in known if test and each <= test][-limits.months :]
     name = TRAINING_TABLE.name

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, cast
 
@@ -22,8 +22,8 @@ from taxiway.eta.plan import TRAINING_TABLE, Job, PlanError, TooFewMonthsError, 
 from taxiway.eta.registry import CARD, Live, Registry, RegistryError
 from taxiway.eta.settings import eta_settings
 from taxiway.eta.stream import GRACE_S, Stream, keep
-from taxiway.lake import Lake, LakeError, Partition, TableSet, open_lake
-from taxiway.operations import job_runs, metrics, notices
+from taxiway.lake import Lake, LakeError, Partition, Table, TableSet, open_lake
+from taxiway.operations import job_runs, lineage, metrics, notices, quality
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 PLAN, TRAIN = "plan", "train"
 NAME = f"{{{{ dag.dag_id }}}} {{{{ ti.xcom_pull(task_ids='{PLAN}')['version'] }}}}"
 PROGRAM = "eta/train.py"
+MEASURED = Table("eta", "model_predictions")  # what the gate's figures are computed from
+REFUSED = "docs/runbooks/EtaGateRefused.md"
 
 
 class Verdict(TypedDict):
@@ -154,6 +156,9 @@ def judge(job: Job, context: Context) -> Verdict:
     if live and not there:
         told += f" The live version {live.version} is gone: the gate judged as if none were live."
     (log.warning if decision.faults else log.info)("%s", told)
+    # A warning: a version that is refused stops nothing, the one before it stays live.
+    result = quality.result_of(MEASURED, "gate", decision.faults, period=str(measured.get("test_month", "")))
+    quality.record([replace(result, severity="warning", runbook=REFUSED)], cast("Any", context))
     with metrics.best_effort():
         metrics.count("eta", "gate", "promoted" if decision.promote else "refused", value=1)
         for name, key in (("training_s", "training_s"), ("candidate_mae_s", "mae_s"), ("baseline_mae_s",) * 2):
@@ -204,6 +209,7 @@ def keep_stream(context: Context) -> list[str]:
             session.client("emr-serverless"),
             serverless_settings().model_copy(update={**sized, "spark_jobs": found.spark_jobs}),
             own,
+            lineage.for_spark(ti),
         )
         until = datetime.now(UTC) + timedelta(seconds=GRACE_S + 60)
         done, started = keep(stream, until, lambda: time.sleep(settings().poll_s))

@@ -86,10 +86,14 @@ class Stream:
         client: a boto3 client for EMR Serverless.
         settings: of the platform, with the application's name and sizes, and the folder of this code's programs.
         own: of the model.
+        properties: Spark's properties of a job run that is started here, which make it no other one.
     """
 
-    def __init__(self, client: Any, settings: Settings, own: EtaSettings) -> None:
+    def __init__(
+        self, client: Any, settings: Settings, own: EtaSettings, properties: Mapping[str, str] | None = None
+    ) -> None:
         self._client, self._settings, self._own = client, settings, own
+        self._properties = properties or {}
 
     def wanted(self) -> dict[str, Any] | None:
         """Return the driver of the job run that should run; None where no broker is configured."""
@@ -134,14 +138,14 @@ class Stream:
         return str(made["applicationId"])
 
     def runs(self, application: str) -> list[Found]:
-        """Return the stream's job runs that are remembered, newest first."""
+        """Return the stream's job runs, newest first; what those were that are not remembered is not asked."""
         found = []
         for each in serverless.runs_named(self._client, application, NAME):
-            active = each["state"] not in serverless.ENDED
-            if active or each["updatedAt"] > datetime.now(UTC) - REMEMBERED:
+            active, wanted, ended = each["state"] not in serverless.ENDED, "", each["updatedAt"]
+            if active or ended > datetime.now(UTC) - REMEMBERED:
                 run = self._client.get_job_run(applicationId=application, jobRunId=each["id"])["jobRun"]
-                ended = None if active else run.get("endedAt") or run["updatedAt"]
-                found.append(Found(each["id"], each["state"], run.get("tags", {}).get(WANTED, ""), ended))
+                wanted, ended = run.get("tags", {}).get(WANTED, ""), run.get("endedAt") or run["updatedAt"]
+            found.append(Found(each["id"], each["state"], wanted, None if active else ended))
         return found
 
     def start(self, application: str, driver: Mapping[str, Any], runs: Sequence[Found]) -> str:
@@ -150,13 +154,15 @@ class Stream:
         It has no ``run_id`` among its tags: it outlives the DAG run, so ``cost_guard`` must not end it.
         """
         wanted = digest_of(driver)
+        submit = driver["sparkSubmit"]
+        words = [submit["sparkSubmitParameters"], *(f"--conf {key}={value}" for key, value in self._properties.items())]
         started = self._client.start_job_run(
             applicationId=application,
             clientToken=serverless.digest(NAME, wanted, *(run.id for run in runs)),
             name=NAME,
             mode="STREAMING",
             executionRoleArn=self._settings.serverless_role,
-            jobDriver=driver,
+            jobDriver={"sparkSubmit": {**submit, "sparkSubmitParameters": " ".join(words)}},
             configurationOverrides=serverless.monitoring(self._settings),
             retryPolicy={"maxFailedAttemptsPerHour": 5},
             executionTimeoutMinutes=0,

@@ -48,6 +48,7 @@ def test_the_months_can_be_named() -> None:
     named = ["2023-05", "2023-02", "2023-03", "2023-04"]
 
     assert list(choose(SIX, None, named, NOW, LIMITS)["tables"]) == sorted(named)
+    assert list(choose(SIX, "2023-06", named, NOW, LIMITS)["tables"]) == [*sorted(named), "2023-06"], "the test month"
     assert list(choose(SIX, None, [], NOW, EtaSettings(months=5))["tables"]) == sorted(SIX)[1:], "the newest"
 
 

@@ -23,7 +23,7 @@ from taxiway.eta.plan import TRAINING_TABLE, Job
 from taxiway.eta.registry import Registry
 from taxiway.eta.settings import eta_settings
 from taxiway.lake import Lake, Publication, TableSet
-from taxiway.operations import notices
+from taxiway.operations import incidents, notices, quality
 from tests.dags.eta.models import NEW, OLD, measured, write
 from tests.dags.runs import empty_lake, prepared_aws
 
@@ -86,11 +86,13 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def publish(rows: dict[str, int]) -> None:
-    """Publish months of the training table, without files."""
+    """Publish months of the training table, of which a file is there that is not read."""
     lake = Lake(settings(), boto3.Session(), TableSet("hvfhv"))
     for month, count in rows.items():
         folder = lake.location(TRAINING_TABLE, month, "20260101T000000000000Z.1")
         name = TRAINING_TABLE.name
+        key = f"{folder.removeprefix('s3://taxiway-lake/')}/part.parquet"
+        boto3.client("s3").put_object(Bucket="taxiway-lake", Key=key, Body=b"PAR1")
         lake.publish(Publication(period=month, locations={name: folder}, rows={name: count}, inputs="a"), "test")
 
 
@@ -165,6 +167,15 @@ def test_a_model_goes_live_though_every_task_dies_once_and_a_worse_one_does_not(
     assert "Failed to run task callback" not in log.out + log.err
     assert "Metrics could not be sent" not in log.out + log.err
     assert told[0] == f"{live.reason} Model card: s3://taxiway-lake/models/eta/{first}/card.html"
+    (passed,) = quality.recent()
+    assert (passed.table, passed.check, passed.period, passed.passed) == (
+        "eta_model_predictions",
+        "gate",
+        MONTHS[3],
+        True,
+    )
+    assert (passed.dag_id, passed.task) == ("eta_model_training", "gate")
+    assert incidents.listed() == []
 
     told.clear()
     trained_next(by_borough={"Queens": {"rows": 5000, "mae_s": 130.0, "baseline_mae_s": 121.7}})
@@ -175,15 +186,22 @@ def test_a_model_goes_live_though_every_task_dies_once_and_a_worse_one_does_not(
     assert tasks["delete_application"] == "success"
     assert [version[16:] for version in registry.versions()] == ["2023-04", "2023-05"]
     assert registry.live() == live
-    assert "is not promoted: its error of 130.0 s in the borough Queens is above the 121.7 s" in told[0]
+    assert "is not promoted: its error of 130.0 s in the borough Queens is above the 121.7 s" in told[-1]
+    (refused,) = quality.recent()
+    assert (refused.period, refused.passed, refused.severity) == (MONTHS[4], False, "warning")
+    assert refused.observed.startswith("its error of 130.0 s in the borough Queens is above the 121.7 s")
+    (incident,) = incidents.listed(state="open")
+    assert (incident.check, incident.owner, incident.runbook) == ("gate", "data-platform", run.REFUSED)
 
 
 def context_of(run_type: str = "manual", **params: Any) -> Any:
     """Return what tasks see of a run."""
     started = datetime.now(UTC)
     dag_run = SimpleNamespace(run_type=run_type, start_date=started, run_after=started)
-    ti = SimpleNamespace(xcom_push=lambda *_: None)
-    return {"params": {"month": None, "months": [], **params}, "dag_run": dag_run, "ti": ti}
+    ti = SimpleNamespace(task_id="gate", map_index=-1, xcom_push=lambda *_: None)
+    dag = SimpleNamespace(dag_id="eta_model_training", tags=["tier:1"])
+    named = {"dag": dag, "run_id": "run", "dag_run": dag_run, "ti": ti}
+    return {"params": {"month": None, "months": [], **params}, **named}
 
 
 def test_a_model_that_goes_live_meanwhile_is_not_overwritten(registry: Registry, told: list[str]) -> None:

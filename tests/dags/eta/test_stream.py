@@ -117,10 +117,13 @@ def wait_for(emr: Any, *expected: str) -> None:
         time.sleep(0.2)
 
 
-def test_one_job_run_is_kept_replaced_and_not_started_again_at_once(emr: Any, keep: Any) -> None:
+def test_one_job_run_is_kept_replaced_and_not_started_again_at_once(
+    emr: Any, keep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert keep("one", "") == ["No stream runs, and none should: TAXIWAY_ETA_BOOTSTRAP is not set."]
     assert emr.list_applications()["applications"] == []
 
+    monkeypatch.setattr("taxiway.operations.lineage.for_spark", lambda _: {"spark.openlineage.parentRunId": "one"})
     created, starts, started = keep("one", "kafka:9092")
     assert created.startswith("Created the application ")
     assert starts == "Starts the stream."
@@ -136,7 +139,10 @@ def test_one_job_run_is_kept_replaced_and_not_started_again_at_once(emr: Any, ke
     assert words[:4] == ["--bootstrap", "kafka:9092", "--lake", "s3://taxiway-lake"]
     assert words[words.index("--checkpoint") + 1] == "s3://taxiway-lake/checkpoints/eta/stream"
     assert "run_id" not in job_run["tags"], "cost_guard would end it with the DAG run"
+    assert driver["sparkSubmitParameters"].endswith(" --conf spark.openlineage.parentRunId=one")
 
+    # It runs on, though another task looks after it now.
+    monkeypatch.setattr("taxiway.operations.lineage.for_spark", lambda _: {"spark.openlineage.parentRunId": "two"})
     (sentence,) = keep("one", "kafka:9092")
     assert sentence.startswith("The stream runs: job run ")
     assert len(states(emr)) == 1
@@ -153,6 +159,20 @@ def test_one_job_run_is_kept_replaced_and_not_started_again_at_once(emr: Any, ke
     assert f"{newest['id']} ended as CANCELLED at " in sentence
     assert "the next one is started after " in sentence
     assert keep("two", "") == ["No stream runs, and none should."]
+
+
+def test_what_ended_long_ago_is_not_taken_for_a_new_job_run(
+    emr: Any, keep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker was taken away for a day, or nothing looked for so long."""
+    monkeypatch.setattr("taxiway.eta.stream.REMEMBERED", timedelta(0))
+    keep("one", "kafka:9092")
+    wait_for(emr, "RUNNING")
+    keep("one", "")
+    wait_for(emr, "CANCELLED")
+    keep("one", "kafka:9092")
+    wait_for(emr, "RUNNING", "CANCELLED")
+    keep("one", "")
 
 
 def test_missing_programs_are_one_sentence(emr: Any, keep: Any) -> None:

@@ -30,6 +30,13 @@ SAMPLE = ROOT / "demos/hvfhv/sample/fhvhv_tripdata_sample_2023-01.parquet"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 COMPANIES = {"HV0002": "juno", "HV0003": "uber", "HV0004": "via", "HV0005": "lyft"}
 
+# What Airflow tells a program of its task, so that it tells its lineage.
+TASK = {
+    "parentRunId": "0192f6a8-0000-7000-8000-000000000000",
+    "parentJobNamespace": "taxiway",
+    "parentJobName": "eta_stream.keep",
+}
+
 Message = tuple[str, bytes, bytes]  # topic, key, value
 
 
@@ -128,7 +135,8 @@ class Stream:
 
     def __init__(self, folder: Path, package: Path, variables: dict[str, str], *arguments: str) -> None:
         folder.mkdir(parents=True)
-        program = ["--py-files", str(package), str(ROOT / "spark_jobs/eta/score_stream.py"), *arguments]
+        told = [word for name, value in TASK.items() for word in ("--conf", f"spark.openlineage.{name}={value}")]
+        program = [*told, "--py-files", str(package), str(ROOT / "spark_jobs/eta/score_stream.py"), *arguments]
         environment = {**variables, "PATH": os.environ["PATH"], "STEP_MEMORY_BYTES": str(2 << 30)}
         launch = engine("spark", spark_python=Path(sys.executable)).command(program, folder, environment)
         self._log = folder / "stderr"

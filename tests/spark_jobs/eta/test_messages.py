@@ -2,7 +2,8 @@
 
 import json
 import typing
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from types import NoneType, UnionType
 from typing import Any
 
@@ -59,9 +60,11 @@ def changed(base: dict[str, Any] = REQUEST, **fields: Any) -> bytes:
     return json.dumps({name: value for name, value in {**base, **fields}.items() if value != "absent"}).encode()
 
 
-def rejected(value: bytes | None, topic: str = REQUESTS, oldest: int | None = None) -> tuple[str, str]:
+def rejected(
+    value: bytes | None, topic: str = REQUESTS, oldest: Mapping[int, int] | None = None, now: datetime = NOW
+) -> tuple[str, str]:
     """Return why the one record is rejected."""
-    return messages.read(records(value, topic=topic), oldest).rejected[0]
+    return messages.read(records(value, topic=topic, now=now), oldest).rejected[0]
 
 
 def test_a_request_is_read() -> None:
@@ -138,8 +141,22 @@ def test_clocks_may_differ_by_five_minutes() -> None:
 
 def test_requests_before_the_oldest_minute_are_too_late() -> None:
     minute = int(datetime(2023, 6, 1, 12, 0, tzinfo=UTC).timestamp()) // 60
-    assert messages.read(records(changed()), minute).rejected == {}
-    assert rejected(changed(), oldest=minute + 1)[0] == "too_late"
+    later = NOW + timedelta(minutes=20)
+    assert messages.read(records(changed(), now=later), {0: minute}).rejected == {}
+    assert messages.read(records(changed(), now=later), {1: minute + 1}).rejected == {}
+    reason, detail = rejected(changed(), oldest={0: minute + 1, 1: minute + 5}, now=later)
+    assert reason == "too_late"
+    assert detail == "requested_at is 2023-06-01 12:00:10; its partition is past 2023-06-01T12:01"
+
+
+def test_in_the_hour_that_comes_twice_a_request_of_now_is_not_late() -> None:
+    """When summer time ends the partition has seen 1:59, and New York's clock shows 1:05 again."""
+    again = changed(requested_at="2023-11-05T01:05:00")
+    oldest = {0: int(datetime(2023, 11, 5, 1, 49, tzinfo=UTC).timestamp()) // 60}
+    second = datetime(2023, 11, 5, 6, 5, tzinfo=UTC)
+    for minutes in (0, 10):
+        assert messages.read(records(again, now=second + timedelta(minutes=minutes)), oldest).rejected == {}
+    assert rejected(again, oldest=oldest, now=second + timedelta(minutes=11))[0] == "too_late"
 
 
 def test_a_fault_of_one_record_leaves_the_others() -> None:
@@ -189,7 +206,7 @@ def test_rejections_hold_the_begin_of_the_record(value: bytes | None, raw: str |
 )), max_size=5))  # fmt: skip
 def test_no_value_stops_the_stream(values: list[bytes | None]) -> None:
     table = records(*values)
-    read = messages.read(table, 0)
+    read = messages.read(table, {0: 0})
     assert sorted([*read.rejected, *read.requests["row"].to_pylist()]) == list(range(len(values)))
     assert {reason for reason, _ in read.rejected.values()} <= set(REASONS)
     for row in messages.rejections(table, read.rejected, 0).to_pylist():

@@ -1,22 +1,24 @@
 """What the queries do with a batch, without Spark and Kafka: above all with one that comes again."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 import boto3
+import numpy as np
 import pyarrow as pa
 import pytest
-from moto import mock_aws
 
 from spark_jobs.eta import messages
 from spark_jobs.eta.messages import PICKUPS, PREDICTIONS, REJECTED, REQUESTS
 from spark_jobs.eta.queries import Answering, DemandNow, LiveError
 from spark_jobs.eta.scoring import State, score
-from spark_jobs.eta.serving import Folder, LiveModel, Registry
+from spark_jobs.eta.serving import Folder, LiveModel, Registry, UnreachableError
 from spark_jobs.eta.states import BatchStates
 from spark_jobs.eta.statsd import StatsD
+from tests.aws_in_memory import aws_in_memory
 from tests.spark_jobs.eta import versions
 from tests.spark_jobs.eta.streaming import Metrics, pickup, request, trips
 from tests.spark_jobs.eta.versions import BUCKET, LAKE
@@ -56,10 +58,8 @@ class Written:
 
 
 @pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveModel]:
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
+def live() -> Iterator[LiveModel]:
+    with aws_in_memory():
         s3 = boto3.client("s3")
         s3.create_bucket(Bucket=BUCKET)
         for seed, version in ((1, "v1"), (2, "v2")):
@@ -109,16 +109,54 @@ def test_a_batch_that_comes_again_is_answered_alike(live: LiveModel, written: Wr
     assert last["live_city_count"] == expected[59]["live_city_count"]
 
 
-def test_what_is_late_is_judged_by_the_partition_that_is_behind(live: LiveModel) -> None:
+def test_a_batch_that_comes_again_waits_for_its_version(
+    live: LiveModel, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 is away when the version of the first time is asked for: another one would answer otherwise."""
+    batch = records(*map(request, TRIPS))
+    answering(live, written).do(batch, 0)
+    live.current = live.of("v2")
+    load = Registry.load
+
+    def away(*_: object) -> None:
+        raise UnreachableError("S3 cannot be reached.")
+
+    monkeypatch.setattr(Registry, "load", away)
+    with pytest.raises(UnreachableError):
+        answering(live, written).do(batch, 0)
+    monkeypatch.setattr(Registry, "load", load)
+    answering(live, written).do(batch, 0)
+    assert written.of(PREDICTIONS)[60:] == written.of(PREDICTIONS)[:60]
+
+
+def test_what_is_late_is_judged_by_its_own_partition(live: LiveModel) -> None:
     early, late = trips("2023-01-14")[0], trips("2023-01-14")[-1]
     state = State.empty()
-    score(records(request(early), request(late), partitions=2), state, live.current.model, "stream", NOW_MS)
-    # The second partition is far ahead; the first goes on where it is.
-    answers = score(records(request(early, request_id="x")), state, live.current.model, "stream", NOW_MS)
-    assert answers.predictions == 1
-    score(records(request(late)), state, live.current.model, "stream", NOW_MS)
-    answers = score(records(request(early, request_id="y")), state, live.current.model, "stream", NOW_MS)
-    assert (answers.predictions, answers.rejected) == (0, {"too_late": 1})
+
+    def answered(*sent: tuple[str, bytes, bytes]) -> tuple[int, Counter[str]]:
+        nonlocal state
+        answers = score(records(*sent, partitions=2), state, live.current.model, "stream", NOW_MS)
+        state = State.from_bytes(state.to_bytes())[0]  # as the next batch finds it
+        return answers.predictions, answers.rejected
+
+    other = (PICKUPS, b"k", b"{}")  # whatever: the record of the other partition
+    assert answered(other, request(late)) == (1, {})
+    assert answered(request(early)) == (1, {})  # nobody has read of it before
+    assert answered(request(early, request_id="x"), request(late, request_id="y")) == (2, {})
+    assert answered(request(late, request_id="z")) == (1, {})
+    assert answered(request(early, request_id="too late")) == (0, {"too_late": 1})
+
+
+def test_pickups_are_kept_for_the_partition_that_is_behind_within_bounds() -> None:
+    def kept(behind: int, partitions: int = 2) -> int:
+        state, minutes = State.empty(), np.arange(1000, 2001)
+        state.live.add(np.full(len(minutes), 132), minutes, np.ones(len(minutes), int), np.full(len(minutes), 300))
+        state.newest, state.partitions = {0: 2000 - behind, 1: 2000}, frozenset(range(partitions))
+        state.forget()
+        return int(min(state.live.to_arrow()["minute"].to_pylist()))
+
+    assert [kept(behind) for behind in (0, 45, 120, 121, 900)] == [1930, 1885, 1810, 1810, 1810]
+    assert kept(0, partitions=3) == 1810, "nobody knows how far the third is behind"
 
 
 def test_the_state_is_bounded_by_the_minutes_that_are_kept(live: LiveModel) -> None:
@@ -126,9 +164,8 @@ def test_the_state_is_bounded_by_the_minutes_that_are_kept(live: LiveModel) -> N
     for trip in day:
         if trip is day[0] or trip is day[-1]:
             score(records(*map(pickup, day), request(trip)), state, live.current.model, "stream", NOW_MS)
-    assert state.newest is not None
     kept = state.live.to_arrow()["minute"].to_pylist()
-    assert min(kept) >= state.newest - 70
+    assert min(kept) >= state.newest[0] - 70
     again, notes = State.from_bytes(state.to_bytes(version="v1"))
     assert (again.newest, notes) == (state.newest, {"version": "v1"})
     assert again.live.to_arrow().equals(state.live.to_arrow().replace_schema_metadata())
@@ -151,7 +188,7 @@ def test_requests_are_predictions_and_rejections(live: LiveModel, written: Writt
 
 def test_demand_shows_the_window_that_ends_now(written: Written) -> None:
     metrics = Metrics()
-    demand = DemandNow(Event(), written, StatsD(metrics.address))
+    demand = DemandNow(Event(), Lock(), written, StatsD(metrics.address))
     times = pa.array([minute * 60_000_000 for minute in (6, 7, 7, 10, 10)], pa.timestamp("us"))
     demand.do(pa.table({"pickup_zone_id": [4, 4, 5, 4, 6], "start": times, "requests": [1, 3, 2, 3, 1]}), 0)
     (window,) = [row for row in written.of(messages.DEMAND) if row["pickup_zone_id"] == 5]
@@ -177,7 +214,7 @@ def test_the_live_error_adds_up_over_batches_and_restarts(live: LiveModel, writt
     rows = pa.table(columns)
 
     def errors() -> LiveError:
-        return LiveError(Event(), written, states("errors"), live, StatsD(""))
+        return LiveError(Event(), Lock(), written, states("errors"), live, StatsD(""))
 
     errors().do(rows.slice(0, 1), 0)
     errors().do(rows.slice(1), 1)

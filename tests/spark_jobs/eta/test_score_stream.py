@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.slow
 DAY = "2023-01-14"
 FIRST, SECOND = "20260101T000000-2023-01", "20260201T000000-2023-02"
 CHECKPOINT = f"{LAKE}/checkpoints/eta/stream"
+MAX_OFFSETS = 600
 SWAP_S = 30  # within which a promotion must be taken up
 
 
@@ -46,6 +48,9 @@ class Seen:
     swap_s: float
     stop_s: float
     batches: tuple[set[int], set[int]]  # numbers of those that were begun, and of those that were committed
+    sizes: list[int]  # records of batches of answers
+    lineage: list[dict[str, Any]]
+    broker: str
 
 
 def faulty() -> list[tuple[str, tuple[str, bytes, bytes]]]:
@@ -99,11 +104,14 @@ def batches(s3: Any, kind: str) -> set[int]:
 
 def committed(s3: Any, topic: str) -> int:
     """Return how many records of a topic are in batches of answers that are committed."""
-    if not (done := batches(s3, "commits")):
-        return 0
-    log = s3.get_object(Bucket=versions.BUCKET, Key=f"checkpoints/eta/stream/answers/offsets/{max(done)}")
+    return ends(s3, max(done))[topic] if (done := batches(s3, "commits")) else 0
+
+
+def ends(s3: Any, number: int) -> Counter[str]:
+    """Return, by topic, how many records a batch of answers and those before it have."""
+    log = s3.get_object(Bucket=versions.BUCKET, Key=f"checkpoints/eta/stream/answers/offsets/{number}")
     offsets = json.loads(log["Body"].read().splitlines()[-1])
-    return sum(offsets.get(topic, {}).values())
+    return Counter({topic: sum(partitions.values()) for topic, partitions in offsets.items()})
 
 
 def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], started: list[Stream]) -> Seen:
@@ -123,7 +131,7 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
             "--statsd",
             metrics.address,
             "--max-offsets",
-            "1500",
+            str(MAX_OFFSETS),
             "--slow-trigger",
             "3s",
             "--look-s",
@@ -226,6 +234,7 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
     stream.signal(signal.SIGTERM)
     stream.process.wait(60)
     numbers = {kind: batches(s3, kind) for kind in ("offsets", "commits")}
+    totals = [ends(s3, number).total() for number in sorted(numbers["offsets"])]
     swapped = min(
         message.timestamp()[1] / 1000
         for message, content in kafka.read(PREDICTIONS)
@@ -242,6 +251,12 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
         swap_s=swapped - promoted,
         stop_s=time.monotonic() - began,
         batches=(numbers["offsets"], numbers["commits"]),
+        sizes=[after - before for before, after in pairwise(totals)],
+        lineage=[
+            json.loads(s3.get_object(Bucket=versions.BUCKET, Key=each["Key"])["Body"].read())
+            for each in s3.list_objects_v2(Bucket=versions.BUCKET, Prefix="lineage/")["Contents"]
+        ],
+        broker=f"kafka://{broker.bootstrap}",
     )
 
 
@@ -273,6 +288,32 @@ def test_every_request_is_answered_once_or_rejected(seen: Seen) -> None:
     of_requests = sum(topic == REQUESTS for topic, _, _ in rejected)
     assert seen.sent[REQUESTS] == len(predictions) + of_requests
     assert set(seen.faulty) == set(REASONS)
+
+
+def test_it_tells_which_topics_it_reads_and_writes(seen: Seen) -> None:
+    """Once, by the newest of the two starts."""
+    found = {}
+    for event in seen.lineage:
+        name = event["job"]["name"].removeprefix("spark.eta.score_stream.")
+        found[name] = [[(each["namespace"], each["name"]) for each in event[side]] for side in ("inputs", "outputs")]
+        assert (event["eventType"], event["run"]["facets"]["parent"]["job"]["name"]) == ("RUNNING", "eta_stream.keep")
+        assert event["job"]["facets"]["jobType"]["processingType"] == "STREAMING"
+        assert all(each["facets"]["schema"]["fields"] for side in ("inputs", "outputs") for each in event[side])
+    requests, pickups, predictions, rejected, demand, errors = (
+        (seen.broker, topic) for topic in (REQUESTS, PICKUPS, PREDICTIONS, REJECTED, DEMAND, ERRORS)
+    )
+    assert found == {
+        "answers": [[requests, pickups, (LAKE, "models/eta")], [predictions, rejected]],
+        "demand": [[predictions], [demand]],
+        "errors": [[predictions, pickups], [errors]],
+    }
+    assert len(seen.lineage) == len(found)
+
+
+def test_a_backlog_is_worked_off_in_batches_of_a_bounded_size(seen: Seen) -> None:
+    """Spark shares the limit among the partitions, and rounds each share."""
+    partitions = 4
+    assert MAX_OFFSETS - partitions <= max(seen.sizes) <= MAX_OFFSETS + partitions
 
 
 def test_answers_that_are_written_again_are_the_same(seen: Seen) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from spark_jobs.eta.model import ModelError
 from spark_jobs.eta.serving import Folder, LiveModel, Registry, UnreachableError
 from spark_jobs.eta.states import BatchStates
+from tests.aws_in_memory import aws_in_memory
 from tests.spark_jobs.eta import versions
 from tests.spark_jobs.eta.versions import BUCKET, LAKE
 
@@ -20,11 +20,9 @@ def contents() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]) -> Iterator[Any]:
+def s3(contents: dict[str, bytes]) -> Iterator[Any]:
     """Return a client of an S3 in memory with two versions."""
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
+    with aws_in_memory():
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET)
         for version in ("v1", "v2"):

@@ -8,12 +8,12 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from spark_jobs.common.program import ProgramError
 from spark_jobs.eta import kafka, score_stream
 from spark_jobs.eta.score_stream import PROGRAM
 from spark_jobs.eta.statsd import StatsD
+from tests.aws_in_memory import aws_in_memory
 from tests.spark_jobs.eta import versions
 from tests.spark_jobs.eta.streaming import Metrics
 from tests.spark_jobs.eta.versions import BUCKET, LAKE
@@ -22,10 +22,8 @@ CHECKPOINT = f"{LAKE}/checkpoints/eta/stream"
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
+def s3() -> Iterator[Any]:
+    with aws_in_memory():
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET)
         yield client
