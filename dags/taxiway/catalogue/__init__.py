@@ -1,8 +1,8 @@
 """The dataset catalogue and the ingestion log: the data sets to collect, and the result of every attempt.
 
 Two tables in the database of Airflow's connection ``tlc_catalog`` (SQLite or MySQL): ``datasets``, filled from a CSV,
-and ``ingestion_log``, one row for each attempt to collect a data set; a third, ``run_threads``, is that of
-:mod:`taxiway.catalogue.threads`. An attempt belongs to a data set if its name, month and URL are those that the
+and ``ingestion_log``, one row for each attempt to collect a data set. Others are what :mod:`.threads`, :mod:`.checks`
+and :mod:`.incidents` keep. An attempt belongs to a data set if its name, month and URL are those that the
 catalogue has now. All times are UTC.
 
 Set the connection with the variable ``AIRFLOW_CONN_TLC_CATALOG``; special characters in its URI are percent-encoded,
@@ -25,12 +25,12 @@ from taxiway.catalogue.database import (
     VERSION_TABLE,
     migrate,
     open_catalogue,
-    open_engine,
 )
 from taxiway.catalogue.loading import LoadReport, load
 from taxiway.catalogue.log import begin_attempt, claim_content, complete_attempt, fail_attempt
 from taxiway.catalogue.models import Attempt, Input, Status, datasets, ingestion_log, metadata
 from taxiway.catalogue.queries import complete_months, find_dataset, last_complete, latest_attempts, running_attempts
+from taxiway.core.databases import open_engine
 from taxiway.core.dataset_list import CatalogueError, Dataset, read_list
 
 __all__ = [

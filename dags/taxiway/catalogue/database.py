@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
+from taxiway.core import databases
 from taxiway.core.dataset_list import CatalogueError
 
 CONNECTION = "tlc_catalog"
@@ -44,71 +44,10 @@ def connect() -> sa.Engine:
     Raises:
         CatalogueError: Airflow has no such connection, or its type is neither sqlite nor mysql.
     """
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
     try:
-        connection = BaseHook.get_connection(CONNECTION)
-    except AirflowNotFoundException:
-        raise CatalogueError(
-            f"Airflow has no connection {CONNECTION!r}: add one of type mysql or sqlite, for example by the variable "
-            f"AIRFLOW_CONN_{CONNECTION.upper()}."
-        ) from None
-    if connection.conn_type == "sqlite":
-        # As in the SQLite provider the path may be the host; in a URI with four slashes it is parsed as the schema.
-        path = connection.host or connection.schema
-        if not path or not Path(path).is_absolute():
-            raise CatalogueError(f"The connection {CONNECTION!r} needs an absolute path for SQLite, not {path!r}.")
-        return open_engine(sa.URL.create("sqlite", database=path))
-    if connection.conn_type in ("mysql", "mysql+pymysql"):  # the latter is how SQLAlchemy writes it
-        options = {key: value for key, value in connection.extra_dejson.items() if isinstance(value, str)}
-        for name in ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key"):
-            if name in options and not Path(options[name]).exists():
-                raise CatalogueError(
-                    f"The connection {CONNECTION!r} sets {name}={options[name]}, which does not exist: mount that "
-                    "file, or set another."
-                )
-        return open_engine(
-            sa.URL.create(
-                "mysql+pymysql",
-                username=connection.login,
-                password=connection.password,
-                host=connection.host,
-                port=connection.port,
-                database=connection.schema,
-                query={"charset": "utf8mb4", **options},  # such as ssl_ca
-            )
-        )
-    raise CatalogueError(
-        f"The connection {CONNECTION!r} is of type {connection.conn_type!r}; it must be mysql or sqlite."
-    )
-
-
-def open_engine(url: sa.URL | str) -> sa.Engine:
-    """Return an engine for a database that parallel tasks share.
-
-    It keeps no connection open between transactions, because a task downloads for minutes or hours between them.
-
-    Args:
-        url: an SQLAlchemy URL of SQLite (a file) or of MySQL.
-    """
-    url = sa.make_url(url)
-    if url.get_backend_name() != "sqlite":
-        # READ COMMITTED: a read after acquiring a lock sees what the lock's previous holder wrote.
-        return sa.create_engine(url, poolclass=sa.NullPool, isolation_level="READ COMMITTED")
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": 60})
-
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # the driver must not begin transactions of its own: _begin does
-        connection.execute("PRAGMA journal_mode=WAL")
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        # A transaction that upgrades from reading to writing fails if another writes; this one waits for the lock.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
+        return databases.connect(CONNECTION)
+    except databases.DatabaseError as error:
+        raise CatalogueError(str(error)) from None
 
 
 def migrate(engine: sa.Engine) -> None:

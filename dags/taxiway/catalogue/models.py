@@ -124,3 +124,63 @@ run_threads = sa.Table(
     sa.Column("channel", sa.String(50)),
     sa.Column("ts", sa.String(50)),
 )
+
+check_results = sa.Table(
+    "check_results",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("dag_id", sa.String(250), nullable=False),
+    sa.Column("run_id", sa.String(250), nullable=False),
+    sa.Column("task", sa.String(250), nullable=False),
+    sa.Column("pipeline", sa.String(100), nullable=False),
+    sa.Column("table_name", sa.String(200), nullable=False),
+    sa.Column("check_name", sa.String(200), nullable=False),
+    sa.Column("period", sa.String(30), nullable=False),
+    sa.Column("passed", sa.Boolean, nullable=False),
+    sa.Column("severity", sa.String(10), nullable=False),
+    sa.Column("observed", sa.Text, nullable=False),
+    sa.Column("expected", sa.Text, nullable=False),
+    sa.Column("rows", sa.BigInteger),
+    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("runbook", sa.String(250), nullable=False),
+    sa.Column("profile", sa.Text, nullable=False),  # JSON
+    sa.Column("checked_at", UtcDateTime, nullable=False, index=True),
+    sa.Index("ix_check_results_table_name", "table_name", "check_name", "id"),
+    sa.Index("ix_check_results_dag_id", "dag_id", "run_id"),
+)
+
+incidents = sa.Table(
+    "incidents",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    # Of what is open there is one row: a digest of DAG, table and check; null when it is closed.
+    sa.Column("open_key", sa.String(64), unique=True),
+    sa.Column("dag_id", sa.String(250), nullable=False),
+    sa.Column("table_name", sa.String(200), nullable=False),
+    sa.Column("check_name", sa.String(250), nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("severity", sa.String(10), nullable=False),
+    sa.Column("periods", sa.Text, nullable=False),  # JSON
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("detected_at", UtcDateTime, nullable=False, index=True),
+    sa.Column("last_failed_at", UtcDateTime, nullable=False),
+    sa.Column("closed_at", UtcDateTime),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("rows", sa.BigInteger),
+    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("runbook", sa.String(250), nullable=False),
+    sa.Column("run_id", sa.String(250), nullable=False),
+    sa.Column("closed_by", sa.String(250)),
+)
+
+incident_actions = sa.Table(
+    "incident_actions",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("incident_id", sa.BigInteger, nullable=False, index=True),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("due", sa.Date),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("done_at", UtcDateTime),
+)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback  # type: ignore[attr-defined]  # not in its stub
@@ -27,13 +27,13 @@ def done_within(hours: float) -> DeadlineAlert | None:
 
 
 def missed(*, context: Mapping[str, Any], hours: float) -> None:
-    """Report a run that missed its deadline: in the log, by a metric, and in Slack. Called by an executor.
+    """Report a run that missed its deadline: in the log, by a metric, as an incident, in Slack. Called by an executor.
 
     Args:
         context: ``dag_run`` (as Airflow's REST API shows it) and ``deadline``.
         hours: length of the deadline, from when the run was queued.
     """
-    from taxiway.operations import metrics, notices
+    from taxiway.operations import incidents, metrics, notices
 
     run = context["dag_run"]
     notice = (
@@ -42,4 +42,9 @@ def missed(*, context: Mapping[str, Any], hours: float) -> None:
     )
     log.warning(notice)
     metrics.deadline_missed(run["dag_id"])
+    with incidents.harmless():
+        due = (context.get("deadline") or {}).get("deadline_time")
+        since = datetime.fromisoformat(str(due)) if due else None
+        if opened := incidents.deadline_missed(run["dag_id"], run["dag_run_id"], notice, since):
+            notice += f" This is incident {opened.id}, for {opened.owner}."
     notices.warn(notice, (run["dag_id"], run["dag_run_id"]))

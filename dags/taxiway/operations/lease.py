@@ -6,11 +6,14 @@ passes on when the run that has it is no longer active. S3's conditional writes 
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from taxiway.core.s3 import split
+
+if TYPE_CHECKING:
+    from taxiway.lake import Lake
 
 
 def take(s3: Any, uri: str, dag_id: str, run_id: str, is_active: Callable[[str, str], bool]) -> str | None:
@@ -49,3 +52,19 @@ def take(s3: Any, uri: str, dag_id: str, run_id: str, is_active: Callable[[str, 
                 raise
         else:
             return None
+
+
+def take_for_run(lake: "Lake", name: str, ti: Any) -> str | None:
+    """Take the lease of a name for the run of a task, or keep it; arguments and result as of :func:`take`.
+
+    Args:
+        lake: the lease is ``<lake>/leases/<name>.json``.
+        name: of what only one run at a time may change.
+        ti: the running task's instance, by which Airflow is asked which runs are active.
+    """
+
+    def is_active(dag_id: str, run_id: str) -> bool:
+        return bool(ti.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=["queued", "running"]))
+
+    uri = f"{lake.settings.lake}/leases/{name}.json"
+    return take(lake.session.client("s3"), uri, ti.dag_id, ti.run_id, is_active)

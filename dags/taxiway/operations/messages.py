@@ -92,7 +92,7 @@ def _line(task: str, ends: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
 
 
 def of_failure(
-    dag_id: str, task: str, attempt: str, reason: str, log_address: str, runbook: str | None
+    dag_id: str, task: str, attempt: str, reason: str, log_address: str, runbook: str | None, incident: str = ""
 ) -> dict[str, Any]:
     """Return the message of a failed task: its reason, where its log is, and what to do.
 
@@ -103,11 +103,14 @@ def of_failure(
         reason: why it failed.
         log_address: of its log.
         runbook: address or path of the page that says what to do.
+        incident: that it has opened, such as ``incident 3, for data-platform``.
     """
     headline = f"{MARKS['failed']} *{escape(dag_id)}*: `{escape(task)}` failed ({attempt})"
     body = [
         f"```{cut(_verbatim(reason) or 'no reason was given', REASON, 'more in the log')}```",
-        link(log_address, "Log") + (f"  ·  Runbook: {link(runbook, runbook)}" if runbook else ""),
+        "  ·  ".join(
+            filter(None, (link(log_address, "Log"), runbook and f"Runbook: {link(runbook, runbook)}", escape(incident)))
+        ),
     ]
     return _message(f"{dag_id}: {task} failed", [headline], body, COLOURS["failed"])
 

@@ -27,6 +27,9 @@ that both have the same labels (but for a dot, which separates labels here: ``%2
     airflow.taxiway.cost_guard.found.<kind>:1|g                   taxiway_cost_guard_found; kind one of KINDS
     airflow.taxiway.cost_guard.ended.<kind>:1|c                   taxiway_cost_guard_ended_total
     airflow.taxiway.deadline_missed.<dag_id>:1|c                  taxiway_deadline_missed_total
+    airflow.taxiway.checks.<table>.<outcome>:1|c                  taxiway_checks_total; outcome passed or failed
+    airflow.taxiway.incidents.open.<owner>:1|g                    taxiway_incidents_open
+    airflow.taxiway.incidents.oldest.<owner>:3600|g               taxiway_incidents_oldest_seconds; 0 if none is open
 
 A pipeline declares its label values (data sets, reject reasons, DAGs) as ``METRICS`` in ``taxiway.<pipeline>.metrics``;
 it sends metrics of its own with :func:`count` and :func:`gauge`, and brings their mappings.
@@ -39,18 +42,21 @@ appears with its first event. All series are few and known, so their mappings ne
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from taxiway.core.errors import harmless
+
 if TYPE_CHECKING:
     from taxiway.aws.usage import JobRunUsage, Usage
-    from taxiway.lake import Lake
+    from taxiway.lake import Lake, Table
     from taxiway.operations.delivery import Delivery
 
 log = logging.getLogger(__name__)
+best_effort = partial(harmless, log, "Metrics could not be sent.")
 
 LIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")  # of EMR's states
 SERVERLESS = (
@@ -98,15 +104,35 @@ def bytes_collected(dataset: str, size: int) -> None:
 
 
 def freshness(lake: "Lake") -> None:
-    """Report for each table when its newest published period ends (UTC), and when it was last published."""
+    """Report for each table until when it is up to date (UTC), and when it was last published."""
+    for table, until, published in ages(lake):
+        gauge("published", table.name, value=published.timestamp())
+        if until:
+            gauge("data_freshness", table.name, value=until.timestamp())
+
+
+def ages(lake: "Lake") -> "Iterator[tuple[Table, datetime | None, datetime]]":
+    """Yield the published tables, with until when each is up to date, and when it was last published.
+
+    It is up to date until the end of its newest period. One that is published alone is until the time at which its
+    source was read: the parameter ``loaded_until``, or, without it, when a table without partitions was published;
+    None if neither is known.
+    """
     for table in lake.tables:
-        if published := lake.partitions(table):
-            gauge("data_freshness", table.name, value=_end(max(published)).timestamp())
-            last = max(datetime.fromisoformat(found.parameters["published_at"]) for found in published.values())
-            gauge("published", table.name, value=last.timestamp())
+        published = lake.partitions(table)
+        times = [found.parameters["published_at"] for found in published.values() if "published_at" in found.parameters]
+        if not times:  # of dbt's tables the catalogue does not know it
+            continue
+        last = max(map(datetime.fromisoformat, times))
+        if not table.contract.properties.get("publishAlone"):
+            yield table, end_of(max(published)), last
+        elif until := lake.parameters(table).get("loaded_until"):
+            yield table, datetime.fromisoformat(until), last
+        else:
+            yield table, last if "" in published else None, last
 
 
-def _end(period: str) -> datetime:
+def end_of(period: str) -> datetime:
     """Return the first instant after a month ``2023-01``, a day ``2023-01-31`` or an hour ``2023-01-31-07``."""
     parts = [int(part) for part in period.split("-")]
     match parts:
@@ -169,6 +195,32 @@ def deadline_missed(dag_id: str) -> None:
     count("deadline_missed", dag_id, value=1)
 
 
+def checked(table: str, *, passed: bool) -> None:
+    """Count a check of a table's rows."""
+    count("checks", table, "passed" if passed else "failed", value=1)
+
+
+def open_incidents() -> None:
+    """Report for each team how many incidents are open, and the age of the oldest; without a database nothing."""
+    from taxiway.core import contracts
+    from taxiway.operations import incidents
+
+    with best_effort():
+        if not (database := incidents.engine()):
+            return
+        found = incidents.listed(database, state="open")
+        teams = {
+            contracts.read(pipeline, name).raw["team"]["name"]
+            for pipeline in contracts.pipelines()
+            for name in contracts.names(pipeline)
+        }
+        for owner in sorted({incidents.PLATFORM, *teams, *(each.owner for each in found)}):
+            detected = [each.detected_at for each in found if each.owner == owner]
+            gauge("incidents", "open", owner, value=len(detected))
+            age = (datetime.now(UTC) - min(detected)).total_seconds() if detected else 0
+            gauge("incidents", "oldest", owner, value=age)
+
+
 def initialise_counters(pipelines: Sequence[PipelineMetrics]) -> None:
     """Add 0 to each counter, so that its series exists before its first event."""
     for pipeline in pipelines:
@@ -185,15 +237,6 @@ def initialise_counters(pipelines: Sequence[PipelineMetrics]) -> None:
             count("deadline_missed", dag_id, value=0)
     for kind in KINDS:
         count("cost_guard", "ended", kind, value=0)
-
-
-@contextmanager
-def best_effort() -> Iterator[None]:
-    """Log any error as a warning: metrics must not fail a task."""
-    try:
-        yield
-    except Exception:
-        log.warning("Metrics could not be sent.", exc_info=True)
 
 
 def count(*name: str, value: float) -> None:

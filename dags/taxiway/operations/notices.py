@@ -7,6 +7,7 @@ A DAG takes part by two arguments::
 The first message of the thread has a line for each task that has ended, and the state of the run; a failed task is a
 reply. :func:`tell` sends a reply from within a task, :func:`warn` a message to the channel. Nothing here ever raises:
 what cannot be sent is a warning in the task's log. Nothing of Slack is imported before there is something to send.
+The same callbacks open and close incidents (:mod:`taxiway.operations.incidents`), with Slack or without.
 """
 
 import logging
@@ -34,9 +35,7 @@ PATIENCE_S = 15.0  # how long a reply waits for another task to send the first m
 
 
 def of_run() -> dict[str, Any]:
-    """Return arguments of a DAG: its runs' ends are told."""
-    if not settings().slack_conn_id:
-        return {}
+    """Return arguments of a DAG: its runs' ends are told, and a success closes its incidents."""
     return {
         "on_success_callback": partial(_run_ended, state="success"),
         "on_failure_callback": partial(_run_ended, state="failed"),
@@ -44,7 +43,7 @@ def of_run() -> dict[str, Any]:
 
 
 def of_tasks(runbook: str | None = None, cause: Cause | None = None) -> dict[str, Any]:
-    """Return ``default_args`` of a DAG: the ends of its tasks are told.
+    """Return ``default_args`` of a DAG: the ends of its tasks are told, and a failure opens an incident.
 
     A task with callbacks of its own has a list: ``on_success_callback=[mine, notices.succeeded]``.
 
@@ -52,13 +51,14 @@ def of_tasks(runbook: str | None = None, cause: Cause | None = None) -> dict[str
         runbook: address or path of the page that says what to do when a task has failed.
         cause: returns why a task failed, from its context, where its exception does not say; None: it does.
     """
+    failed = {"on_failure_callback": partial(_task_ended, state="failed", runbook=runbook, cause=cause)}
     if not settings().slack_conn_id:
-        return {}
+        return failed  # an incident is opened nevertheless
     return {
         "on_success_callback": succeeded,
         "on_skipped_callback": partial(_task_ended, state="skipped"),
         "on_retry_callback": partial(_task_ended, state="retry"),
-        "on_failure_callback": partial(_task_ended, state="failed", runbook=runbook, cause=cause),
+        **failed,
     }
 
 
@@ -69,7 +69,7 @@ def callbacks(told: Mapping[str, Any], end: str) -> list[Any]:
         told: what :func:`of_tasks` returned.
         end: ``success``, ``skipped``, ``retry`` or ``failure``.
     """
-    return [told[f"on_{end}_callback"]] if told else []
+    return [told[name]] if (name := f"on_{end}_callback") in told else []
 
 
 def succeeded(context: Mapping[str, Any]) -> None:
@@ -118,9 +118,7 @@ def _task_ended(
     runbook: str | None = None,
     cause: Cause | None = None,
 ) -> None:
-    """Tell how a task ended: a callback."""
-    if not settings().slack_conn_id:
-        return
+    """Tell how a task ended, and open an incident if it failed: a callback."""
     with _harmless():
         ti = context["ti"]
         run = _run(context)
@@ -128,9 +126,18 @@ def _task_ended(
         index = getattr(ti, "map_index", None)
         mapped = index is not None and index >= 0
         label = str(getattr(ti, "rendered_map_index", None) or index) if mapped else ""
+        reason, incident = "", None
+        if state == "failed":
+            from taxiway.operations import incidents
+
+            reason = _reason(context, cause)
+            with incidents.harmless():
+                incident = incidents.task_failed(context, reason, runbook, label)
+        if not settings().slack_conn_id:
+            return
         begun = getattr(ti, "start_date", None)
         seconds = max((datetime.now(UTC) - begun).total_seconds(), 0) if begun else None
-        end = {"state": state, "seconds": seconds, "attempt": ti.try_number}
+        end = {"state": state, "seconds": seconds, "attempt": ti.try_number, "at": datetime.now(UTC).isoformat()}
         slack, added = _slack(), None
         if engine := _engine(quiet=slack is None):
             import sqlalchemy as sa
@@ -152,15 +159,23 @@ def _task_ended(
             tries = (getattr(ti, "max_tries", None) or 0) + 1
             attempt = f"try {ti.try_number}" + (f" of {tries}" if tries >= ti.try_number else "")
             task = f"{ti.task_id} ({label})" if label else ti.task_id
-            reason = _reason(context, cause)
-            failure = messages.of_failure(run[0], task, attempt, reason, ti.log_url, runbook)
+            opened = f"incident {incident.id}, for {incident.owner}" if incident else ""
+            failure = messages.of_failure(run[0], task, attempt, reason, ti.log_url, runbook, opened)
             _reply(slack, engine, run, failure)
         if engine and added and _has_news(added):
             _show(slack, engine, run)
 
 
 def _run_ended(context: Mapping[str, Any], state: Literal["success", "failed"]) -> None:
-    """Tell how a run ended: a callback of its DAG, which the DAG processor calls."""
+    """Tell how a run ended, and close the incidents that its success ends: a callback of its DAG.
+
+    The DAG processor calls it.
+    """
+    if state == "success":
+        from taxiway.operations import incidents
+
+        with incidents.harmless():
+            incidents.run_succeeded(*_run(context))
     with _harmless():
         run = _run(context)
         if (slack := _slack()) is None:

@@ -52,6 +52,8 @@ def mariadb(*more: str) -> Iterator[str]:
         try:
             _wait_for(port, process, Path(folder, "log"))
             yield f"mysql+pymysql://root@127.0.0.1:{port}"
+            if (status := process.poll()) is not None:
+                raise AssertionError(f"the server ended with {status}: {Path(folder, 'log').read_text()[-2000:]}")
         finally:
             process.terminate()
             process.wait(60)

@@ -13,12 +13,13 @@ from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsL
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
 
+from taxiway import catalogue
 from taxiway.aws.emr import job_flow
 from taxiway.aws.usage import Hours, JobRunUsage, Usage
 from taxiway.core.settings import Settings
 from taxiway.hvfhv.metrics import DATASET, METRICS
 from taxiway.hvfhv.tables import TABLES
-from taxiway.lake import Lake, Publication
+from taxiway.lake import Lake, Publication, TableSet
 from taxiway.operations import metrics
 from taxiway.operations.delivery import Delivery
 
@@ -62,7 +63,10 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     wire.close()
 
 
-def test_each_line_is_as_the_docstring_says(wire: Wire) -> None:
+def test_each_line_is_as_the_docstring_says(wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/catalogue.db"
+    monkeypatch.setenv("AIRFLOW_CONN_TLC_CATALOG", url)
+    catalogue.migrate(catalogue.open_engine(url))
     assert metrics.__doc__
     documented = {line.split(":")[0].strip() for line in metrics.__doc__.splitlines() if "airflow.taxiway." in line}
     metrics.rows_checked(DATASET, 14977, {"duplicate": 3})
@@ -73,6 +77,8 @@ def test_each_line_is_as_the_docstring_says(wire: Wire) -> None:
     metrics.delivery(Delivery("c0ffee", 1795249003.0, 3.0, 1795249000.0))
     metrics.orphaned_resources({"emr_cluster": 2}, {"emr_cluster": 1})
     metrics.deadline_missed("hvfhv_analysis")
+    metrics.checked("zone_month", passed=False)
+    metrics.open_incidents()
 
     lines = wire.lines()
 
@@ -99,7 +105,9 @@ def test_each_line_is_as_the_docstring_says(wire: Wire) -> None:
         "airflow.taxiway.cost_guard.found.emr_cluster:2|g",
         "airflow.taxiway.cost_guard.ended.emr_cluster:1|c",
         "airflow.taxiway.deadline_missed.hvfhv_analysis:1|c",
+        "airflow.taxiway.checks.zone_month.failed:1|c",
     ]
+    assert "airflow.taxiway.incidents.open.data-platform:0|g" in lines, "a team without an incident, too"
     assert "airflow.taxiway.emr.clusters.running:0|g" in lines, "none is said, not left out"
     sent = {line.split(":")[0] for line in lines}
     shapes = {".".join("*" if part.startswith("<") else part for part in name.split(".")) for name in documented}
@@ -131,7 +139,7 @@ def test_freshness_is_the_end_of_the_newest_month(wire: Wire, aws: str) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     for month in ("2023-12", "2023-01"):
         where = {table.name: lake.location(table, month, "20261121T101112123456Z.1") for table in TABLES}
-        rows = dict.fromkeys(where, 1)
+        rows = dict.fromkeys(where, 0)  # no files
         lake.publish(Publication(period=month, inputs="abc", locations=where, rows=rows), "run")
     metrics.freshness(lake)
 
@@ -142,6 +150,24 @@ def test_freshness_is_the_end_of_the_newest_month(wire: Wire, aws: str) -> None:
     }
     published = datetime.fromtimestamp(float(lines["published.hvfhv_trips"]), UTC)
     assert before <= published <= before + timedelta(minutes=1)
+
+
+def test_freshness_of_a_table_by_itself_is_until_when_its_source_was_read(wire: Wire, aws: str) -> None:
+    boto3.client("s3").create_bucket(Bucket="taxiway-lake")
+    (tables,) = [each for each in TableSet("warehouse").sets if each.anchor.name == "name_gender"]
+    lake = Lake(Settings(), boto3.Session(), tables)
+    metrics.freshness(lake)
+    assert wire.lines() == [], "nothing is published"
+    where = {"name_gender": lake.location(tables.anchor, "", "20261121T101112123456Z.1")}
+    lake.publish(Publication(period="", inputs="abc", locations=where, rows={"name_gender": 0}), "run")
+
+    metrics.freshness(lake)
+    published, fresh = (float(line.split(":")[1].removesuffix("|g")) for line in wire.lines())
+    assert published == fresh, "when it was published"
+    lake.annotate(tables.anchor, loaded_until="2026-11-22T00:00:00+00:00")
+    metrics.freshness(lake)
+    (line,) = [line for line in wire.lines() if "data_freshness" in line]
+    assert line == f"airflow.taxiway.data_freshness.name_gender:{datetime(2026, 11, 22, tzinfo=UTC).timestamp()}|g"
 
 
 def test_what_is_not_known_is_not_counted(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
@@ -204,7 +230,7 @@ def test_the_dag_sends_what_no_event_tells_and_goes_on_after_a_fault(
     dag.get_task("send").retries = 0
     lake = Lake(Settings(), boto3.Session(), TABLES)
     where = {table.name: lake.location(table, "2023-01", "20261121T101112123456Z.1") for table in TABLES}
-    lake.publish(Publication(period="2023-01", inputs="a", locations=where, rows=dict.fromkeys(where, 1)), "run")
+    lake.publish(Publication(period="2023-01", inputs="a", locations=where, rows=dict.fromkeys(where, 0)), "run")
     request = job_flow(Settings(), "test", {"dag_id": "hvfhv_analysis", "run_id": "run"})
     boto3.client("emr").run_job_flow(**request)
 

@@ -48,16 +48,6 @@ def mysql_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> sa.Engine:
-    """Return a migrated catalogue, the one of Airflow's connection."""
-    url = f"sqlite:///{tmp_path}/catalogue.db"
-    monkeypatch.setenv("AIRFLOW_CONN_TLC_CATALOG", url)
-    engine = catalogue.open_engine(url)
-    catalogue.migrate(engine)
-    return engine
-
-
-@pytest.fixture
 def bot(slack: Slack, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Slack:
     """Connect Airflow to Slack by a bot's token."""
     use_bot(slack, monkeypatch)
@@ -85,7 +75,8 @@ def context(task: str, *, error: str = "", begun: datetime | None = None, run: s
         log_url=f"http://airflow/dags/trips/runs/1/tasks/{task}",
     )
     vars(ti).update(more)
-    return {"dag": SimpleNamespace(dag_id=RUN[0]), "run_id": run, "ti": ti, "exception": error and ValueError(error)}
+    dag = SimpleNamespace(dag_id=RUN[0], tags=["tier:2"])
+    return {"dag": dag, "run_id": run, "ti": ti, "exception": error and ValueError(error)}
 
 
 def end(kind: str, of: Context, **arguments: Any) -> None:
@@ -347,7 +338,9 @@ def test_an_empty_setting_switches_it_off(bot: Slack, monkeypatch: pytest.Monkey
     monkeypatch.setenv("TAXIWAY_SLACK_CONN_ID", "")
     settings.cache_clear()
     try:
-        assert (notices.of_run(), notices.of_tasks()) == ({}, {})
+        assert list(notices.of_tasks()) == ["on_failure_callback"], "an incident is opened nevertheless"
+        end("failure", context("load", error="bad"))
+        end_run("failure")
         notices.succeeded(context("plan"))
         notices.warn("late")
         notices.tell(context("plan"), "x")
