@@ -20,12 +20,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("show", help="list published periods")
     back = commands.add_parser("roll-back", help="publish the previous version of a period again")
-    back.add_argument("period", metavar="PERIOD")
+    back.add_argument("period", metavar="PERIOD", nargs="?", default="", help="none for a table without partitions")
+    back.add_argument("--table", help="the one to roll back, of a pipeline that publishes each table by itself")
     options = parser.parse_args(arguments)
     try:
         if options.command == "roll-back":
             pipelines = [options.pipeline or MAIN]
-            open_lake(settings(), TableSet(pipelines[0])).roll_back(options.period)
+            open_lake(settings(), _tables(pipelines[0], options.table)).roll_back(options.period)
         elif options.pipeline:
             pipelines = [options.pipeline]
         for pipeline in pipelines:
@@ -36,14 +37,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _tables(pipeline: str, table: str | None) -> TableSet:
+    sets = TableSet(pipeline).sets
+    if len(sets) == 1 and not table:
+        return sets[0]
+    for each in sets:
+        if each.only and each.only.name == table:
+            return each
+    names = ", ".join(each.only.name for each in sets if each.only)
+    remedy = f"each table by itself: name one by --table, of {names}" if names else "its tables together: omit --table"
+    raise LakeError(f"{pipeline} publishes {remedy}.")
+
+
 def _show(pipeline: str) -> None:
-    tables = TableSet(pipeline)
-    if not tables:  # a pipeline without published tables has no anchor
-        return
-    for period, partition in open_lake(settings(), tables).partitions(tables.anchor).items():
-        rolled_back = " (rolled back)" if partition.parameters.get("rolled_back") else ""
-        rows = f"{int(partition.parameters['rows']):>12,} rows"
-        sys.stdout.write(f"{period}  {rows} of {tables.anchor.name}  {partition.location}{rolled_back}\n")
+    for tables in TableSet(pipeline).sets:
+        table = tables.anchor
+        for period, partition in open_lake(settings(), tables).partitions(table).items():
+            if "rows" not in partition.parameters:  # published by something else, such as dbt
+                continue
+            rolled_back = " (rolled back)" if partition.parameters.get("rolled_back") else ""
+            rows = f"{int(partition.parameters['rows']):>12,} rows"
+            sys.stdout.write(f"{period or '-'}  {rows} of {table.name}  {partition.location}{rolled_back}\n")
 
 
 if __name__ == "__main__":

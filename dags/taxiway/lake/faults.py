@@ -6,8 +6,10 @@ import duckdb
 import pyarrow as pa
 from pyarrow import types
 
+from taxiway.core.contracts import Column
 from taxiway.lake.tables import Table
 
+NULL = "null"
 NOT_FINITE = "NaN or infinite"
 TOLERANCE = 1e-9  # of a sum of shares, which are doubles
 
@@ -55,21 +57,29 @@ def value_faults(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]
     """Return the columns with values that they may not have: nulls, no numbers, numbers outside their bounds."""
     found = []
     for column in table.contract.columns.values():
-        faults = {}
-        if column.required and column.name not in table.key:  # keys are checked by key_faults
-            faults["null"] = f"{column.name} is null"
-        if column.type == "double":
-            faults[NOT_FINITE] = f"not isfinite({column.name})"
-        if column.minimum is not None:
-            faults[f"below {column.minimum:g}"] = f"{column.name} < {column.minimum}"
-        if column.maximum is not None:
-            # A share is a quotient of floating-point sums: it may exceed 1 by a rounding error.
-            faults[f"above {column.maximum:g}"] = f"{column.name} > {column.maximum} + {TOLERANCE}"
+        faults = wrong_values(column)
+        if column.name in table.key:  # keys are checked by key_faults
+            faults.pop(NULL, None)
         for fault, condition in faults.items():
             (rows,) = rows_of(database, f"select count(*) from {table.name} where {condition}")[0]  # noqa: S608
             if rows:
                 found.append(wrong_value(table, column.name, fault, rows))
     return found
+
+
+def wrong_values(column: Column) -> dict[str, str]:
+    """Return what a column's values may not be, such as ``below 1``, each with its condition in SQL."""
+    faults = {}
+    if column.required:
+        faults[NULL] = f"{column.name} is null"
+    if column.type == "double":
+        faults[NOT_FINITE] = f"not isfinite({column.name})"
+    if column.minimum is not None:
+        faults[f"below {column.minimum:g}"] = f"{column.name} < {column.minimum}"
+    if column.maximum is not None:
+        # A share is a quotient of floating-point sums: it may exceed 1 by a rounding error.
+        faults[f"above {column.maximum:g}"] = f"{column.name} > {column.maximum} + {TOLERANCE}"
+    return faults
 
 
 def wrong_value(table: Table, column: str, fault: str, rows: int) -> str:

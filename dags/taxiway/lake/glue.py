@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taxiway.lake.tables import Table
-from taxiway.lake.versions import Partition
+from taxiway.lake.versions import Partition, describes_version
 
 _FORMATS = "org.apache.hadoop.hive.ql.io.parquet"
 
@@ -27,6 +27,8 @@ class GlueCatalogue:
 
     def partition(self, table: Table, period: str) -> Partition | None:
         """Return a published period of a table; None if it is not published."""
+        if not table.contract.partition_keys:
+            return self.partitions(table).get(period)
         try:
             found = self.client.get_partition(
                 DatabaseName=self.database, TableName=table.name, PartitionValues=period.split("-")
@@ -36,7 +38,13 @@ class GlueCatalogue:
         return Partition.from_glue(table, found)
 
     def partitions(self, table: Table) -> dict[str, Partition]:
-        """Return all published periods of a table, in order."""
+        """Return all published periods of a table, in order.
+
+        A table without partitions is created by its first publication: it has one period, the empty one.
+        """
+        if not table.contract.partition_keys:
+            found_table = self._table(table)
+            return {"": Partition.from_glue(table, found_table)} if found_table else {}
         pages = self.client.get_paginator("get_partitions").paginate(
             DatabaseName=self.database, TableName=table.name, ExcludeColumnSchema=True
         )
@@ -47,7 +55,14 @@ class GlueCatalogue:
         return {partition.period: partition for partition in sorted(found, key=lambda partition: partition.period)}
 
     def move(self, table: Table, period: str, location: str, parameters: Mapping[str, str], *, exists: bool) -> None:
-        """Point a partition to another version, or create it, in one request: for readers the change is atomic."""
+        """Point a partition to another version, or create it, in one request: for readers the change is atomic.
+
+        Of a table without partitions it is the table that points to the version.
+        """
+        if not table.contract.partition_keys:
+            kept = {name: value for name, value in self.parameters(table).items() if not describes_version(name)}
+            self._put_table(table, location, {**kept, **parameters}, exists=exists)
+            return
         partition = {
             "Values": period.split("-"),
             "StorageDescriptor": _storage(table, location),
@@ -59,10 +74,22 @@ class GlueCatalogue:
         else:
             self.client.create_partition(**where, PartitionInput=partition)
 
+    def parameters(self, table: Table) -> dict[str, str]:
+        """Return the parameters of a table itself; empty if it does not exist."""
+        found = self._table(table) or {}
+        return dict(found.get("Parameters", {}))
+
+    def annotate(self, table: Table, parameters: Mapping[str, str]) -> None:
+        """Add parameters to an existing table, in one request."""
+        found = self._table(table) or {}
+        location = found["StorageDescriptor"]["Location"]
+        self._put_table(table, location, {**found.get("Parameters", {}), **parameters}, exists=True)
+
     def ensure_tables(self, tables: Iterable[Table]) -> None:
         """Create the database and missing tables, and update the columns of existing tables to those of the contract.
 
-        Existing partitions show a column that a contract adds as null.
+        Existing partitions show a column that a contract adds as null. Tables without partitions are left to their
+        publication.
         """
         try:
             pages = self.client.get_paginator("get_tables").paginate(DatabaseName=self.database)
@@ -70,19 +97,32 @@ class GlueCatalogue:
         except self.client.exceptions.EntityNotFoundException:
             known = {}
             self._unless_exists(self.client.create_database, DatabaseInput={"Name": self.database})
-        for table in tables:
-            storage = _storage(table, f"{self.lake}/{table.path}")
-            definition = {
-                "Name": table.name,
-                "TableType": "EXTERNAL_TABLE",
-                "Parameters": {"classification": "parquet", "EXTERNAL": "TRUE"},
-                "PartitionKeys": [{"Name": name, "Type": "string"} for name in table.contract.partition_keys],
-                "StorageDescriptor": storage,
-            }
-            if table.name not in known:
-                self._unless_exists(self.client.create_table, DatabaseName=self.database, TableInput=definition)
-            elif known[table.name]["StorageDescriptor"]["Columns"] != storage["Columns"]:
-                self.client.update_table(DatabaseName=self.database, TableInput=definition)
+        for table in (table for table in tables if table.contract.partition_keys):
+            location = f"{self.lake}/{table.path}"
+            found = known.get(table.name)
+            if found is None:
+                self._unless_exists(self._put_table, table=table, location=location, parameters={}, exists=False)
+            elif found["StorageDescriptor"]["Columns"] != _storage(table, location)["Columns"]:
+                self._put_table(table, location, found.get("Parameters", {}), exists=True)
+
+    def _table(self, table: Table) -> dict[str, Any] | None:
+        try:
+            return dict(self.client.get_table(DatabaseName=self.database, Name=table.name)["Table"])
+        except self.client.exceptions.EntityNotFoundException:
+            return None
+
+    def _put_table(self, table: Table, location: str, parameters: Mapping[str, str], *, exists: bool) -> None:
+        definition = {
+            "Name": table.name,
+            "TableType": "EXTERNAL_TABLE",
+            "Parameters": {"classification": "parquet", "EXTERNAL": "TRUE", **parameters},
+            "PartitionKeys": [{"Name": name, "Type": "string"} for name in table.contract.partition_keys],
+            "StorageDescriptor": _storage(table, location),
+        }
+        if exists:  # without an archive of former definitions, of which Glue keeps so many only
+            self.client.update_table(DatabaseName=self.database, TableInput=definition, SkipArchive=True)
+        else:
+            self.client.create_table(DatabaseName=self.database, TableInput=definition)
 
     def _unless_exists(self, create: Any, **definition: Any) -> None:
         with contextlib.suppress(self.client.exceptions.AlreadyExistsException):  # another task created it first

@@ -83,7 +83,7 @@ class Lake:
         found = [folder for folder in tries if self.data_files(folder)]
         if not found:
             raise LakeError(
-                f"{table.name} of {period} has no version {plan} in "
+                f"{table.name}{period and f' of {period}'} has no version {plan} in "
                 f"{table.contract.partition_folder(self.settings.lake, period)}: "
                 "the Spark step that writes it has not run; run the DAG for it again."
             )
@@ -120,6 +120,14 @@ class Lake:
     def partitions(self, table: Table) -> dict[str, Partition]:
         """Return all published periods of a table, in order."""
         return self._glue.partitions(table)
+
+    def parameters(self, table: Table) -> dict[str, str]:
+        """Return the parameters of a table itself in Glue; empty if it does not exist."""
+        return self._glue.parameters(table)
+
+    def annotate(self, table: Table, **parameters: str) -> None:
+        """Add parameters to a table itself, which is published; what its versions are described by is not changed."""
+        self._glue.annotate(table, parameters)
 
     def read(self, location: str, columns: Sequence[str] | None = None) -> "pa.Table":
         """Return the rows of a folder, or of one Parquet file; for small tables or few columns.
@@ -183,7 +191,11 @@ class Lake:
 
         Returns:
             the names of the tables whose version changed.
+
+        Raises:
+            LakeError: the files of a version are gone; nothing was published.
         """
+        self._require_files(publication)
         self._glue.ensure_tables(self.tables)
         period, locations, anchor = publication["period"], publication["locations"], self.tables.anchor
         old_anchor = self.partition(anchor, period)
@@ -210,6 +222,15 @@ class Lake:
             moved.append(table.name)
         return moved
 
+    def _require_files(self, publication: Publication) -> None:
+        """Refuse versions that were pruned, as those of a task that somebody clears much later."""
+        for name, location in publication["locations"].items():
+            if publication["rows"][name] and not self.data_files(location):
+                raise LakeError(
+                    f"{location} has no files any more: it was deleted as an old version of {name}. Nothing was "
+                    "published; clear the run from its first task on, or run the DAG for it again."
+                )
+
     def roll_back(self, period: str) -> list[Table]:
         """Publish the period's previous version again; a second roll-back undoes the first.
 
@@ -220,11 +241,13 @@ class Lake:
         """
         keys = self.tables.anchor.contract.partition_keys
         if len([part for part in period.split("-") if part]) != len(keys):
-            raise LakeError(f"{period!r} names no partition of {self.tables.pipeline}: write {'-'.join(keys)}.")
+            remedy = f"write {'-'.join(keys)}" if keys else "leave it out, as the table has no partitions"
+            raise LakeError(f"{period!r} names no partition of {self.tables.pipeline}: {remedy}.")
         published = {table: self.partition(table, period) for table in self.tables}
         previous = {found and found.parameters.get("previous_anchor_version") for found in published.values()}
         if None in previous or len(previous) > 1:
-            raise LakeError(f"{period} has no complete previous version: nothing was changed.")
+            name = period or self.tables.anchor.name
+            raise LakeError(f"{name} has no complete previous version: nothing was changed.")
         for table, current in published.items():
             assert current is not None
             parameters = {name: current.parameters[f"previous_{name}"] for name in KEPT}

@@ -53,15 +53,31 @@ class TableSet:
     A table belongs to the set if its contract has the property ``publishOrder``, which is also the publication order.
     The last of them has the property ``anchor``: it records what a period was built from, so a period that was
     published only in part still counts as not built, and the next run builds it again.
+
+    The tables of a pipeline may have ``publishAlone`` instead: each of them is published as a set of its own, with
+    itself as the anchor.
+
+    Attributes:
+        pipeline: that owns them.
+        only: the table that is published by itself; by default the set is all tables of the pipeline.
     """
 
     pipeline: str
+    only: Table | None = None
 
     @cached_property
     def _tables(self) -> tuple[Table, ...]:
+        if self.only:
+            return (self.only,)
         tables = [Table(self.pipeline, name) for name in contracts.names(self.pipeline)]
-        published = [table for table in tables if "publishOrder" in table.contract.properties]
-        return tuple(sorted(published, key=lambda table: int(table.contract.properties["publishOrder"])))
+        published = [table for table in tables if {"publishOrder", "publishAlone"} & table.contract.properties.keys()]
+        return tuple(sorted(published, key=lambda table: int(table.contract.properties.get("publishOrder", 0))))
+
+    @property
+    def sets(self) -> "tuple[TableSet, ...]":
+        """The set itself, or, of tables that are published alone, a set for each."""
+        alone = [table for table in self if table.contract.properties.get("publishAlone")]
+        return tuple(TableSet(self.pipeline, table) for table in alone) or ((self,) if self._tables else ())
 
     def __iter__(self) -> Iterator[Table]:
         return iter(self._tables)
@@ -76,6 +92,8 @@ class TableSet:
         Raises:
             ContractError: the last table, and no other, must be the anchor.
         """
+        if self.only:
+            return self.only
         anchors = [table for table in self if table.contract.properties.get("anchor")]
         if len(anchors) != 1 or anchors[0] != self._tables[-1]:
             raise ContractError(

@@ -19,11 +19,12 @@ class Partition:
 
     Attributes:
         table: the table.
-        period: the partition's values, joined by ``-``, such as ``2023-01``.
+        period: the partition's values, joined by ``-``, such as ``2023-01``; empty if the table has no partitions.
         location: folder of the version that readers see.
-        parameters: of the Glue partition: ``version``, ``anchor_version`` (version of the anchor table that it belongs
-            to), ``published_at`` (UTC), ``inputs`` (SHA-256 of the source files, joined by commas), ``rows``,
-            ``run_id``; the same, and ``location``, of the version before it, as ``previous_…``; ``rolled_back``.
+        parameters: of the Glue partition, or of the table without partitions: ``version``, ``anchor_version`` (version
+            of the anchor table that it belongs to), ``published_at`` (UTC), ``inputs`` (SHA-256 of the source files,
+            joined by commas), ``rows``, ``run_id``; the same, and ``location``, of the version before it, as
+            ``previous_…``; ``rolled_back``.
     """
 
     table: Table
@@ -50,16 +51,17 @@ class Partition:
 
     @classmethod
     def from_glue(cls, table: Table, found: Mapping[str, Any]) -> "Partition":
-        """Return the partition of a response of Glue."""
+        """Return the partition of a response of Glue; of a table without partitions the table's response."""
         parameters = {_FORMER_NAMES.get(name, name): value for name, value in found.get("Parameters", {}).items()}
-        return cls(table, "-".join(found["Values"]), found["StorageDescriptor"]["Location"], parameters)
+        period = "-".join(found.get("Values", ()))
+        return cls(table, period, found["StorageDescriptor"]["Location"], parameters)
 
 
 class Publication(TypedDict):
     """Versions of a period's tables to be published together, as plain data that Airflow passes between tasks.
 
     Keys:
-        period: such as ``2023-01``.
+        period: such as ``2023-01``; empty for a table without partitions.
         inputs: see :class:`Partition`.
         locations: name of the table → folder of the version.
         rows: name of the table → its number of rows.
@@ -69,6 +71,11 @@ class Publication(TypedDict):
     inputs: str
     locations: dict[str, str]
     rows: dict[str, int]
+
+
+def describes_version(parameter: str) -> bool:
+    """Return whether a parameter in Glue is about the published version, or the one before it."""
+    return parameter in (*KEPT, "rolled_back") or parameter.startswith("previous_")
 
 
 def join_inputs(sha256s: Sequence[str]) -> str:

@@ -136,14 +136,15 @@ def test_an_added_column_is_null_in_partitions_made_before_it(
     added = "    properties:\n      - {name: tips, logicalType: number, physicalType: double}\n"
     shutil.copytree(contracts.FOLDER / "hvfhv", tmp_path / "hvfhv")
     (tmp_path / "hvfhv/popular_zones.yaml").write_text(contract.replace("    properties:\n", added, 1))
-    monkeypatch.setattr(contracts, "FOLDER", tmp_path)
     contracts.read.cache_clear()
     try:
-        later = Lake(lake.settings, lake.session, TableSet("hvfhv"))
-        (popular,) = (table for table in later.tables if table.name == "hvfhv_popular_zones")
-        assert "tips" in popular.columns
-        new = publication(later, f"{FIRST}.1", list(later.tables))
-        later.publish({**new, "period": "2023-02"}, "run")
+        with monkeypatch.context() as patch:
+            patch.setattr(contracts, "FOLDER", tmp_path)
+            later = Lake(lake.settings, lake.session, TableSet("hvfhv"))
+            (popular,) = (table for table in later.tables if table.name == "hvfhv_popular_zones")
+            assert "tips" in popular.columns
+            new = publication(later, f"{FIRST}.1", list(later.tables))
+            later.publish({**new, "period": "2023-02"}, "run")
     finally:
         contracts.read.cache_clear()
 
@@ -191,6 +192,19 @@ schema:
     assert partition.location.endswith(f"curated/visits/year=2023/month=01/day=31/version={SECOND}.1")
     visits.roll_back("2023-01-31")
     assert next(iter(visits.partitions(visits.tables.anchor).values())).version == f"{FIRST}.1"
+
+
+def test_a_version_that_was_pruned_is_not_published(lake: Lake) -> None:
+    """As by the task of an old run that somebody clears."""
+    old = publication(lake, f"{FIRST}.1")
+    lake.publish(publication(lake, f"{SECOND}.1"), "run 2")
+    (gone, *_) = lake.data_files(old["locations"][TRIPS.name])
+    lake._s3.delete_object(Bucket="taxiway-lake", Key=gone)
+    before = published(lake)
+    with pytest.raises(LakeError, match=r"version=20261121T101111000000Z\.1 has no files any more"):
+        lake.publish(old, "run 1")
+    assert published(lake) == before
+    lake.publish({**old, "rows": {**old["rows"], TRIPS.name: 0}}, "run 1")  # there were none
 
 
 def test_publishing_the_same_again_changes_nothing(lake: Lake) -> None:
@@ -458,3 +472,67 @@ def test_the_command_line_shows_and_takes_back(lake: Lake, capsys: pytest.Captur
     lake.publish(publication(lake, f"{SECOND}.1"), "run")
     assert main(["roll-back", MONTH]) == 0
     assert f"{FIRST}.1 (rolled back)" in capsys.readouterr().out
+
+
+# ── A table without partitions, published by itself ─────────────────────────────────────────────────────────────────
+
+NAMES = TableSet("warehouse").sets[[table.name for table in TableSet("warehouse")].index("name_gender")]
+
+
+def snapshot(lake: Lake, version: str, inputs: str = "aa") -> Publication:
+    """Write a version of the whole table; return its publication."""
+    location = write(lake, NAMES.anchor, version, month="")
+    return Publication(period="", inputs=inputs, locations={"name_gender": location}, rows={"name_gender": 1})
+
+
+def test_a_table_without_partitions_is_replaced_as_a_whole(lake: Lake) -> None:
+    """It does not exist before its first publication; then one request moves the table's location."""
+    names = Lake(lake.settings, lake.session, NAMES)
+    assert names.partitions(NAMES.anchor) == {}
+    assert names.partition(NAMES.anchor, "") is None
+
+    assert names.publish(snapshot(names, f"{FIRST}.1"), "run 1") == ["name_gender"]
+    names.annotate(NAMES.anchor, loaded_until="2026-11-21T10:11:11+00:00")
+    assert names.publish(snapshot(names, f"{SECOND}.1", inputs="bb"), "run 2") == ["name_gender"]
+
+    table = boto3.client("glue").get_table(DatabaseName="taxiway", Name="name_gender")["Table"]
+    assert table["PartitionKeys"] == []
+    assert table["StorageDescriptor"]["Location"] == f"s3://taxiway-lake/raw/warehouse/name_gender/version={SECOND}.1"
+    assert table["Parameters"]["loaded_until"] == "2026-11-21T10:11:11+00:00", "what is said of the table stays"
+    published = names.partitions(NAMES.anchor)[""]
+    assert (published.period, published.version, published.processed_inputs) == ("", f"{SECOND}.1", {"bb"})
+
+    names.roll_back("")
+    taken_back = names.partition(NAMES.anchor, "")
+    assert taken_back
+    assert (taken_back.version, taken_back.processed_inputs) == (f"{FIRST}.1", {"aa", "bb"})
+    with pytest.raises(LakeError, match="leave it out, as the table has no partitions"):
+        names.roll_back("2023-01")
+    names.publish(snapshot(names, f"{THIRD}.1", inputs="cc"), "run 3")
+    forward = names.partition(NAMES.anchor, "")
+    assert forward
+    assert forward.processed_inputs == {"cc"}
+
+
+def test_old_versions_of_a_table_without_partitions_are_deleted(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Lake(lake.settings, lake.session, NAMES)
+    for version in (FIRST, SECOND, THIRD):
+        names.publish(snapshot(names, f"{version}.1", inputs=version), "run")
+    assert names.prune("") == [], "a reader may still read them"
+    monkeypatch.setattr(store, "timedelta", lambda days: timedelta(days=-days))
+    assert [location.rpartition("=")[2] for location in names.prune("")] == [f"{FIRST}.1"]
+
+
+def test_the_command_rolls_back_one_table_of_those_published_alone(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "taxiway.lake.__main__.open_lake", lambda settings, tables: Lake(settings, lake.session, tables)
+    )
+    names = Lake(lake.settings, lake.session, NAMES)
+    for version in (FIRST, SECOND):
+        names.publish(snapshot(names, f"{version}.1", inputs=version), "run")
+    assert main(["--pipeline", "warehouse", "roll-back"]) == 1
+    assert "publishes each table by itself: name one by --table, of experiment_assignments" in capsys.readouterr().err
+    assert main(["--pipeline", "warehouse", "roll-back", "--table", "name_gender"]) == 0
+    assert f"version={FIRST}.1 (rolled back)" in capsys.readouterr().out
