@@ -112,7 +112,8 @@ def api_logs_etl() -> None:
     def check() -> None:
         """Fail unless all checks pass."""
         with run.fail_without_retry():
-            run.check(get_current_context()["ti"])
+            context = get_current_context()
+            run.check(context["ti"], context)
 
     @task
     def publish() -> list[str]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from airflow.providers.amazon.aws.operators.emr import (
     EmrAddStepsOperator,
@@ -123,7 +123,8 @@ def hvfhv_analysis() -> None:
         from taxiway.hvfhv.checks import check_month
 
         with run.fail_without_retry():
-            return check_month(run.lake(), job, run.finished_jobs(get_current_context()["ti"]))
+            context = get_current_context()
+            return check_month(run.lake(), job, run.finished_jobs(context["ti"]), cast("Any", context))
 
     @task
     def publish(publications: list[Publication]) -> list[str]:

@@ -95,7 +95,7 @@ def hvfhv_collection() -> None:
         from taxiway import catalogue
         from taxiway.hvfhv import collection
         from taxiway.hvfhv.metrics import DATASET
-        from taxiway.operations import metrics
+        from taxiway.operations import lineage, metrics
 
         with _fail_without_retry():
             engine = catalogue.open_catalogue()
@@ -103,6 +103,7 @@ def hvfhv_collection() -> None:
             s3 = S3Hook(settings().aws_conn_id).get_conn()
             context = get_current_context()
             run, again = context["run_id"], context["params"]["again"]
+            lineage.report(inputs=[lineage.of_uri(dataset.url)], outputs=[lineage.of_table("hvfhv", "trip_file")])
             collected = collection.collect(engine, s3, settings().lake, hvfhv_settings(), dataset, run, again=again)
         if collected.downloaded:
             metrics.bytes_collected(DATASET, collected.bytes)

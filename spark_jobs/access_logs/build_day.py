@@ -6,7 +6,7 @@ Started again for a version, it writes everything anew: the same tables from the
 import argparse
 from collections.abc import Mapping
 from datetime import date
-from functools import reduce
+from functools import partial, reduce
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
@@ -14,7 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spark_jobs.access_logs import lines, marts, parsing
 from spark_jobs.access_logs.contracts import contract, folder
 from spark_jobs.access_logs.sessions import CLIENT, began_on, sessions
-from spark_jobs.common import arguments, tables
+from spark_jobs.common import arguments, lineage, tables
 from spark_jobs.common.program import ENGINE_ERRORS, ProgramError, run, timed
 from spark_jobs.common.session import session
 
@@ -65,6 +65,10 @@ def main() -> None:
             _build_sessions(
                 [requests, *others], {day: folder(args.lake, "sessions", day, args.version) for day in written}
             )
+        tell = partial(lineage.tell, spark, args.lake)
+        tell("access_logs/build_day.curate", [contract("access_file")], map(contract, _CURATED))
+        tell("access_logs/build_day.marts", [contract("access_requests")], map(contract, (*_OF_REQUESTS, "sessions")))
+        tell("access_logs/build_day.top_resources", [contract("status_by_path")], [contract("top_resources")])
 
 
 def _name(path: str, lake: str, day: date) -> str:
@@ -136,14 +140,9 @@ def _build_sessions(days: list[DataFrame], places: Mapping[date, str]) -> None:
         tables.write_one_file(began_on(found, day), place)
 
 
-_TABLES = (
-    "access_requests",
-    "access_requests_quarantine",
-    "status_by_path",
-    "top_resources",
-    "hourly_traffic",
-    "suspicious_clients",
-)
+_CURATED = ("access_requests", "access_requests_quarantine")
+_OF_REQUESTS = ("status_by_path", "hourly_traffic", "suspicious_clients")
+_TABLES = (*_CURATED, *_OF_REQUESTS, "top_resources")
 
 if __name__ == "__main__":
     run(main)

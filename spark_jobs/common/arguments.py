@@ -52,9 +52,15 @@ def partition_parser(
         period: :func:`month` or :func:`day`, after which the argument is named.
         shown_as: how the period is written.
     """
-    parser = ArgumentParser(description=description)
+    parser = table_parser(description)
     name = period.__name__
     parser.add_argument(f"--{name}", type=period, required=True, help=f"{name} of the partition, {shown_as}")
+    return parser
+
+
+def table_parser(description: str | None) -> ArgumentParser:
+    """Return a parser of the arguments that identify a version of a whole table to write: its lake, version."""
+    parser = ArgumentParser(description=description)
     parser.add_argument("--lake", required=True, help="root of the lake: s3://bucket[/prefix] or a local folder")
-    parser.add_argument("--version", type=version, required=True, help="version folder to write inside the partition")
+    parser.add_argument("--version", type=version, required=True, help="version folder to write")
     return parser

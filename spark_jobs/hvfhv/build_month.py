@@ -10,15 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_jobs.common import tables
+from spark_jobs.common import lineage, tables
 from spark_jobs.common.arguments import partition_parser
 from spark_jobs.common.program import ProgramError, run, timed
 from spark_jobs.common.session import session
 from spark_jobs.hvfhv import curation, marts
-from spark_jobs.hvfhv.contracts import folder
+from spark_jobs.hvfhv.contracts import contract, folder
 from spark_jobs.hvfhv.schema import read_trips
 from taxiway.core.month import Month
 
+_CURATED = ("trips", "trips_quarantine")
 _MARTS = ("trend", "market_share", "popular_zones", "service_quality", "eta_training")
 
 
@@ -33,9 +34,7 @@ def main() -> None:
         help="raw Parquet file; may be repeated",
     )
     args = parser.parse_args()
-    places = {
-        table: folder(args.lake, table, args.month, args.version) for table in ("trips", "trips_quarantine", *_MARTS)
-    }
+    places = {table: folder(args.lake, table, args.month, args.version) for table in (*_CURATED, *_MARTS)}
     with timed("everything"):
         with timed("start"):
             spark = session()
@@ -44,11 +43,13 @@ def main() -> None:
         if "trips" not in finished:
             _curate(raw, args.month, places)
         _build_marts(tables.read(spark, places["trips"]), finished, places)
+        lineage.tell(spark, args.lake, "hvfhv/build_month.curate", [contract("trip_file")], map(contract, _CURATED))
+        lineage.tell(spark, args.lake, "hvfhv/build_month.marts", [contract("trips")], map(contract, _MARTS))
 
 
 def _finished(spark: SparkSession, raw: DataFrame, places: Mapping[str, str]) -> set[str]:
     """Return the tables that an earlier start has finished."""
-    curated = [_stored(spark, places[table]) for table in ("trips", "trips_quarantine")]
+    curated = [_stored(spark, places[table]) for table in _CURATED]
     if None in curated or sum(rows.count() for rows in curated if rows) != raw.count():
         return set()
     small = (table for table in _MARTS if table != "eta_training")  # of several files, some of which may be missing

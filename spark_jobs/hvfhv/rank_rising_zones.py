@@ -3,11 +3,11 @@
 import argparse
 from dataclasses import dataclass
 
-from spark_jobs.common import tables
+from spark_jobs.common import lineage, tables
 from spark_jobs.common.arguments import ArgumentParser, month, version
 from spark_jobs.common.program import run
 from spark_jobs.common.session import session
-from spark_jobs.hvfhv.contracts import folder
+from spark_jobs.hvfhv.contracts import contract, folder
 from spark_jobs.hvfhv.rising import BASELINE_MONTHS, rising_zones
 from taxiway.core.month import Month
 
@@ -62,6 +62,7 @@ def main() -> None:
         baseline = [popular_zones[month] for month in before if month in popular_zones]
         path = folder(args.lake, "rising_zones", wanted.month, wanted.value)
         tables.write_one_file(rising_zones(popular_zones[wanted.month], baseline), path)
+    lineage.tell(spark, args.lake, "hvfhv/rank_rising_zones", [contract("popular_zones")], [contract("rising_zones")])
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from taxiway.lake.faults import key_faults, rows_of, schema_faults, value_faults
 
 MARTS = (HOURLY_TRAFFIC, TOP_RESOURCES, STATUS_BY_PATH, SUSPICIOUS_CLIENTS, SESSIONS)
 LARGE = (REQUESTS, QUARANTINE)
+COLUMNS = "columns as agreed"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Outputs:
 def failures(outputs: Outputs) -> dict[str, list[str]]:
     """Return the checks by their names, each with a sentence for each of its faults."""
     if faults := [fault for table, schema in _schemas(outputs).items() for fault in schema_faults(table, schema)]:
-        return {"columns as agreed": faults}
+        return {COLUMNS: faults}
     with duckdb.connect() as database:
         for table, rows in outputs.marts.items():
             database.register(table.name, rows)

@@ -120,12 +120,7 @@ def inspect(job: Job, ti: Any) -> list[InputFile] | None:
 
 def take_lease(found: Lake, ti: Any) -> str | None:
     """Let only one run change the tables; return the id of another active run that does so."""
-
-    def is_active(dag_id: str, run_id: str) -> bool:
-        return bool(ti.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=["queued", "running"]))
-
-    uri = f"{found.settings.lake}/leases/access_logs.json"
-    return lease.take(found.session.client("s3"), uri, ti.dag_id, ti.run_id, is_active)
+    return lease.take_for_run(found, "access_logs", ti)
 
 
 def hold_lease(found: Lake, ti: Any) -> None:
@@ -197,6 +192,7 @@ def check(job: Job, files: list[InputFile], ti: Any) -> list[Publication]:
     """Check the day's outputs, tell the consistency report, and return what can be published."""
     from taxiway.access_logs import consistency
     from taxiway.access_logs.checks import check_day, read_outputs
+    from taxiway.operations import quality
 
     found, others = lake(), ti.xcom_pull(task_ids=BUILD, key=REBUILT)
     with fail_without_retry():
@@ -204,7 +200,12 @@ def check(job: Job, files: list[InputFile], ti: Any) -> list[Publication]:
         checks = consistency.failures(outputs)
         headline, table = consistency.headline(outputs, checks), consistency.table(outputs, checks)
         log.info("%s\n%s", headline, "\n".join(f"{name:30} {value}" for name, value in table))
-        notices.tell(cast("Any", get_current_context()), headline, table)
+        context = cast("Any", get_current_context())
+        notices.tell(context, headline, table)
+        results = {consistency.COLUMNS: [], **checks}  # without a fault of the columns it is not named
+        quality.record(
+            [quality.result_of(REQUESTS, name, faults, period=job["day"]) for name, faults in results.items()], context
+        )
         check_day(outputs, checks)
     return publications
 

@@ -31,14 +31,15 @@ from taxiway.api_logs.plan import (
     staged_of,
 )
 from taxiway.api_logs.settings import api_logs_settings
-from taxiway.api_logs.tables import DAILY, DAILY_ALONE, EVENTS, QUARANTINE, STAGED, TABLES, duplicate_hours
+from taxiway.api_logs.tables import DAILY, DAILY_ALONE, EVENTS, OBJECT, QUARANTINE, STAGED, TABLES, duplicate_hours
 from taxiway.aws.athena import AthenaError
 from taxiway.core.contracts import ContractError
 from taxiway.core.errors import unrecoverable
+from taxiway.core.lineage import Read
 from taxiway.core.s3 import split
 from taxiway.core.settings import settings
-from taxiway.lake import Lake, LakeError, Partition, Publication, open_lake
-from taxiway.operations import metrics, notices
+from taxiway.lake import Lake, LakeError, Partition, Publication, Table, open_lake
+from taxiway.operations import lineage, metrics, notices, quality
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +131,7 @@ def convert(batch: Batch, ti: Any) -> list[Converted]:
                 keys_missing=counts["keys_missing"],
             )
         )
+    lineage.report(inputs=[_told(OBJECT)], outputs=[_told(STAGED)])
     return done
 
 
@@ -161,6 +163,7 @@ def build(batch: Batch, ti: Any) -> list[Built]:
     built = build_hours(targets, staged, files=found.files)
     for hour, counts in built.items():
         log.info("%s: %s events, %s duplicates", hour, f"{counts['records']:,}", sum(counts["duplicates"].values()))
+    lineage.report(inputs=[_told(STAGED)], outputs=[_told(EVENTS)])
     return [Built(hour=hour, version=version, **counts) for hour, counts in built.items()]
 
 
@@ -189,11 +192,12 @@ def settle(ti: Any) -> list[Quarantined]:
             lake=found.settings.lake,
         )
         done.append(Quarantined(hour=arrival, version=version, records=sum(reasons.values()), reasons=reasons))
+    lineage.report(inputs=[_told(STAGED), _told(EVENTS)], outputs=[_told(QUARANTINE)])
     return done
 
 
-def check(ti: Any) -> None:
-    """Have Athena read what was built and not yet published, and check it."""
+def check(ti: Any, context: Context | None = None) -> None:
+    """Have Athena read what was built and not yet published, check it, and record the result by the task's context."""
     found, converted, built, quarantined = lake(), converted_of(ti), built_of(ti), quarantined_of(ti)
     plan = plan_of(ti)
     versions = staged_versions(found, converted)
@@ -217,7 +221,9 @@ def check(ti: Any) -> None:
     )
     metrics.count("api_logs", "hours", "none", value=sum(not each["objects"] for each in converted))
     metrics.count("api_logs", "hours", "some", value=sum(each["objects"] > 0 for each in converted))
-    checks.require(checks.failures(converted, built, quarantined, answers))
+    faults = checks.failures(converted, built, quarantined, answers)
+    quality.record([quality.result_of(EVENTS, "every record accounted for", faults)], cast("Any", context))
+    checks.require(faults)
 
 
 def publish(ti: Any) -> list[str]:
@@ -254,7 +260,10 @@ def compact(ti: Any) -> list[str]:
     due = compaction.days_due(
         found.partitions(EVENTS), replace(found, tables=DAILY_ALONE).partitions(DAILY), datetime.now(UTC)
     )
-    return compaction.compact(found, due, f"{plan_of(ti)}.{ti.try_number}", ti.run_id)
+    compacted = compaction.compact(found, due, f"{plan_of(ti)}.{ti.try_number}", ti.run_id)
+    if compacted:
+        lineage.report(inputs=[_told(EVENTS)], outputs=[lineage.of_uri(f"{found.settings.lake}/{DAILY.path}")])
+    return compacted
 
 
 def summarise(days: list[str], context: Context) -> None:
@@ -269,6 +278,9 @@ def summarise(days: list[str], context: Context) -> None:
         body = summary.page(day).encode()
         name = {"Bucket": bucket, "Key": f"{prefix}/{day.date}.html"}
         found.session.client("s3").put_object(**name, Body=body, ContentType="text/html; charset=utf-8")
+    lineage.report(
+        inputs=[_told(EVENTS), _told(QUARANTINE)], outputs=[lineage.of_uri(f"{found.settings.lake}/{REPORTS}")]
+    )
     said = [f"Published {sum(each['records'] for each in converted):,} records of {len(converted):,} hours of arrival."]
     if empty := [each["hour"] for each in converted if not each["objects"]]:
         said.append(f"Nothing arrived in {_listed(empty)}.")
@@ -324,6 +336,10 @@ def former_duplicates(found: Lake, published: Partition) -> set[str]:
 
     objects = found.read(f"{published.location}/{DUPLICATES}", ["source_object"]).column(0).unique().to_pylist()
     return {arrival_of(source_object) for source_object in objects}
+
+
+def _told(table: Table) -> Read:
+    return lineage.of_table(table.pipeline, table.contract_name)
 
 
 def _listed(named: list[str]) -> str:

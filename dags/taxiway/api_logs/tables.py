@@ -1,6 +1,6 @@
 """The tables of the API logs; their columns are defined in ``contracts/api_logs/``."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 
 from taxiway.core.contracts import Contract
@@ -26,22 +26,8 @@ class _Daily(Table):
         return replace(own, table=path.rpartition("/")[2], path=path, partition_keys=own.partition_keys[:3])
 
 
-@dataclass(frozen=True)
-class _Alone(TableSet):
-    """A table that is published apart from the pipeline's others."""
-
-    @cached_property
-    def _tables(self) -> tuple[Table, ...]:
-        return (DAILY,)
-
-    @cached_property
-    def anchor(self) -> Table:
-        """The table."""
-        return DAILY
-
-
 DAILY = _Daily(EVENTS.pipeline, EVENTS.contract_name)
-DAILY_ALONE = _Alone("api_logs")
+DAILY_ALONE = TableSet("api_logs", DAILY)
 
 
 def late_hours() -> int:

@@ -6,6 +6,7 @@ what a step reports.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -26,7 +27,7 @@ from taxiway.hvfhv.tables import (
 )
 from taxiway.lake import Lake, LakeError, Publication, Table, join_inputs
 from taxiway.lake.faults import NOT_FINITE, TOLERANCE, key_faults, rows_of, schema_faults, value_faults, wrong_value
-from taxiway.operations import metrics
+from taxiway.operations import metrics, quality
 
 SMALL_MARTS = (SERVICE_QUALITY, MARKET_SHARE, POPULAR_ZONES, RISING_ZONES, TREND)
 
@@ -148,13 +149,16 @@ def _wrong_shares(database: duckdb.DuckDBPyConnection, table: Table) -> list[str
 # ── The month of a run ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def check_month(lake: Lake, job: Job, finished: Sequence[Job]) -> list[Publication]:
+def check_month(
+    lake: Lake, job: Job, finished: Sequence[Job], context: Mapping[str, Any] | None = None
+) -> list[Publication]:
     """Check the outputs of a month, and the rising zones of the later months that depend on it.
 
     Args:
         lake: has the outputs.
         job: the month.
         finished: the jobs of the run whose marts are built.
+        context: of the running task, whose results are recorded.
 
     Returns:
         the versions to publish: all tables of the month first, then the later months' rising zones.
@@ -180,6 +184,8 @@ def check_month(lake: Lake, job: Job, finished: Sequence[Job]) -> list[Publicati
         publications.append(
             _publication(later, parameters["inputs"], {RISING_ZONES: location}, {RISING_ZONES: mart.num_rows})
         )
+    if context:
+        quality.record([quality.result_of(TRIPS, "every row accounted for", found, period=month)], context)
     # Last, so that a retry does not count rows twice.
     metrics.rows_checked(DATASET, outputs.rows[TRIPS], outputs.quarantined)
     if found:

@@ -17,7 +17,7 @@ from taxiway.core.settings import settings
 from taxiway.hvfhv.plan import Job, PlanError
 from taxiway.hvfhv.tables import TABLES
 from taxiway.lake import Lake, LakeError, Publication, open_lake
-from taxiway.operations import metrics
+from taxiway.operations import lineage, metrics
 
 # Tasks whose results other tasks read.
 PLAN, CREATE_CLUSTER, BUILD_MONTH, PUBLISH = "plan", "create_cluster", "analyse.build_month", "release.publish"
@@ -79,6 +79,7 @@ def report(job: Job, ti: Any) -> None:
     """Write the reports of the months that a job published."""
     from taxiway.catalogue import Input, complete_months, open_catalogue
     from taxiway.hvfhv.report import write_report
+    from taxiway.hvfhv.report.figures import READ
 
     months = ti.xcom_pull(task_ids=PUBLISH, map_indexes=ti.map_index)
     if not months:
@@ -88,6 +89,10 @@ def report(job: Job, ti: Any) -> None:
     found = lake()
     used = cluster_usage(found.session.client("emr"), ti.xcom_pull(task_ids=CREATE_CLUSTER))
     inputs = complete_months(open_catalogue()) | {job["month"]: [Input(**file) for file in job["inputs"]]}
+    lineage.report(
+        inputs=[lineage.of_table("hvfhv", table.contract.name) for table in READ],
+        outputs=[lineage.of_uri(f"{found.settings.lake}/reports/hvfhv")],
+    )
     for month in months:
         write_report(found, month, inputs.get(month, []), used)
 

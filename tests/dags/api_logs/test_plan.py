@@ -33,7 +33,7 @@ def publish(lake: Lake, hour: str) -> None:
     listing, _ = plan.list_objects(boto3.client("s3"), "s3://taxiway-lake", hour)
     version = lake.location(EVENTS, hour, "v.1")
     inputs = plan.inputs_of(listing.digest, "v.1")
-    lake.publish(Publication(period=hour, inputs=inputs, locations={EVENTS.name: version}, rows={EVENTS.name: 1}), "r")
+    lake.publish(Publication(period=hour, inputs=inputs, locations={EVENTS.name: version}, rows={EVENTS.name: 0}), "r")
 
 
 def planned(

@@ -223,7 +223,7 @@ def write(lake: Lake, table: Table, month: str, version: str) -> str:
 
 
 def publish(lake: Lake, month: str, version: str) -> None:
-    locations = {table.name: lake.location(table, month, version) for table in TABLES}
+    locations = {table.name: write(lake, table, month, version) for table in TABLES}
     lake.publish(Publication(period=month, inputs="a", locations=locations, rows=dict.fromkeys(locations, 1)), "run")
 
 

@@ -86,6 +86,9 @@ _MARTS = {
 }
 
 
+READ = (*_MARTS.values(), TREND, TRIPS, QUARANTINE)  # the tables that a report is made from
+
+
 def _published(lake: Lake, table: Table, month: str) -> Partition:
     part = lake.partition(table, month)
     if part is None:

@@ -16,6 +16,7 @@ from taxiway.hvfhv.report import charts, text
 from taxiway.hvfhv.report.figures import MonthFigures
 from taxiway.hvfhv.report.summary import MIN_TIMED, summarise
 from taxiway.hvfhv.tables import QUARANTINE, late_after_s
+from taxiway.operations import pages
 
 _HERE = Path(__file__).parent
 
@@ -53,13 +54,7 @@ def render(figures: MonthFigures) -> str:
 
 @lru_cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.environment(_HERE)
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
     for function in (text.number, text.share, text.growth, text.dollars, text.duration, text.month, text.moment):
         environment.filters[function.__name__] = function
