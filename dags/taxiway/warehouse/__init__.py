@@ -1,0 +1,1 @@
+"""The warehouse: raw tables from files and from a service's database, summaries of them, and what goes back."""
