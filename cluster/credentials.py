@@ -111,6 +111,8 @@ def kind_secrets(namespace: str, there: Mapping[str, Data], *, mysql_metadata: b
     metadata_server = {"password": _random()} | ({"root-password": _random()} if mysql_metadata else {})
     mysql = {"password": _random(), "root-password": _random()}
     redis = {"password": _random()}
+    rides = {"password": (word := _random()), "root-password": _random()}
+    service = Address("mysql", "rides", word, "ride-service", 3306, "rides", "")
     metadata_server, mysql, redis = (
         dict(there.get(name, new))
         for name, new in ((database, metadata_server), ("mysql", mysql), ("airflow-redis-password", redis))
@@ -122,6 +124,7 @@ def kind_secrets(namespace: str, there: Mapping[str, Data], *, mysql_metadata: b
     return {
         database: metadata_server,
         "mysql": mysql,
+        "ride-service": rides | {"connection": mysql_uri(service)},
         "airflow-redis-password": redis,
         **_random_secrets(),
         **_admin(),
@@ -132,7 +135,7 @@ def kind_secrets(namespace: str, there: Mapping[str, Data], *, mysql_metadata: b
             else metadata_secrets(namespace, metadata, sslmode="prefer", metadata_pool=10, result_pool=5, clients=200)
         ),
         "airflow-broker-url": {"connection": broker},
-        "airflow-connections": {"tlc-catalog": catalog_uri(catalog)},
+        "airflow-connections": {"tlc-catalog": mysql_uri(catalog)},
     }
 
 
@@ -167,7 +170,7 @@ def eks_secrets(
         )
     if "airflow-connections" not in there:
         wanted["airflow-connections"] = {
-            "tlc-catalog": catalog_uri(Address.parse("CATALOG_URL", _ask("CATALOG_URL", given)))
+            "tlc-catalog": mysql_uri(Address.parse("CATALOG_URL", _ask("CATALOG_URL", given)))
         }
     if "airflow-broker-url" not in there:
         url = _ask("BROKER_URL", given).strip()
@@ -268,8 +271,8 @@ def mysql_metadata_secrets(metadata: Address) -> dict[str, Data]:
     }
 
 
-def catalog_uri(address: Address) -> str:
-    """Return the value of AIRFLOW_CONN_TLC_CATALOG; the type of Airflow's connection is plain ``mysql``."""
+def mysql_uri(address: Address) -> str:
+    """Return a database's address as an Airflow connection, whose type is plain ``mysql``."""
     who = f"{quote(address.user, safe='')}:{quote(address.password, safe='')}"
     query = f"?{address.query}" if address.query else ""
     return f"mysql://{who}@{address.host}:{address.port}/{address.path}{query}"

@@ -176,9 +176,7 @@ def _over_time(panel: Mapping[str, Any], seen: Replay, width: float, height: flo
     rows: list[dict[str, Any]] = []
     names: list[str] = []
     for target in panel["targets"]:
-        for series in seen.prometheus.query_range(
-            seen.filled_in(target["expr"]), seen.start + seen.step, seen.end, seen.step
-        ):
+        for series in seen.prometheus.query_range(seen.filled_in(target["expr"]), seen.first, seen.end, seen.step):
             name = _legend(target, series)
             names.append(name)
             rows += [{"at": at * 1000, "value": value, "name": name} for at, value in series.points if value == value]

@@ -37,6 +37,11 @@ class Replay:
         return re.sub(r'"\$\w+"', '".+"', expr)
 
     @property
+    def first(self) -> float:
+        """Time of the first point of a graph, so that the last one is the end: what began shortly before is on it."""
+        return self.end - (int((self.end - self.start) / self.step) - 1) * self.step
+
+    @property
     def step(self) -> float:
         """Seconds between two points of a graph."""
         return max((self.end - self.start) / 24, 4 * self.scrape_s)

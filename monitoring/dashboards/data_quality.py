@@ -103,6 +103,30 @@ page.bars(
     unit=units.BytesSI,
 )
 
+page.row("Checks")
+page.table(
+    "Checks in the last day",
+    "Checks of tables' rows that failed and passed in the 24 hours before the end of the time shown, warnings too. A "
+    "check counts each time that it is made. Which ones failed is in the incidents.",
+    Query(
+        counted("taxiway_checks_total", 'outcome="failed"', by="table", window="1d"),
+        "Failed",
+        zero=counted("taxiway_checks_total", by="table", window="1d"),
+        unseen="no check failed in the recorded runs",
+    ),
+    Query(counted("taxiway_checks_total", 'outcome="passed"', by="table", window="1d"), "Passed"),
+    labels={"table": "Table"},
+    unit=units.Short,
+    size=(12, 8),
+    colours={"Failed": ((None, GREEN), (1, RED))},
+)
+page.bars(
+    "Checks by outcome",
+    "Checks of tables' rows, when they were made.",
+    Query(counted("taxiway_checks_total", by="outcome", window=STEP), "{{outcome}}"),
+    unit=units.Short,
+)
+
 page.row("Freshness")
 page.table(
     "Tables",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.credentials import Address, catalog_uri, eks_secrets, git_secrets, kind_secrets, metadata_secrets
+from cluster.credentials import Address, eks_secrets, git_secrets, kind_secrets, metadata_secrets, mysql_uri
 from console.errors import UserError
 
 URLS = {
@@ -35,6 +35,7 @@ def test_kind_has_all_secrets_with_their_keys() -> None:
     assert {name: set(data) for name, data in made.items()} == NAMES | {
         "postgres": {"password"},
         "mysql": {"password", "root-password"},
+        "ride-service": {"password", "root-password", "connection"},
         "airflow-redis-password": {"password"},
     }
     assert len(base64.urlsafe_b64decode(made["airflow-fernet-key"]["fernet-key"])) == 32
@@ -59,6 +60,8 @@ def test_what_depends_on_a_password_that_is_there_has_that_one() -> None:
     )
     assert '"airflow" "kept1"' in made["airflow-pgbouncer-config"]["users.txt"]
     assert made["airflow-connections"]["tlc-catalog"] == "mysql://tlc:kept2@mysql:3306/tlc"
+    rides = made["ride-service"]
+    assert rides["connection"] == f"mysql://rides:{rides['password']}@ride-service:3306/rides"
     assert made["airflow-broker-url"]["connection"] == "redis://:kept3@airflow-redis:6379/0"
 
 
@@ -115,7 +118,7 @@ def test_the_catalogues_connection_is_one_that_airflow_takes_for_mysql() -> None
     pytest.importorskip("airflow.sdk")
     from airflow.models.connection import Connection
 
-    connection = Connection(uri=catalog_uri(Address.parse("CATALOG_URL", "mysql://t:a%2Fb@h/tlc")))
+    connection = Connection(uri=mysql_uri(Address.parse("CATALOG_URL", "mysql://t:a%2Fb@h/tlc")))
     assert (connection.conn_type, connection.password, connection.schema) == ("mysql", "a/b", "tlc")
 
 

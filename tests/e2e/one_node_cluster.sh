@@ -15,6 +15,8 @@ helm/tools/install.sh >&2 || true # it says what it could not build; the tests t
 "$folder/base-images" python debian >&2
 docker build --quiet --file tests/e2e/base_image/Dockerfile --build-arg BASE_IMAGE=python:3.11-slim-bookworm \
   --tag taxiway/airflow-base:local . >&2
+docker build --quiet --file tests/e2e/python_image/Dockerfile --build-arg BASE_IMAGE=python:3.11-slim-bookworm \
+  --tag taxiway/python-base:local tests/e2e/python_image >&2
 exporter=apache/airflow:airflow-pgbouncer-exporter-2025.03.05-0.18.0
 docker build --quiet --file tests/e2e/pgbouncer_exporter/Dockerfile --build-arg BASE_IMAGE=python:3.11-slim-bookworm \
   --tag "$exporter" . >&2
@@ -55,5 +57,5 @@ fi
 cat <<END
 export KUBECONFIG='$KUBECONFIG' DOCKER_HOST='${DOCKER_HOST:-}' PATH='$PATH'
 export TAXIWAY_E2E=1 KUBE_CONTEXT='$(kubectl config current-context)' IMAGE_LOADER='$folder/load-image'
-export AIRFLOW_BASE_IMAGE=taxiway/airflow-base:local PYTHON_BASE_IMAGE=python:3.11-slim-bookworm DEBIAN_BASE_IMAGE=debian:bookworm-slim
+export AIRFLOW_BASE_IMAGE=taxiway/airflow-base:local PYTHON_BASE_IMAGE=taxiway/python-base:local DEBIAN_BASE_IMAGE=debian:bookworm-slim
 END

@@ -37,8 +37,10 @@ SECRETS = {
     "airflow-pgbouncer-stats": {"connection"},
     "airflow-flower-auth": {"basicAuth"},
     "airflow-connections": {"tlc-catalog", "slack"},  # slack by you, if at all
+    "ride-service": {"connection"},
     "airflow-admin": {"username", "password"},
     "airflow-oidc": {"client-id", "client-secret", "metadata-url"},
+    "lineage-server": {"auth"},  # by you, if the server wants a key
     "git-credentials": {"GIT_SYNC_USERNAME", "GIT_SYNC_PASSWORD", "GITSYNC_USERNAME", "GITSYNC_PASSWORD"},
     "git-ssh-key": {"gitSshKey"},
 }
@@ -204,8 +206,8 @@ def known_secrets(rendered: Rendered) -> Iterator[str]:
             ref = source.get("secretKeyRef") if isinstance(source, dict) else None
             if ref and ref["key"] not in SECRETS.get(ref["name"], ()):
                 yield f"{name} wants {ref['name']}/{ref['key']}, which nobody makes"
-            if ref and ref["key"] == "slack" and not ref.get("optional"):
-                yield f"{name} does not start where no message goes to Slack"
+            if ref and ref["key"] in ("slack", "auth") and not ref.get("optional"):
+                yield f"{name} does not start without {ref['name']}/{ref['key']}, which is not everybody's"
         for volume in pod.spec.get("volumes") or []:
             if (secret := volume.get("secret")) and secret["secretName"] not in SECRETS:
                 yield f"{pod} mounts the Secret {secret['secretName']}, which nobody makes"
@@ -219,6 +221,8 @@ def least_secrets(rendered: Rendered) -> Iterator[str]:
         those = ("worker", "kubernetes", "triggerer", "dag-processor")
         if "AIRFLOW_CONN_TLC_CATALOG" in env and pod.component not in those:
             yield f"{name} has the catalogue's password"
+        if "AIRFLOW_CONN_RIDE_SERVICE" in env and pod.component not in ("worker", "kubernetes"):
+            yield f"{name} has the password of the service's database"
         if "AIRFLOW_CONN_AIRFLOW_DB" in env and not rendered.of_kind("ScaledObject"):
             yield f"{name} offers Airflow's own database to DAGs"
         if pod.component in ("worker", "kubernetes", "triggerer") and "AIRFLOW__API_AUTH__JWT_SECRET" in env:

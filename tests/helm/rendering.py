@@ -30,14 +30,15 @@ TAG = "0123456789ab"
 NAMESPACE = "taxiway"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# What a person gives besides the overlay, according to helm/airflow/eks.yaml and features/eta.yaml.
+# What a person gives besides the overlay, according to helm/airflow/eks.yaml, features/eta.yaml and lineage.yaml.
 OWN_VALUES = {
-    "kind": {},
+    "kind": {"global": {"taxiway": {"lineageUrl": "http://marquez.example.org:5000"}}},
     "eks": {
         "global": {
             "taxiway": {
                 "account": "123456789012",
                 "bucketPrefix": "taxiway-123456789012",
+                "lineageUrl": "https://lineage.example.org",
                 "kafka": "b-1.example.org:9098,b-2.example.org:9098",
             }
         },

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from cluster import credentials
+from taxiway.core.settings import Settings
 from tests.helm.policy import RULES, check
 from tests.helm.rendering import (
     ENVIRONMENTS,
@@ -199,6 +200,20 @@ def test_eks_uses_the_accounts_own_names() -> None:
     assert account["eks.amazonaws.com/role-arn"] == "arn:aws:iam::123456789012:role/taxiway-airflow-worker"
     assert eks.config["logging"]["remote_base_log_folder"] == "s3://taxiway-123456789012-logs/airflow"
     assert eks.pod("redis") is None
+
+
+def test_lineage_is_sent_to_a_server_that_somebody_names() -> None:
+    with pytest.raises(RenderError, match=r"set global\.taxiway\.lineageUrl to the server's address"):
+        render("eks", ("lineage",), nested("global.taxiway.lineageUrl", ""))
+
+
+@pytest.mark.parametrize(("environment", "told"), [("eks", "true"), ("kind", None)])
+def test_old_data_is_an_incident_where_data_is_not_a_sample(environment: str, told: str | None) -> None:
+    pod = render(environment).pod("kubernetes")
+    assert pod is not None
+    assert [
+        each.env.get(Settings.variable("freshness_incidents")) for each in pod.containers if each.name == "base"
+    ] == [told]
 
 
 @pytest.mark.parametrize(

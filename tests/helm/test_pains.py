@@ -254,6 +254,19 @@ MISTAKES = [
     ),
     Case(
         0,
+        "the service's password for triggers",
+        "least_secrets",
+        {
+            "triggerer.env": [
+                {
+                    "name": "AIRFLOW_CONN_RIDE_SERVICE",
+                    "valueFrom": {"secretKeyRef": {"name": "ride-service", "key": "connection"}},
+                }
+            ]
+        },
+    ),
+    Case(
+        0,
         "no probe for git-sync alone",
         "probes",
         {"dags.gitSync.recommendedProbeSetting": False, "dags.gitSync.livenessProbe": None},

@@ -120,8 +120,8 @@ def test_by_default_there_is_nothing_but_network_policies() -> None:
     assert {each["kind"] for each in platform("eks")} == {"NetworkPolicy"}
 
 
-def test_kind_has_the_four_services_and_nothing_else() -> None:
-    services = {"postgres": 5432, "mysql": 3306, "git-server": 9418, "local-aws": 4566}
+def test_kind_has_the_five_services_and_nothing_else() -> None:
+    services = {"postgres": 5432, "mysql": 3306, "ride-service": 3306, "git-server": 9418, "local-aws": 4566}
     found = {name: each["spec"]["ports"][0]["port"] for name, each in of_kind(platform("kind"), "Service").items()}
     assert found == services
     assert set(of_kind(platform("kind"), "StatefulSet")) == set(services)
@@ -135,13 +135,14 @@ def test_what_features_need_is_rendered(file: Path) -> None:
     tags = [word for image in OURS for word in ("--set-string", f"images.{image}.tag={TAG}")]
     files = [CHART / f"{environment}.yaml", *CHART.glob(f"features/{feature}.yaml"), file]
     made = template(CHART, "platform", *(word for each in files for word in ("--values", str(each))), *tags)
+    others = {"mysql", "ride-service", "git-server", "local-aws"}
     if feature == "eta":
-        assert set(of_kind(made, "StatefulSet")) == {"postgres", "mysql", "git-server", "local-aws", "kafka"}
+        assert set(of_kind(made, "StatefulSet")) == {"postgres", "kafka", *others}
         assert set(of_kind(made, "Deployment")) == {"eta-scorer"}
         (aws,) = [pod.spec["containers"][0] for pod in pods(made) if pod.name.endswith("local-aws")]
         assert "--max-steps=2" in aws["args"], "the stream would leave no room for training"
     if feature == "mysql-metadata":
-        assert set(of_kind(made, "StatefulSet")) == {"mysql", "metadata-mysql", "git-server", "local-aws"}
+        assert set(of_kind(made, "StatefulSet")) == {"metadata-mysql", *others}
 
 
 def test_everything_can_be_turned_on() -> None:
@@ -158,7 +159,7 @@ def test_no_two_objects_have_the_same_name(case: str) -> None:
 @pytest.mark.parametrize("case", ["kind", "everything"])
 def test_every_pod_passes_the_restricted_standard(case: str) -> None:
     found = list(pods(platform(case)))
-    assert len(found) == (7 if case == "everything" else 4)
+    assert len(found) == (8 if case == "everything" else 5)
     for name, _, spec in found:
         context = spec["securityContext"]
         assert context["runAsNonRoot"] is True, name
@@ -201,6 +202,7 @@ def test_what_is_written_to_is_a_volume(case: str) -> None:
         "postgres": "/var/lib/postgresql/data",
         "mysql": "/var/lib/mysql",
         "metadata-mysql": "/var/lib/mysql",
+        "ride-service": "/var/lib/mysql",
         "git-server": "/srv/git",
         "local-aws": "/data",
         "kafka": "/var/lib/kafka/data",
@@ -233,7 +235,8 @@ def test_databases_take_their_passwords_from_the_secrets_that_make_secrets_makes
             if "valueFrom" in variable:
                 reference = variable["valueFrom"]["secretKeyRef"]
                 wanted.add((reference["name"], reference["key"]))
-    assert wanted == {("postgres", "password"), ("mysql", "password"), ("mysql", "root-password")}
+    mysql = {(name, key) for name in ("mysql", "ride-service") for key in ("password", "root-password")}
+    assert wanted == {("postgres", "password"), *mysql}
 
 
 @pytest.mark.parametrize("case", ["kind", "everything"])
@@ -308,7 +311,9 @@ def test_the_scorer_takes_its_model_and_its_kafka_from_the_values() -> None:
     assert container["image"] == f"taxiway/services:{TAG}"
     assert "command" not in container, "tini ends it in order"
     assert container["args"][:3] == ["python", "-m", "services.eta.scorer"]
-    assert {"--bootstrap=kafka:9092", "--lake=s3://taxiway-lake", "--group=eta-scorer"} <= set(container["args"])
+    assert {"--bootstrap=kafka:9092", "--lake=s3://taxiway-lake", "--group=eta-scorer", "--wait-for-model"} <= set(
+        container["args"]
+    )
     assert "--kafka-config=/etc/kafka/client.properties" in container["args"]
     assert {"name": "kafka", "mountPath": "/etc/kafka", "readOnly": True} in container["volumeMounts"]
     (topics,) = scorer("everything")["initContainers"]
@@ -448,6 +453,7 @@ def test_all_that_is_not_allowed_is_denied(case: str) -> None:
         (airflow_pod("api-server"), airflow_pod("triggerer"), 8794),
         (airflow_pod("pgbouncer"), our_pod("postgres"), 5432),
         *((airflow_pod(each), our_pod("mysql"), 3306) for each in ("worker", "task", "dag-processor")),
+        *((airflow_pod(each), our_pod("ride-service"), 3306) for each in ("worker", "task")),
         *((airflow_pod(each), our_pod("git-server"), 9418)
           for each in ("worker", "task", "triggerer", "dag-processor")),
         *((airflow_pod(each), our_pod("local-aws"), 4566) for each in ("worker", "task", "triggerer", "api-server")),
@@ -478,6 +484,7 @@ def test_metrics_reach_statsd(component: str) -> None:
         (airflow_pod("task"), airflow_pod("redis"), 6379),
         (airflow_pod("flower"), our_pod("mysql"), 3306),
         (airflow_pod("scheduler"), our_pod("mysql"), 3306),
+        (airflow_pod("dag-processor"), our_pod("ride-service"), 3306),
         (airflow_pod("flower"), our_pod("local-aws"), 4566),
         (airflow_pod("redis"), our_pod("postgres"), 5432),
         (airflow_pod("redis"), our_pod("local-aws"), 4566),
