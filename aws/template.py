@@ -1,8 +1,7 @@
 """Composes the CloudFormation template: ``python -m aws.template`` writes ``aws/platform.yaml``.
 
 ``template.yaml`` has what every pipeline needs. A pipeline adds entries to its sections (Resources, Outputs, …) with a
-file of its own, ``pipelines/<pipeline>.yaml``. AWS takes a template of at most 51,200 bytes without a bucket to put it
-in: comments are left out, and lines are indented as little as YAML allows.
+file of its own, ``pipelines/<pipeline>.yaml``.
 """
 
 import re
@@ -10,9 +9,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-HEAD = (
-    "# Written by `python -m aws.template` from template.yaml and pipelines/*.yaml (see their comments). Do not edit.\n"
-)
+HEAD = "# Written by `python -m aws.template` from template.yaml and pipelines/*.yaml. Do not edit.\n"
 _SECTION = re.compile(r"^(\w+):", re.MULTILINE)
 _ENTRY = re.compile(r"^  (\w+):", re.MULTILINE)
 _POLICY = re.compile(r"^ +PolicyName: *(\S+)$", re.MULTILINE)
@@ -42,31 +39,11 @@ def compose(folder: Path = FOLDER) -> str:
                 )
             sections[name] = sections[name].rstrip("\n") + "\n\n" + lines.partition("\n")[2].rstrip("\n") + "\n\n"
     text = re.sub(r"\n{3,}", "\n\n", "".join(sections.values())).rstrip("\n") + "\n"
-    return HEAD + _dedented(text)
-
-
-def _dedented(text: str) -> str:
-    """Return YAML with one space a level; for texts over several lines that are folded, or JSON."""
-    levels = [(0, 0)]  # of the lines around: spaces in the text, spaces to write
-    lines = []
-    for line in text.splitlines():
-        content = line.lstrip(" ")
-        spaces = len(line) - len(content)
-        while content and levels[-1][0] > spaces:
-            levels.pop()
-        item = content.startswith("- ")
-        if content and levels[-1][0] < spaces:
-            levels.append((spaces, levels[-1][1] + (not item)))
-        lines.append(" " * levels[-1][1] + content if content else "")
-        while content.startswith("- "):  # the keys of an item are below its first
-            levels.append((levels[-1][0] + 2, levels[-1][1] + 2))
-            content = content[2:]
-    return "\n".join(lines) + "\n"
+    return HEAD + text
 
 
 def _sections(text: str) -> dict[str, str]:
-    """Return the top-level sections of a template by name, each with the line that begins it, without comments."""
-    text = re.sub(r"^ *#.*\n| {2,}# .*$", "", text, flags=re.MULTILINE)
+    """Return the top-level sections of a template by name, each with the line that begins it."""
     starts = [*_SECTION.finditer(text)]
     ends = [*(each.start() for each in starts[1:]), len(text)]
     return {each[1]: text[each.start() : end] for each, end in zip(starts, ends, strict=True)}

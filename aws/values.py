@@ -15,6 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 ENVIRONMENT = {
     "TAXIWAY_COST_TAGS": "CostTags",
+    "TAXIWAY_DBT_RESULTS": "WarehouseResults",
+    "TAXIWAY_DBT_WORKGROUP": "WarehouseWorkgroup",
     "TAXIWAY_EMR_INSTANCE_ROLE": "EmrInstanceRole",
     "TAXIWAY_EMR_SECURITY_CONFIGURATION": "EmrSecurityConfiguration",
     "TAXIWAY_EMR_SERVICE_ROLE": "EmrServiceRole",

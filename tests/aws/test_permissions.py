@@ -14,7 +14,9 @@ from botocore import xform_name
 
 from taxiway.api_logs.settings import ApiLogsSettings
 from taxiway.aws.emr import job_flow
-from taxiway.core.settings import Settings
+from taxiway.core.pipelines import settings_classes
+from taxiway.core.settings import Settings, TypedSettings
+from taxiway.warehouse.dbt_settings import DbtSettings
 from tests.aws.iam import actions, allowed, may_assume
 from tests.aws.template import ACCOUNT, PARAMETERS, REGION, Stack
 
@@ -43,6 +45,9 @@ S3_CALLS = {
     "put_object": ("s3:PutObject", f"{LAKE}/reports/hvfhv/2025-01.html"),
     "upload_fileobj": ("s3:PutObject", f"{LAKE}/raw/hvfhv/year=2025/month=01/file.parquet"),
     "delete_objects": ("s3:DeleteObject", f"{LAKE}/curated/hvfhv_trips/version=1/file.parquet"),
+    "delete_object": ("s3:DeleteObject", f"{LAKE}/dbt/runs/run/staging/run_results.json"),
+    "download_file": ("s3:GetObject", f"{LAKE}/raw/warehouse/name_gender/version=1/part.parquet"),
+    "upload_file": ("s3:PutObject", f"{LAKE}/raw/warehouse/name_gender/version=1/part.parquet"),
 }
 # What the provider's operators call, their waiting and cancelling among it.
 OPERATORS = {
@@ -107,11 +112,22 @@ def _published(pipeline: str) -> list[str]:
         for contract in contracts
         for schema in contract["schema"]
     ]
-    return [each["path"] for each in properties if "publishOrder" in each]
+    return [each["path"] for each in properties if {"publishOrder", "publishAlone"} & each.keys()]
 
 
+# What dbt-athena calls in an environment of its own: queries, and tables that it replaces with their old versions.
+DBT = {
+    *("athena:GetQueryExecution", "athena:GetQueryResults", "athena:GetWorkGroup", "athena:StartQueryExecution"),
+    *("athena:StopQueryExecution", "glue:CreateDatabase", "glue:CreateTable", "glue:DeleteTable"),
+    *("glue:DeleteTableVersion", "glue:GetDatabase", "glue:GetDatabases", "glue:GetTable", "glue:GetTableVersions"),
+    *("glue:GetTables", "glue:UpdateTable", "glue:BatchCreatePartition", "glue:BatchDeletePartition"),
+    *("glue:BatchDeleteTableVersion", "glue:CreatePartition", "glue:DeletePartition", "glue:GetPartition"),
+    *("glue:GetPartitions", "glue:UpdatePartition"),
+}
 # What python -m taxiway.api_logs set-up makes on a laptop, the template has; keys are put in by hand.
 MADE_BY_HAND = {"create_work_group", "create_secret"}
+# What retention asks of every workgroup in which people ask.
+HISTORY = {"list_query_executions", "batch_get_query_execution"}
 CALLED = _called_by_dags()
 
 
@@ -155,10 +171,12 @@ def test_tasks_may_use_their_own_clusters_only(operation: str) -> None:
 def test_the_cluster_of_the_dag_may_be_started_with_the_settings_of_the_outputs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    classes: list[type[TypedSettings]] = [*settings_classes(), DbtSettings]
+    known = {each.variable(field) for each in classes for field in each.model_fields}
     for name, output in STACK.template["Outputs"].items():
         variable = output["Description"].split()[0]
         if variable.startswith("TAXIWAY_") and variable != "TAXIWAY_SPARK_JOBS":
-            assert variable.removeprefix("TAXIWAY_").lower() in Settings.model_fields, f"{name}: no setting {variable}"
+            assert variable in known, f"{name}: no setting {variable}"
             monkeypatch.setenv(variable, STACK.outputs()[name])
     request = job_flow(Settings(), "test", {"dag_id": "hvfhv_analysis"})
     tags = {f"aws__RequestTag_x_{tag['Key']}": tag["Value"] for tag in request["Tags"]}
@@ -260,15 +278,13 @@ def test_tasks_may_do_no_more_than_they_do() -> None:
         "secretsmanager", CALLED["secretsmanager"] - MADE_BY_HAND
     )
     without_serverless = Stack(CreateServerless="false").policies("WorkerRole")
-    assert actions(without_serverless) - used == {
+    assert actions(without_serverless) - used - DBT == {
         "s3:AbortMultipartUpload",  # of an upload in parts that breaks
         "s3:GetBucketLocation",  # SDKs ask it where a bucket is in another region
-        "glue:GetDatabase",  # GetTables of AWS's clients in other languages, and people's look at what is there
-        "glue:GetTable",
     }
 
 
-@pytest.mark.parametrize("operation", sorted(CALLED["athena"] - MADE_BY_HAND))
+@pytest.mark.parametrize("operation", sorted(CALLED["athena"] - MADE_BY_HAND - HISTORY))
 def test_tasks_ask_athena_within_the_workgroup_that_limits_them(operation: str) -> None:
     policies = STACK.policies("WorkerRole")
     workgroup = f"arn:aws:athena:{REGION}:{ACCOUNT}:workgroup/"
@@ -277,6 +293,21 @@ def test_tasks_ask_athena_within_the_workgroup_that_limits_them(operation: str) 
     assert not allowed(policies, action, f"{workgroup}primary")
     for other in ("TriggererRole", "DagProcessorRole", "ApiServerRole"):
         assert not allowed(STACK.policies(other), action, f"{workgroup}taxiway-api-logs")
+
+
+@pytest.mark.parametrize("operation", sorted(HISTORY & CALLED["athena"]))
+def test_tasks_read_the_history_of_the_workgroups_that_the_settings_name(operation: str) -> None:
+    action = "athena:" + "".join(part.capitalize() for part in operation.split("_"))
+    workgroup = f"arn:aws:athena:{REGION}:{ACCOUNT}:workgroup/"
+    for name in (*Settings().retention_workgroups, "taxiway-analysts"):
+        assert allowed(STACK.policies("WorkerRole"), action, f"{workgroup}{name}")
+        for other in ("TriggererRole", "DagProcessorRole", "ApiServerRole"):
+            assert not allowed(STACK.policies(other), action, f"{workgroup}{name}")
+    assert not allowed(STACK.policies("WorkerRole"), action, f"{workgroup}payroll")
+
+
+def test_the_history_of_queries_is_asked_for() -> None:
+    assert CALLED["athena"] >= HISTORY
 
 
 def test_the_workgroup_is_the_one_that_the_settings_name_and_ends_queries_that_read_too_much() -> None:
