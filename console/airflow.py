@@ -44,12 +44,16 @@ class DagRun(TypedDict):
 
 
 class TaskInstance(TypedDict):
-    """A task instance, as far as it is used here; ``duration`` is in seconds, ``map_index`` -1 if it is not mapped."""
+    """A task instance, as far as it is used here; ``duration`` is in seconds.
+
+    ``map_index`` is -1 if it is not mapped; ``rendered_map_index`` is what a mapped one is about, if its DAG says so.
+    """
 
     dag_id: str
     dag_run_id: str
     task_id: str
     map_index: int
+    rendered_map_index: str | None
     try_number: int
     state: str | None
     duration: float | None
@@ -157,6 +161,10 @@ class Airflow:
     def unpause(self, dag_id: str) -> None:
         """Switch a DAG on."""
         self._call("PATCH", f"dags/{dag_id}", {"is_paused": False})
+
+    def pause(self, dag_id: str) -> None:
+        """Switch a DAG off: no asset event starts it until it is on again."""
+        self._call("PATCH", f"dags/{dag_id}", {"is_paused": True})
 
     def ensure_pool(self, pool: Pool) -> None:
         """Create a pool where it is missing; slots chosen in the web page stay."""

@@ -6,10 +6,13 @@ has neither Airflow, pyarrow nor SQLAlchemy: what needs those is imported by the
 """
 
 import importlib
+import os
 import pkgutil
+import sys
 import time
+import webbrowser
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -80,6 +83,10 @@ class Demo(ABC, Generic[Input]):
     @abstractmethod
     def plan(self, data: Input, began: datetime) -> Plan:
         """Return what to run for the input; run ids have the time ``began`` in them."""
+
+    def rounds(self, platform: Platform, data: Input, report: Reporter) -> Iterator[Plan]:  # noqa: ARG002
+        """Yield what to run, one plan after the other has reached its goals; what is between them is done meanwhile."""
+        yield self.plan(data, datetime.now(UTC))
 
     @abstractmethod
     def initial_input(self, platform: LocalPlatform) -> Input | None:
@@ -196,7 +203,7 @@ def run(
     since: datetime,
     ignored: Collection[str] = (),
 ) -> Plan:
-    """Load a demo's input, start its runs and follow them to their end, reporting what happens.
+    """Load a demo's input, start its runs and follow them to their end, round by round, reporting what happens.
 
     Args:
         platform: one that is prepared for the demo.
@@ -207,16 +214,17 @@ def run(
         ignored: ids of runs that were given up.
 
     Returns:
-        what was run.
+        what was run, in the last round.
 
     Raises:
         UserError: a task failed; the text says which, why, and what its log has.
     """
     report(demo.load(platform, data))
-    plan = demo.plan(data, datetime.now(UTC))
-    for started in plan.runs:
-        platform.airflow.trigger(started.dag, started.run_id, started.conf)
-    Follower(platform, plan, report, since, ignored).follow()
+    for plan in demo.rounds(platform, data, report):
+        for started in plan.runs:
+            platform.airflow.trigger(started.dag, started.run_id, started.conf)
+        Follower(platform, plan, report, since, ignored).follow()
+        since = datetime.now(UTC)  # what a follower of the next plan did before is no news
     return plan
 
 
@@ -237,9 +245,12 @@ def copy_reports(platform: Platform, demo: Demo[Any], plan: Plan, folder: Path, 
 
 
 def show_reports(paths: Sequence[Path], report: Reporter) -> None:
-    """Print where reports are."""
+    """Print where reports are; a single one is opened too where somebody sits at a desktop."""
     if paths:
         report.plain("\n".join(["", "Reports (open them in a browser):", *(f"  {path}" for path in paths)]))
+    has_desktop = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if len(paths) == 1 and has_desktop and report.console.is_terminal:
+        webbrowser.open(paths[0].absolute().as_uri())
 
 
 def _wait_for_dag(platform: Platform, dag: str, report: Reporter) -> None:

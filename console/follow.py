@@ -147,9 +147,9 @@ class Follower:
         attempt = (task["dag_id"], task["dag_run_id"], task["task_id"], str(task["map_index"]), str(task["try_number"]))
         if not state or not self._is_new(*attempt, state):
             return
-        name = task["task_id"].rpartition(".")[2]
-        if label:
-            name = f"{label}: {name}"
+        name, mapped = task["task_id"].rpartition(".")[2], task["rendered_map_index"]
+        if about := label or (mapped if mapped != str(task["map_index"]) else None):
+            name = f"{about}: {name}"
         if state == "running":
             self._report(f"{name} runs", "[cyan]·[/cyan] ")
         elif state == "success":

@@ -1,6 +1,7 @@
-"""The commands behind ``make demo``, ``up``, ``down``, ``status``, ``results``, ``query`` and ``stream``."""
+"""The commands behind ``make demo``, ``up``, ``down``, ``status``, ``stream`` and those that read the lake."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def main() -> int:
     """Run one command; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m laptop", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("demo", "up", "down", "status", "query", "stream"):
+    for name in ("demo", "up", "down", "status", "query", "dbt", "data-docs", "stream"):
         commands.add_parser(name)
     commands.add_parser("results").add_argument("--to", type=Path, required=True)
     options = parser.parse_args()
@@ -34,7 +35,14 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         console.print("Ended. What was stored stays." if ended else "Nothing was running.")
         return 0
 
-    from laptop.commands import demo, query, results, status, stream, up
+    if options.command == "dbt":
+        from console.output import Reporter
+        from laptop import dbt
+
+        if config.aws_is_healthy() or dbt.is_copied(config):
+            return dbt.run(config, os.environ.get("ARGS", ""), Reporter(console))
+
+    from laptop.commands import build_summaries, data_docs, demo, query, results, status, stream, up
 
     if options.command == "demo":
         demo(config, console)
@@ -42,8 +50,12 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         up(config, console)
     elif options.command == "status":
         return status(config, console)
+    elif options.command == "dbt":
+        return build_summaries(config, os.environ.get("ARGS", ""), console)
     elif options.command == "query":
         query(config, console)
+    elif options.command == "data-docs":
+        data_docs(config, console)
     elif options.command == "stream":
         stream(config, console)
     else:

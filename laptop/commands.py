@@ -133,6 +133,35 @@ def query(config: Config, console: Console) -> None:
         ask(asked, Reporter(console))
 
 
+def build_summaries(config: Config, words: str, console: Console) -> int:
+    """Copy the published tables of a lake whose platform does not run, and have dbt do what ``words`` say.
+
+    Returns:
+        dbt's exit status.
+
+    Raises:
+        UserError: there is no lake, or nothing is published.
+    """
+    from laptop import dbt
+
+    with _local_aws(config):
+        return dbt.run(config, words, Reporter(console))
+
+
+def data_docs(config: Config, console: Console) -> None:
+    """Write the page on all tables, and say where it is.
+
+    Raises:
+        UserError: there is no lake, or the page cannot be written.
+    """
+    from laptop.data_docs import write
+
+    report = Reporter(console)
+    with _local_aws(config):
+        path = write(config, report.plain)
+    demos.show_reports([path], report)
+
+
 def stream(config: Config, console: Console) -> None:
     """Keep the arrival model's stream running until Ctrl-C, with a live table and a page.
 

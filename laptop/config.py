@@ -70,6 +70,11 @@ class Config:
         return self.state / "tlc_catalog.sqlite"
 
     @property
+    def ride_service_file(self) -> Path:
+        """The SQLite database of Airflow's connection ``ride_service``: a service's own, read and served by us."""
+        return self.state / "ride_service.sqlite"
+
+    @property
     def ui_url(self) -> str:
         """Address of Airflow's web page and REST API."""
         return f"http://127.0.0.1:{self.ui_port}"
@@ -113,16 +118,20 @@ class Config:
         Args:
             pipelines: TAXIWAY_… variables that the pipelines and their published Spark programs need here.
         """
+        from taxiway.operations.lineage import VARIABLES
+
         keys = self._keys()
         settings = {
             "TAXIWAY_POLL_S": "1",
             "TAXIWAY_EMR_STEP_CONCURRENCY": "4",  # local AWS limits what really runs at once
+            "TAXIWAY_DBT": str(self.venvs / "warehouse/bin/dbt"),
             **pipelines,
         }
         airflow = {
             "XDG_CACHE_HOME": str(self.state / "cache"),  # nothing outside the state folder
             "AIRFLOW_HOME": str(self.airflow_home),
             "AIRFLOW_CONN_TLC_CATALOG": json.dumps({"conn_type": "sqlite", "host": str(self.catalogue_file)}),
+            "AIRFLOW_CONN_RIDE_SERVICE": json.dumps({"conn_type": "sqlite", "host": str(self.ride_service_file)}),
             "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
@@ -148,7 +157,11 @@ class Config:
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
             # By default 5 seconds, which a busy laptop may not answer in: the task would fail.
             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
+            # A supervisor may wait that long, by default 5 seconds, before it sees that its process has ended. If the
+            # trigger of a deferred task fires meanwhile, as those of short job runs do here, the try is lost.
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            **VARIABLES,  # lineage is told, and kept in the lake
         }
         inherited = {
             k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW_", "AWS_")) and not is_socks(k, v)

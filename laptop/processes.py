@@ -80,7 +80,8 @@ class Supervisor:
             "UI_PORT": str(self._config.ui_port),
             "AWS_PORT": str(self._config.aws_port),
             "ENGINE": self._config.engine,
-            "PYTHONPATH": str(ROOT),
+            # dags/: the scheduler tells lineage by a module there.
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'dags'}",
             "PYTHONUNBUFFERED": "1",
         }
         with (self._config.logs / "supervisor.log").open("ab") as log_file:

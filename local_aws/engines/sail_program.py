@@ -37,7 +37,7 @@ def run(file: Path) -> int:
     # PySpark applies these when it makes the session, before the settings of the program itself.
     os.environ["PYSPARK_REMOTE_INIT_CONF_LEN"] = "1"
     os.environ["PYSPARK_REMOTE_INIT_CONF_0"] = json.dumps(specification["conf"])
-    _load("sail_session").install()
+    _load("sail_session").install(specification["conf"])
     tables.install(specification["conf"], catalogue=bool(endpoint))
     sys.argv = [specification["program"], *specification["arguments"]]
     sys.path[:0] = specification["path"]

@@ -113,8 +113,12 @@ def _of_context(*arguments: Any, **_: Any) -> Any:
     return ClassicSession.builder.getOrCreate()
 
 
-def install() -> None:
-    """Add it all to PySpark."""
+def install(properties: dict[str, str]) -> None:
+    """Add it all to PySpark.
+
+    Args:
+        properties: that the program was submitted with.
+    """
     module: Any = types.ModuleType("pyspark.context")
     module.SparkContext = SparkContext
     sys.modules["pyspark.context"] = module
@@ -127,6 +131,14 @@ def install() -> None:
     classic.Builder._validate_startup_urls = lambda _: None  # which refuses a master beside a Connect server
     session: Any = SparkSession
     session.sparkContext = property(_context)
+    # Of what a program was submitted with, PySpark gives the session spark.sql.… alone: a program may read the others.
+    builder, apply = session.builder.__class__, session.builder.__class__._apply_options
+
+    def apply_options(self: Any, made: Any) -> None:
+        made.conf._set_all(configs=properties, silent=True)
+        apply(self, made)
+
+    builder._apply_options = apply_options
     session.newSession = lambda _: SparkSession.builder.create()
     session.__enter__ = lambda self: self
     session.__exit__ = lambda self, *_: self.stop()

@@ -36,10 +36,23 @@ class AirflowServer:
         self.xcoms: dict[tuple[str, str, str], Any] = {}  # DAG, run, task → value
         self.triggered: Callable[[str, str], None] = lambda dag, run: None
 
-    def add_task(self, dag: str, run: str, task: str, state: str, *, index: int = -1, try_number: int = 1) -> None:
-        """Add a task instance to a run."""
+    def add_task(
+        self,
+        dag: str,
+        run: str,
+        task: str,
+        state: str,
+        *,
+        index: int = -1,
+        try_number: int = 1,
+        about: str | None = None,
+    ) -> None:
+        """Add a task instance to a run; ``about`` is what its map_index_template gives."""
         instance = {"dag_id": dag, "dag_run_id": run, "task_id": task, "map_index": index, "try_number": try_number}
-        self.tasks.setdefault((dag, run), []).append({**instance, "state": state, "duration": 1.5})
+        rendered = None if index < 0 else about or str(index)
+        self.tasks.setdefault((dag, run), []).append(
+            {**instance, "rendered_map_index": rendered, "state": state, "duration": 1.5}
+        )
 
     def answer(self, method: str, path: str, body: Any, token: str) -> Answer:
         """Answer a request."""

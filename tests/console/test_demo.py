@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from console import demo as demos
 from console.errors import UserError
@@ -124,6 +126,37 @@ def test_a_demo_of_any_pipeline_is_prepared_loaded_run_and_followed(
     demos.show_reports(demos.copy_reports(platform, demo, plan, tmp_path / "reports"), report)
     assert (tmp_path / "reports/towns.html").read_text() == "<html>"
     assert f"  {tmp_path / 'reports/towns.html'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("desktop", "is_terminal", "names", "opened"),
+    [
+        ({"DISPLAY": ":0"}, True, ["a.html"], ["a.html"]),
+        ({"DISPLAY": ":0"}, True, ["a.html", "b.html"], []),
+        ({"DISPLAY": ":0"}, False, ["a.html"], []),
+        ({}, True, ["a.html"], []),
+        ({"DISPLAY": ":0"}, True, [], []),
+    ],
+    ids=["desktop", "several", "pipe", "no desktop", "none"],
+)
+def test_a_single_report_is_opened_where_somebody_sits(
+    desktop: dict[str, str],
+    is_terminal: bool,
+    names: list[str],
+    opened: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[str] = []
+    monkeypatch.setattr("webbrowser.open", found.append)
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in desktop.items():
+        monkeypatch.setenv(name, value)
+    report = Reporter(Console(file=StringIO(), force_terminal=is_terminal))
+    demos.show_reports([tmp_path / name for name in names], report)
+    assert found == [(tmp_path / name).as_uri() for name in opened]
 
 
 def test_a_dag_that_is_not_listed_is_one_sentence_with_where_to_look(

@@ -63,6 +63,19 @@ def test_mapped_tasks_read_by_their_labels_and_the_end_is_when_all_goals_are_rea
         assert output.count(line) == 1, output
 
 
+def test_mapped_tasks_without_labels_read_as_their_dag_says(
+    server: AirflowServer, platform: TestPlatform, report: Reporter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(runs=[Run(LOAD, "demo", {}, "")], followers={}, goals=frozenset({Goal(LOAD, "each", "")}))
+    server.states[LOAD, "demo"] = "success"
+    server.add_task(LOAD, "demo", "each", "success", index=0, about="parcels")
+    server.add_task(LOAD, "demo", "other", "success", index=0)
+    Follower(platform, plan, report, BEGAN).follow()
+    output = capsys.readouterr().out
+    assert "✓ parcels: each (1.5 s)" in output
+    assert "✓ other (1.5 s)" in output
+
+
 def test_goals_may_be_reached_by_several_runs(server: AirflowServer, follow_plan: Follow) -> None:
     counted(server, 0)
     counted(server, 1, run="asset 2")

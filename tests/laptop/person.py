@@ -48,7 +48,7 @@ class Person:
 
     def type(self, *words: str, **variables: str) -> tuple[int, str]:
         process = self.start(*words, **variables)
-        output, _ = process.communicate(timeout=400)
+        output, _ = process.communicate(timeout=1200)
         print(output)  # pytest shows it when a test fails
         return process.returncode, output
 

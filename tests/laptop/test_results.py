@@ -94,6 +94,39 @@ def test_published_partitions_and_reports_of_any_pipeline_are_copied(
     }
 
 
+def test_tables_without_partitions_are_copied_from_where_they_are(
+    s3: Any, parcels: demos.Demo[Any], tmp_path: Path
+) -> None:
+    """One that the lake publishes is in the folder of a version, one that dbt has built where the catalogue says."""
+    glue: Any = boto3.client("glue")
+    publish(s3, "parcels", "2023-01", "1")
+    for name, kind, location in (
+        ("towns", "{property: publishAlone, value: true}", "raw/towns/version=2"),
+        ("sums", "{property: builtBy, value: dbt}", "elsewhere/sums-2"),
+        ("nothing", "{property: builtBy, value: dbt}", "elsewhere/nothing"),
+    ):
+        (tmp_path / f"contracts/parcels/{name}.yaml").write_text(
+            f"schema:\n  - physicalName: {name}\n    customProperties:\n"
+            f"      - {{property: path, value: marts/{name}}}\n      - {kind}\n    properties:\n"
+            "      - {name: town, logicalType: string, physicalType: string}\n"
+        )
+        storage = {"Location": f"s3://{BUCKET}/{location}", "Columns": []}
+        glue.create_table(DatabaseName="taxiway", TableInput={"Name": name, "StorageDescriptor": storage})
+        if name != "nothing":
+            suffix = "" if "builtBy" in kind else ".parquet"  # Athena gives none
+            s3.put_object(Bucket=BUCKET, Key=f"{location}/part-0{suffix}", Body=name.encode())
+    copied = copy_results([parcels], tmp_path / "results")
+    assert {path: copied[path] for path in ("marts/towns", "marts/sums")} == {
+        "marts/towns": "1 table",
+        "marts/sums": "1 table",
+    }
+    found = files(tmp_path / "results")
+    assert {path: text for path, text in found.items() if "year=" not in path} == {
+        "marts/towns/part-0.parquet": "towns",
+        "marts/sums/part-0.parquet": "sums",
+    }
+
+
 def test_markers_of_folders_and_files_of_a_commit_are_not_copied(
     s3: Any, parcels: demos.Demo[Any], tmp_path: Path
 ) -> None:

@@ -190,3 +190,13 @@ assert spark.table("of_default").count() == 3
     glue = endpoint.client("glue")
     assert [each["Name"] for each in glue.get_tables(DatabaseName="default")["TableList"]] == ["of_default"]
     glue.delete_database(Name="default")
+
+
+def test_a_program_reads_the_properties_it_was_submitted_with(run: Run) -> None:
+    program = """
+from pyspark.sql import SparkSession
+
+spark = SparkSession.builder.getOrCreate()
+print(spark.conf.get("spark.openlineage.parentJobName", None), spark.conf.get("spark.of.nobody", "none"))
+"""
+    assert run(program, "--conf", "spark.openlineage.parentJobName=a.task") == ("a.task none\n", "")
