@@ -49,6 +49,9 @@ endif
 ifneq (,$(filter eta all,$(PIPELINE)))
 RUNTIME += $(call STAMP,services)
 endif
+ifneq (,$(filter warehouse all,$(PIPELINE)))
+RUNTIME += $(call STAMP,warehouse)
+endif
 
 .local/spark-jars/.resolved: $(call STAMP,spark) $(call STAMP,local-aws)
 	@echo "Fetching Spark's S3 libraries …"
@@ -63,7 +66,7 @@ UPGRADE ?= --upgrade
 lock: $(UV) ## resolve the requirement locks anew (requirements/*.in → *.txt; UPGRADE= keeps what still fits)
 	@cd requirements && for each in "airflow" "airflow-image -c airflow.txt" "local-aws -c airflow.txt" "eta -c airflow.txt" \
 	    "spark -c airflow.txt -c eta.txt" "services -c airflow.txt -c eta.txt" "cluster -c airflow.txt" \
-	    "dev -c airflow.txt -c local-aws.txt -c spark.txt -c services.txt -c cluster.txt" "checkov" "contracts" "clients" \
+	    "dev -c airflow.txt -c local-aws.txt -c spark.txt -c services.txt -c cluster.txt" "checkov" "contracts" "clients" "warehouse" "template" \
 	    "boto3-oldest" "boto3-newest" "uv"; do \
 	  set -- $$each; name=$$1; shift; \
 	  ../$(UV) pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -104,6 +107,16 @@ override export SQL := $(value SQL)
 .PHONY: query
 query: $(RUNTIME) ## ask the published tables by Athena's SQL (SQL="select …", ROWS=100, FORMAT=csv, DATABASE=taxiway)
 	@$(LAPTOP) query
+
+# As the SQL above: a selector of dbt's may hold what the shell would read.
+override export ARGS := $(value ARGS)
+.PHONY: dbt
+dbt: $(RUNTIME) $(call STAMP,warehouse) ## build the summaries on DuckDB, here, what has changed, or as dbt is asked (ARGS="build -s +zone_month")
+	@$(LAPTOP) dbt
+
+.PHONY: data-docs
+data-docs: $(RUNTIME) ## write one offline page on all tables: columns, owners, lineage, freshness, checks, incidents, cost
+	@$(LAPTOP) data-docs
 
 ## Airflow on Kubernetes --------------------------------------------------------------------------
 
@@ -158,7 +171,7 @@ DEV := $(VENVS)/dev/bin
 PYTEST = $(DEV)/python -m pytest --numprocesses 2 --dist loadscope
 CLIENTS := clients boto3-oldest boto3-newest
 .PHONY: test
-test: $(RUNTIME) $(foreach each,dev spark services contracts $(CLIENTS),$(call STAMP,$(each))) ## run all tests (PYTEST_ARGS="tests/dags -k plan -n 0" for a part)
+test: $(RUNTIME) $(foreach each,dev spark services contracts warehouse template $(CLIENTS),$(call STAMP,$(each))) ## run all tests (PYTEST_ARGS="tests/dags -k plan -n 0" for a part)
 	$(PYTEST) -m "not full" $(PYTEST_ARGS)
 
 .PHONY: test-fast
@@ -211,11 +224,16 @@ contracts: $(call STAMP,contracts) ## the same, and record the versions in contr
 docs: $(call STAMP,dev) ## write anew what is generated: pages on DAGs, tables, metrics, runbooks; mappings, dashboards, objectives, AWS template
 	@$(DEV)/python -m docs.generate_dags_md
 	@$(DEV)/python -m docs.generate_tables_md
+	@$(DEV)/python -m docs.generate_dbt
 	@$(DEV)/python -m monitoring.dashboards
 	@$(DEV)/python -m monitoring.slo
 	@$(DEV)/python -m monitoring.docs
 	@$(DEV)/python -m monitoring.mappings
 	@$(DEV)/python -m aws.template
+
+.PHONY: new-pipeline
+new-pipeline: $(call STAMP,template) ## make the files of a pipeline that loads a CSV file (NAME=weather, CSV=its address or path)
+	@PYTHONPATH=.:dags $(VENVS)/template/bin/python -m templates "$(NAME)" "$(CSV)"
 
 .PHONY: bench
 bench: $(RUNTIME) $(call STAMP,dev) ## measure the claims about speed and write benchmarks/README.md (BENCH_ARGS=… for a part)

@@ -17,7 +17,7 @@ import yaml
 from datacontract.data_contract import DataContract
 from datacontract.model.breaking import BreakingChangeLevel
 from datacontract.model.run import ResultEnum
-from open_data_contract_standard.model import CustomProperty, OpenDataContractStandard, SchemaProperty, Server
+from open_data_contract_standard.model import CustomProperty, OpenDataContractStandard, SchemaProperty, Server, Team
 
 CONTRACTS = Path(__file__).resolve().parent
 RELEASED = "released.yaml"
@@ -101,18 +101,36 @@ def _convention_faults(files: Sequence[Path]) -> Iterator[str]:
             yield f"{file} has the domain {contract.domain!r}: it must be that of its folder, {file.parent.name!r}."
         if not (contract.team and contract.team.name):
             yield f"{file} names no team: say whose table it is (team: name)."
+        yield from (f"{file} {fault}." for fault in _people_faults(contract))
         properties = _custom(_table(contract).customProperties)
         if "path" not in properties:
             yield f"{file} has no customProperties path: say where it lies below the lake."
-        if _table(contract).physicalType == "table":
+        if _table(contract).physicalType == "table" and "builtBy" not in properties:
             orders.setdefault(file.parent, {})[file] = properties
     for folder, tables in orders.items():
+        alone = [properties for properties in tables.values() if properties.get("publishAlone")]
+        if len(alone) == len(tables) and not any("publishOrder" in properties for properties in alone):
+            continue
+        if alone:
+            yield f"{folder}: either all its tables have publishAlone, or all a publishOrder."
+            continue
         order = sorted(properties.get("publishOrder", 0) for properties in tables.values())
         if order != list(range(1, len(tables) + 1)):
             yield f"{folder}: the tables' publishOrder must be 1 to {len(tables)}, each once, not {order}."
         anchors = [properties.get("publishOrder") for properties in tables.values() if properties.get("anchor")]
         if anchors != [len(tables)]:
             yield f"{folder}: the table that is published last, and no other, must have the property anchor."
+
+
+def _people_faults(contract: OpenDataContractStandard) -> Iterator[str]:
+    """Who answers for a table, who asked for it, and what for: what a person asks first who finds it."""
+    members = (contract.team.members if contract.team and isinstance(contract.team, Team) else None) or []
+    if not any(member.role == "owner" and member.username for member in members):
+        yield "has no owner: name who answers for the table (team: members with a username and the role owner)"
+    if not _custom(contract.customProperties).get("requester"):
+        yield "has no requester: say who asked for the table (customProperties: requester)"
+    if not (contract.description and (contract.description.purpose or "").strip()):
+        yield "has no purpose: say what the table is for (description: purpose)"
 
 
 def _for_readers(file: Path) -> dict[str, Any]:
@@ -180,7 +198,7 @@ def published_faults(contracts: Path, folder: Path) -> Iterator[str]:
         yield f"{contracts} holds no contract of a table."
     for contract in tables:
         place = folder / _custom(_table(contract).customProperties)["path"]
-        files = sorted(place.glob(f"{_partition(contract)}/*.parquet"))
+        files = sorted(place.glob(_files(contract)))
         faults = (
             [*_column_faults(contract, place, files), *_rule_faults(contract, place)] if files else ["it has no files"]
         )
@@ -208,7 +226,7 @@ def _column_faults(contract: OpenDataContractStandard, place: Path, files: Seque
 
 
 def _rule_faults(contract: OpenDataContractStandard, place: Path) -> Iterator[str]:
-    files = Server(server="published", type="local", format="parquet", path=f"{place}/{_partition(contract)}/*.parquet")
+    files = Server(server="published", type="local", format="parquet", path=f"{place}/{_files(contract)}")
     asked = contract.model_copy(update={"servers": [files]}, deep=True)
     for column in (
         _table(asked).properties or []
@@ -221,10 +239,11 @@ def _rule_faults(contract: OpenDataContractStandard, place: Path) -> Iterator[st
             yield f"{check.name}: {check.reason}"
 
 
-def _partition(contract: OpenDataContractStandard) -> str:
-    """Return the pattern of a partition's folder, such as ``year=*/month=*``."""
+def _files(contract: OpenDataContractStandard) -> str:
+    """Return the pattern of a table's files below its folder, such as ``year=*/month=*/*.parquet``."""
     keys = [column for column in _table(contract).properties or [] if column.partitioned]
-    return "/".join(f"{key.name}=*" for key in sorted(keys, key=lambda key: key.partitionKeyPosition))
+    folders = [f"{key.name}=*" for key in sorted(keys, key=lambda key: key.partitionKeyPosition)]
+    return "/".join([*folders, "*.parquet"])
 
 
 def _table(contract: OpenDataContractStandard) -> Any:

@@ -33,7 +33,8 @@ from taxiway.core.settings import settings
 Sends gauges that no single event can report to Airflow's StatsD exporter: how fresh each published table is, how
 many EMR clusters this deployment has, and how far the local DAGs may be behind the remote repository. So the gauges are
 up to date when nothing runs, and return within five minutes after the exporter restarts. It also adds 0 to each
-counter, because Prometheus sees no increase in a counter that first appears with its first event.
+counter, because Prometheus sees no increase in a counter that first appears with its first event. With
+`TAXIWAY_FRESHNESS_INCIDENTS` it opens an incident for data older than its contract says.
 
 * **Why a DAG:** it needs the Glue catalogue, AWS and git-sync's volume, which every worker has, and no separate
   process. Its runs are also a heartbeat of scheduler, broker and worker.
@@ -54,7 +55,7 @@ def platform_metrics() -> None:
 
         from taxiway.core import contracts, pipelines
         from taxiway.lake import Lake, TableSet
-        from taxiway.operations import metrics
+        from taxiway.operations import incidents, metrics
         from taxiway.operations.cost_guard import emr_clusters
         from taxiway.operations.delivery import measure_delivery
 
@@ -73,8 +74,11 @@ def platform_metrics() -> None:
             metrics.clusters(Counter(cluster.state for cluster in emr_clusters(session, settings())))
 
         faults = []
-        groups: list[Callable[[], None]] = [partial(metrics.initialise_counters, declared), delivery, clusters]
+        groups: list[Callable[[], object]] = [partial(metrics.initialise_counters, declared), delivery, clusters]
         groups += [partial(metrics.freshness, lake) for lake in lakes]
+        if settings().freshness_incidents:
+            groups += [partial(incidents.freshness, lake, get_current_context()) for lake in lakes]
+        groups.append(metrics.open_incidents)
         for group in groups:
             try:
                 group()

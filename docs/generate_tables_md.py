@@ -67,6 +67,7 @@ def _section(contract: dict[str, Any]) -> str:
         "key in a partition": _names(_key(columns)),
         "version": contract["version"],
         "owner": contract["team"]["name"],
+        "requester": _custom(contract)["requester"],
         "fresh within": f"{terms['freshness']['value']} {terms['freshness']['unit']}" if "freshness" in terms else "–",
     }
     lines = [f"### `{contract['name']}`", ""]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -24,7 +25,16 @@ STARTING = {
 }
 # Folders whose tests start whole platforms, measure time or need much memory: one worker of xdist runs them one after
 # the other, those on a cluster last, while the others run the rest, a file at a time.
-HEAVY = {"clients", "laptop", "local_aws", "oracle", "spark_jobs", "e2e"}
+HEAVY = {"clients", "laptop", "local_aws", "oracle", "spark_jobs", "templates", "e2e"}
+
+
+@pytest.fixture(autouse=True)
+def tables_of_contracts() -> Generator[None]:
+    """Forget the tables' names after a test, which may have had contracts of its own."""
+    yield
+    if lineage := sys.modules.get("taxiway.core.lineage"):
+        for cached in (lineage.tables, lineage._by_contract, lineage._paths):
+            cached.cache_clear()
 
 
 def pytest_sessionstart() -> None:

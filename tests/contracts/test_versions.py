@@ -107,12 +107,18 @@ def test_what_the_project_asks_for_beyond_the_standard_is_checked(folder: Path) 
 
     replace("trend", "id: hvfhv_trend", "id: hvfhv_market_share")
     replace("popular_zones", "domain: hvfhv", "domain: taxis")
-    replace("rising_zones", "team:\n  name: data-platform\n", "")
+    replace("rising_zones", "team:\n  name: data-platform\n", "team:\n")
     replace("trips", "      - {property: anchor, value: true}\n", "")
     replace("service_quality", "{property: publishOrder, value: 1}", "{property: publishOrder, value: 9}")
+    replace("eta_training", "role: owner", "role: reader")
+    replace("market_share", "{property: requester, value: mobility-analytics}", "{property: asked, value: yes}")
+    replace("popular_zones", "  purpose: ", "  limitations: ")
     status, faults = contracts("--contracts", folder, "lint")
     assert status == 1
     for part in (
+        "eta_training.yaml has no owner: name who answers for the table",
+        "market_share.yaml has no requester: say who asked for the table",
+        "popular_zones.yaml has no purpose: say what the table is for",
         "trend.yaml has the id 'hvfhv_market_share' of ",
         "popular_zones.yaml has the domain 'taxis': it must be that of its folder, 'hvfhv'.",
         "rising_zones.yaml names no team",

@@ -9,6 +9,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from taxiway.core.sql import literal
+
 log = logging.getLogger(__name__)
 
 LIMIT_EXCEEDED = "Bytes scanned limit was exceeded"  # what Athena says of a query that its workgroup's limit ended
@@ -107,7 +109,7 @@ class Workgroup:
         running: dict[str, str] = {}
         try:
             for name, (sql, parameters) in questions.items():
-                literals = ["'" + text.replace("'", "''") + "'" for text in parameters]
+                literals = [literal(text) for text in parameters]
                 with self._faults(name):
                     running[name] = self.client.start_query_execution(
                         QueryString=sql,

@@ -262,7 +262,8 @@ def job_run_config(
     """Return the rest of the request of ``StartJobRun``: the operator's ``config``, rendered when the task runs.
 
     The token depends on the name, the programs and the number of job runs of that name that were lost. So a try that
-    finds a job run that goes on, or that succeeded, gets that one; one that finds a lost one starts another.
+    finds a job run that goes on, or that succeeded, gets that one; one that finds a lost one starts another. The
+    request is then that of the job run, with its overrides, which are set on the operator.
 
     Args:
         client: a boto3 client for EMR Serverless.
@@ -282,6 +283,8 @@ def job_run_config(
     if kept:  # what it was asked for, although code, settings and the lake may have changed since
         run = client.get_job_run(applicationId=application, jobRunId=kept)["jobRun"]
         folder, driver, minutes = run["tags"][PROGRAMS], run["jobDriver"], run["executionTimeoutMinutes"]
+        # Lineage's properties are those of the try that asked; the operator leaves them as they are.
+        ti.task.configuration_overrides = run.get("configurationOverrides") or {}
     else:
         folder, minutes = settings_for_steps(settings, session, ti).spark_jobs, settings.serverless_job_minutes
         driver = {

@@ -28,7 +28,7 @@ class Column:
     Attributes:
         name: in the lake.
         type: as Glue writes it: string, int, bigint, double, timestamp (without a zone), date.
-        source: its name in the source's files, in lower case, if the table describes a source; else ``name``.
+        source: its name in the source (``sourceColumn``; of a file's contract, ``physicalName``); else ``name``.
         kind: the standard's logical type, such as ``number``.
         required: never null.
         optional: may be missing from the source's files.
@@ -93,9 +93,10 @@ class Contract:
 
         Args:
             lake: ``s3://bucket[/prefix]`` or a local folder.
-            period: a value for each partition key, joined by ``-``, such as ``2023-01``.
+            period: a value for each partition key, joined by ``-``, such as ``2023-01``; empty for a table without
+                partitions, whose folder this is.
         """
-        parts = zip(self.partition_keys, period.split("-"), strict=True)
+        parts = zip(self.partition_keys, period.split("-") if period else (), strict=True)
         return "/".join([lake.rstrip("/"), self.path, *(f"{key}={value}" for key, value in parts)])
 
     def version_folder(self, lake: str, period: str, version: str) -> str:
@@ -200,7 +201,7 @@ def _column(column: Mapping[str, Any]) -> Column:
     return Column(
         name=column["name"],
         type=column["physicalType"],
-        source=column.get("physicalName", column["name"]),
+        source=str(_custom(column).get("sourceColumn", column.get("physicalName", column["name"]))),
         kind=column["logicalType"],
         required=bool(column.get("required")),
         optional=bool(_custom(column).get("mayBeMissing")),

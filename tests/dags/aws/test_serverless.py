@@ -267,6 +267,23 @@ def test_a_retry_finds_the_job_run_that_goes_on(client: Any) -> None:
     assert start(client, application, "etl another day", "quick") != first
 
 
+def test_a_retry_asks_with_the_lineage_of_the_try_that_asked_first(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = iter(["first", "second"])
+    monkeypatch.setattr(
+        "airflow.providers.openlineage.utils.spark._get_parent_job_information_as_spark_properties",
+        lambda _: {"spark.openlineage.parentRunId": next(tries)},
+    )
+    application = plain(client, "lineage")
+    lineage = {"openlineage_inject_parent_job_info": True}
+    first = start(client, application, "etl day", "short", wait_for_completion=False, **lineage)
+    assert start(client, application, "etl day", "short", **lineage) == first
+    found = client.get_job_run(applicationId=application, jobRunId=first)["jobRun"]["configurationOverrides"]
+    (spark,) = found["applicationConfiguration"]
+    assert spark["properties"] == {"spark.openlineage.parentRunId": "first"}
+
+
 def test_a_job_run_that_was_asked_for_stays_so_when_code_and_lake_change(client: Any) -> None:
     application = plain(client, "changed")
     first = start(client, application, "etl day", "short", wait_for_completion=False)
