@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from taxiway.catalogue.models import incident_actions, incidents
 
 Key = tuple[str, str, str]  # dag_id, table, check
+BY_HAND = "by hand: "  # what :attr:`Incident.closed_by` begins with if a person closed it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Incident:
         owner: the team that answers.
         runbook: the page that says what to do.
         run_id: of the run that found it.
-        closed_by: the run after which it was closed.
+        closed_by: the run after which it was closed, or ``by hand: `` and why.
     """
 
     id: int
@@ -62,6 +63,12 @@ class Incident:
     def state(self) -> Literal["open", "closed"]:
         """Whether it is over."""
         return "open" if self.closed_at is None else "closed"
+
+    @property
+    def closing(self) -> str:
+        """By what it was closed; empty while it is open."""
+        by = self.closed_by or ""
+        return by if not by or by.startswith(BY_HAND) else f"by the run {by}"
 
     @property
     def subject(self) -> str:
@@ -159,6 +166,15 @@ def succeed(engine: sa.Engine, key: Key, run_id: str, period: str | None = None)
         if any(fails.values()):
             return None
         return _incident(connection.execute(incidents.select().where(incidents.c.id == found.id)).one())
+
+
+def close(engine: sa.Engine, number: int, why: str) -> bool:
+    """Close an open incident that no run will, such as one of a check that is gone; return whether it was open."""
+    of = incidents.c
+    query = incidents.update().where(of.id == number, of.open_key.is_not(None))
+    with engine.begin() as connection:
+        done = connection.execute(query.values(open_key=None, closed_at=datetime.now(UTC), closed_by=BY_HAND + why))
+    return bool(done.rowcount)
 
 
 def opened_by(engine: sa.Engine, dag_id: str) -> list[Key]:

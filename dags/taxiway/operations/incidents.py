@@ -7,6 +7,7 @@ failed has passed, of a task and a deadline when a run of the DAG succeeds, of o
 
     python -m taxiway.operations.incidents list [--all]                 those that are open, or all
     python -m taxiway.operations.incidents show NUMBER                  one, with its action items
+    python -m taxiway.operations.incidents close NUMBER --why "…"       one that no run can close
     python -m taxiway.operations.incidents post-mortem NUMBER [--prometheus URL]
     python -m taxiway.operations.incidents action add NUMBER "what is to be done" --owner TEAM [--due 2026-12-31]
     python -m taxiway.operations.incidents action done ACTION
@@ -40,6 +41,7 @@ RUN_RUNBOOK = "docs/runbooks/DagSuccessBurnsFast.md"
 DEADLINE_RUNBOOK = "docs/runbooks/DeadlineMissed.md"
 FRESHNESS_RUNBOOK = "docs/runbooks/DataFreshnessBurnsFast.md"
 PLATFORM = "platform"  # the owner of what no contract names one for
+WHY = 200  # characters of a reason
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
@@ -265,6 +267,9 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("--all", action="store_true", help="closed ones too")
     one = commands.add_parser("show", help="show an incident and its action items")
     one.add_argument("number", type=int)
+    ended = commands.add_parser("close", help="close an incident that no run can: its check, table or DAG is gone")
+    ended.add_argument("number", type=int)
+    ended.add_argument("--why", required=True, type=_reason, help=f"one sentence of at most {WHY} characters")
     report = commands.add_parser("post-mortem", help="write a post-mortem from the record, in Markdown")
     report.add_argument("number", type=int)
     report.add_argument("--prometheus", metavar="URL", help="address of a Prometheus, whose alerts join the timeline")
@@ -281,11 +286,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _reason(text: str) -> str:
+    line = " ".join(text.split())
+    if not 0 < len(line) <= WHY:
+        raise argparse.ArgumentTypeError(f"say why in 1 to {WHY} characters")
+    return line
+
+
 def _run(options: argparse.Namespace, database: sa.Engine) -> None:
     if options.command == "list":
         _show_incidents(incidents.listed(database, state=None if options.all else "open"))
     elif options.command == "show":
         _show_incident(_find(database, options.number), incidents.actions(database, [options.number]))
+    elif options.command == "close":
+        incident = _find(database, options.number)
+        if not incidents.close(database, incident.id, options.why):
+            raise IncidentError(f"Incident {incident.id} is closed already: see the command show {incident.id}.")
+        sys.stdout.write(f"Incident {incident.id} is closed: {incident.subject}\n")
     elif options.command == "post-mortem":
         from taxiway.operations import post_mortem
 
@@ -350,7 +367,7 @@ def facts(incident: Incident) -> list[tuple[str, str]]:
         "found": f"{moment(incident.detected_at)}, after {spell(incident.detected_at - incident.since)}",
         "run": incident.run_id or "none",
         "failures": f"{incident.failures}, last {moment(incident.last_failed_at)}",
-        "closed": f"{moment(end)}, after {spell(end - incident.detected_at)}, by {incident.closed_by}" if end else "no",
+        "closed": f"{moment(end)}, after {spell(end - incident.detected_at)}, {incident.closing}" if end else "no",
     }
     return list(found.items())
 

@@ -56,7 +56,7 @@ def _record(incident: Incident) -> Iterator[Event]:
     yield incident.detected_at, f"**found** after {after}, by the run {incident.run_id or 'of nobody'}: {incident.what}"
     if incident.closed_at:
         repaired = spell(incident.closed_at - incident.detected_at)
-        yield incident.closed_at, f"**closed** {repaired} after it was found, by the run {incident.closed_by}"
+        yield incident.closed_at, f"**closed** {repaired} after it was found, {incident.closing}"
 
 
 def _checked(database: sa.Engine, incident: Incident) -> Iterator[Event]:

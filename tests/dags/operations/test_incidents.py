@@ -303,15 +303,39 @@ def test_the_command_line(
     assert engine
 
 
+def test_an_incident_that_no_run_can_close(anywhere: sa.Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    quality.record([check(passed=False, check="bounds:old_name")], context("a"))
+    number = str(incidents.listed(state="open")[0].id)
+    assert incidents.main(["close", number, "--why", "The check was\nrenamed."]) == 0
+    assert capsys.readouterr().out == f"Incident {number} is closed: ratings (bounds:old_name)\n"
+    (found,) = incidents.listed(anywhere)
+    assert (found.state, found.closing) == ("closed", "by hand: The check was renamed.")
+    for command in ("show", "post-mortem"):
+        assert incidents.main([command, number]) == 0
+        assert "by hand: The check was renamed." in capsys.readouterr().out
+    assert incidents.main(["close", number, "--why", "again"]) == 1
+    assert capsys.readouterr().err == f"Incident {number} is closed already: see the command show {number}.\n"
+    quality.record([check(passed=False, check="bounds:old_name")], context("b"))
+    assert [each.state for each in incidents.listed()] == ["open", "closed"], "what fails after all is a new one"
+
+
+@pytest.mark.parametrize("why", [" ", "x" * 201], ids=["empty", "too long"])
+def test_an_incident_is_closed_with_a_reason(why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        incidents.main(["close", "1", "--why", why])
+    assert "say why in 1 to 200 characters" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["show", "7"], "There is no incident 7: see the command list --all."),
+        (["close", "7", "--why", "x"], "There is no incident 7: see the command list --all."),
         (["post-mortem", "7"], "There is no incident 7: see the command list --all."),
         (["action", "add", "7", "x", "--owner", "o"], "There is no incident 7: see the command list --all."),
         (["action", "done", "7"], "There is no action item 7: see the command action list."),
     ],
-    ids=["show", "post-mortem", "add", "done"],
+    ids=["show", "close", "post-mortem", "add", "done"],
 )
 def test_a_number_that_is_not_there(
     arguments: list[str], sentence: str, engine: sa.Engine, capsys: pytest.CaptureFixture[str]
