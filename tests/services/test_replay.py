@@ -168,6 +168,7 @@ def test_a_signal_ends_it_when_all_that_was_sent_is_stored(city: Kafka, tmp_path
     assert f"Sent {sent[0]:,} requests and {sent[1]:,} pick-ups" in out
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_while_kafka_is_away(tmp_path: Path) -> None:
     """A broker of its own, killed in the middle and started again."""
     file = write(tmp_path / "rides.parquet", *((second, 20) for second in range(1000)))

@@ -42,21 +42,21 @@ def rows(table: Table, keys: Any, trips: int = 7) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture(scope="module")
-def mysql() -> Iterator[str]:
+def mysql_url() -> Iterator[str]:
     with mariadb("--innodb-flush-method=nosync") as url:
         yield url
 
 
 @pytest.fixture
-def mysql_engine(mysql: str) -> sa.Engine:
-    server = sa.create_engine(mysql, poolclass=sa.NullPool)
+def mysql_engine(mysql_url: str) -> sa.Engine:
+    server = sa.create_engine(mysql_url, poolclass=sa.NullPool)
     with server.begin() as connection:
         connection.exec_driver_sql("drop database if exists rides")
         connection.exec_driver_sql("create database rides character set latin1")
     return databases.open_engine(server.url.set(database="rides"))
 
 
-@pytest.fixture(params=["sqlite", "mysql"])
+@pytest.fixture(params=["sqlite", pytest.param("mysql", marks=pytest.mark.mysql)])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> sa.Engine:
     if request.param == "sqlite":
         return databases.open_engine(f"sqlite:///{tmp_path}/service.db")
