@@ -95,7 +95,8 @@ def api_logs_etl() -> None:
     @task(task_id=run.TOUCHED, trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
     def touched() -> list[Batch]:
         """Return batches of the hours of events that the arrivals touch."""
-        return run.touched(get_current_context()["ti"])
+        with run.fail_without_retry():
+            return run.touched(get_current_context()["ti"])
 
     @task(task_id=run.BUILD, executor=settings().isolated_executor, map_index_template=run.HOURS)
     def build(batch: Batch) -> list[Built]:

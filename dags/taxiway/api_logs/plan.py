@@ -17,11 +17,13 @@ from typing import Any, TypedDict
 from taxiway.api_logs import hours
 from taxiway.api_logs.tables import EVENTS, OBJECT, duplicate_hours, late_hours
 from taxiway.core.s3 import is_data_file, split
-from taxiway.lake import Lake, Partition, version_at
+from taxiway.lake import Lake, Partition, Table, version_at
+from taxiway.operations import retention
 
 log = logging.getLogger(__name__)
 
 BUILD_ROWS = 500_000  # that a task builds at least, if there are so many
+NOTHING = hashlib.sha256().hexdigest()  # the digest of an hour without objects
 
 
 class PlanError(RuntimeError):
@@ -116,6 +118,7 @@ def plan_run(
     again: bool,
     batches: "Batches",
     first: str,
+    waiting: Collection[str] = (),
 ) -> list[Batch]:
     """Return the batches of arrival hours that a run converts; empty if all are published as they are.
 
@@ -128,14 +131,15 @@ def plan_run(
         again: whether to take the hours even if nothing changed.
         batches: makes batches of hours by their bytes.
         first: hour before which nothing is rechecked.
+        waiting: hours with records that wait for a key, which are taken too.
 
     Raises:
         TooEarlyError: one of the hours has not ended by S3's clock.
-        PlanError: no hour is given.
+        PlanError: no hour is given, or one that was asked for was built from objects that are not kept any more.
     """
-    if not requested and own is None:
+    if not requested and not waiting and own is None:
         raise PlanError("This run has no logical date: give it the parameter hours, such as 2026-01-31-07.")
-    wanted = sorted(requested) or [
+    wanted = sorted({*requested, *waiting}) or [
         hour for by in range(-recheck, 1) if (hour := hours.shift(str(own), by)) >= first or not by
     ]
     published = lake.partitions(EVENTS)
@@ -148,12 +152,46 @@ def plan_run(
                 "correct the clock of this machine."
             )
         is_own = hour == own or hour in requested
+        if not listing.uris and is_past_retention(published.get(hour), OBJECT, now):
+            if is_own:
+                raise PlanError(
+                    f"The hour {hour} was built from objects that are not kept any more: it stays as it is published."
+                )
+            log.warning("The hour %s stays as it is published: its objects are not kept any more.", hour)
+            continue
         if again or _is_new(listing, published.get(hour), named=is_own):
             sizes[hour] = listing.bytes
             if not listing.uris:
                 log.info("Nothing arrived in the hour %s: it is published as it is, with no records.", hour)
     stamp = version_at(datetime.now(UTC))
     return [Batch(plan=stamp, hours=chosen) for chosen in batches(sizes)]
+
+
+def is_past_retention(published: Partition | None, table: Table, now: datetime) -> bool:
+    """Return whether what a published arrival hour was made from may be gone: ``table`` is not kept as long."""
+    if published is None or {digest_of(inputs) for inputs in published.processed_inputs} <= {"", NOTHING}:
+        return False
+    oldest = retention.rule_of(table.contract).begins(now)
+    return oldest is not None and hours.end(published.period) <= oldest
+
+
+def require_arrivals(built: Iterable[str], gone: Collection[str]) -> None:
+    """Refuse to build hours of events whose records are not all there any more.
+
+    Args:
+        built: the hours to build.
+        gone: arrival hours whose staged records are not kept any more.
+
+    Raises:
+        PlanError: one of them may hold records that an hour is built from.
+    """
+    for hour in built:
+        window = [hours.shift(hour, by) for by in (-duplicate_hours(), duplicate_hours())]
+        if lost := arrivals_of(window, gone):
+            raise PlanError(
+                f"The hour {hour} cannot be built again, as records that arrived in {lost[0]} are not kept any more: "
+                "it stays as it is published. Take newer hours only."
+            )
 
 
 def _is_new(listing: Listing, published: Partition | None, *, named: bool) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,8 +25,10 @@ from taxiway.api_logs.plan import (
     by_size,
     hours_to_build,
     inputs_of,
+    is_past_retention,
     list_objects,
     plan_run,
+    require_arrivals,
     sizes_of,
     staged_of,
 )
@@ -62,12 +64,11 @@ def fail_without_retry() -> AbstractContextManager[None]:
 
 def plan(context: Context) -> list[Batch]:
     """Return the batches of arrival hours of a run."""
-    params, config = context["params"], api_logs_settings()
+    params, config, waiting = context["params"], api_logs_settings(), set[str]()
     requested = set(params["hours"] and _expanded(params["hours"]))
     if key := params["key"]:
-        waiting = athena.ask(hours_without_key=[key])["hours_without_key"].rows
-        requested |= {str(row["arrival"]) for row in waiting}
-        if not requested:
+        waiting = {str(row["arrival"]) for row in athena.ask(hours_without_key=[key])["hours_without_key"].rows}
+        if not requested | waiting:
             raise PlanError(f"No record of the quarantine waits for the key {key!r}: there is nothing to replay.")
     date = context.get("logical_date")
     found = lake()
@@ -80,6 +81,7 @@ def plan(context: Context) -> list[Batch]:
         again=bool(params["again"] or key),
         batches=by_size(config.batch_mb << 20, config.max_batches),
         first=config.first_hour,
+        waiting=waiting,
     )
 
 
@@ -145,7 +147,11 @@ def touched(ti: Any) -> list[Batch]:
     near = arrivals_of([first, hours.shift(newest, duplicate_hours())], before.keys() - done)
     fed_later = {hour for arrival in near if arrival > first for hour in staged_hours(found, arrival, before[arrival])}
     built = hours_to_build(converted, former, fed_later)
-    sizes = sizes_of(built, converted, found.partitions(EVENTS))
+    published = found.partitions(EVENTS)
+    span = [hours.shift(min(built), -duplicate_hours()), hours.shift(max(built), duplicate_hours())]
+    needed = arrivals_of(span, published.keys() - done)
+    require_arrivals(built, gone(found, before, [published[hour] for hour in needed], datetime.now(UTC)))
+    sizes = sizes_of(built, converted, published)
     return [Batch(plan=plan_of(ti), hours=chosen) for chosen in by_size(BUILD_ROWS, config.max_batches)(sizes)]
 
 
@@ -317,6 +323,23 @@ def staged_versions(found: Lake, converted: Iterable[Converted]) -> dict[str, st
     """Return the version of the staged files of every arrival hour: that of this run, else the published one."""
     published = {hour: staged_of(each.parameters["inputs"]) for hour, each in found.partitions(QUARANTINE).items()}
     return published | {each["hour"]: each["version"] for each in converted}
+
+
+def gone(found: Lake, versions: Mapping[str, str], arrivals: Iterable[Partition], now: datetime) -> set[str]:
+    """Return the arrival hours of which retention has deleted the staged records, or the entry in the catalogue.
+
+    Args:
+        found: the lake.
+        versions: see :func:`staged_versions`.
+        arrivals: hours of events that were published when they were arrival hours.
+        now: what is old is measured from it.
+    """
+    old = [each.period for each in arrivals if is_past_retention(each, STAGED, now)]
+    return {
+        hour
+        for hour in old
+        if hour not in versions or not found.data_files(found.location(STAGED, hour, versions[hour]))
+    }
 
 
 def staged_folder(found: Lake, arrival: str, version: str, hour: str) -> str:

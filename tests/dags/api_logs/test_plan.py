@@ -1,5 +1,6 @@
 """Which arrival hours a run takes, which hours of events it builds, and in which batches."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 import boto3
@@ -7,9 +8,10 @@ import pytest
 
 from taxiway.api_logs import hours, plan
 from taxiway.api_logs.plan import Batch, Converted, PlanError, TooEarlyError
-from taxiway.api_logs.tables import EVENTS, TABLES
+from taxiway.api_logs.tables import EVENTS, OBJECT, QUARANTINE, STAGED, TABLES, duplicate_hours, late_hours
 from taxiway.core.settings import Settings
 from taxiway.lake import Lake, Publication
+from taxiway.operations.retention import rule_of
 
 HOUR = "2026-01-31-07"
 ONE_BATCH = plan.by_size(1 << 40, 1)
@@ -43,10 +45,12 @@ def planned(
     again: bool = False,
     recheck: int = 3,
     first: str = "2026-01-01-00",
+    waiting: Collection[str] = (),
 ) -> list[str]:
     batches = plan.plan_run(
-        requested, own, lake, boto3.client("s3"), recheck=recheck, again=again, batches=ONE_BATCH, first=first
-    )
+        requested, own, lake, boto3.client("s3"), recheck=recheck, again=again, batches=ONE_BATCH, first=first,
+        waiting=waiting,
+    )  # fmt: skip
     return [hour for batch in batches for hour in batch["hours"]]
 
 
@@ -80,11 +84,50 @@ def test_an_earlier_hour_without_objects_waits_for_its_own_run(lake: Lake) -> No
 
 
 def test_an_hour_whose_objects_are_gone_is_taken_again(lake: Lake) -> None:
-    earlier = hours.shift(HOUR, -1)
+    recent = hours.of(datetime.now(UTC) - timedelta(days=2))
+    earlier = hours.shift(recent, -1)
     deliver(earlier)
     publish(lake, earlier)
     boto3.resource("s3").Bucket("taxiway-lake").objects.all().delete()
-    assert planned(lake, own=HOUR) == [earlier, HOUR]
+    assert planned(lake, own=recent) == [earlier, recent]
+
+
+def test_an_hour_whose_objects_retention_has_deleted_stays(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+    old = hours.of(datetime.now(UTC) - timedelta(days=31))
+    deliver(old)
+    publish(lake, old)
+    assert planned(lake, old, again=True) == [old], "old, and all is there"
+    boto3.resource("s3").Bucket("taxiway-lake").objects.all().delete()
+    sentence = f"The hour {old} was built from objects that are not kept any more: it stays as it is published."
+    for again in (False, True):
+        with pytest.raises(PlanError, match=sentence):
+            planned(lake, old, again=again)
+        with pytest.raises(PlanError, match=sentence):
+            planned(lake, own=old, again=again)
+    assert planned(lake, own=hours.shift(old, 1)) == [hours.shift(old, 1)], "a later run takes its own hour"
+    assert planned(lake, waiting={old, HOUR}, again=True) == [HOUR], "what waits for a key is taken if it can be"
+    assert f"The hour {old} stays as it is published: its objects are not kept any more." in caplog.messages
+    nothing = hours.shift(old, -5)
+    publish(lake, nothing)
+    assert planned(lake, nothing, again=True) == [nothing], "it never had any"
+
+
+def test_hours_are_not_built_from_a_part_of_their_records() -> None:
+    gone = {"2026-01-10-05"}
+    plan.require_arrivals(["2026-01-11-07", "2026-01-06-04"], gone)
+    for hour in ("2026-01-11-06", "2026-01-06-05"):  # an event of the hour after, and of the hours before, is a duplicate
+        with pytest.raises(PlanError, match=f"The hour {hour} cannot be built again, as records that arrived in 2026-01-1"):
+            plan.require_arrivals([hour], gone)
+
+
+def test_staged_records_are_kept_as_long_as_a_replay_may_need_them() -> None:
+    now = datetime.now(UTC)
+    objects, *longer = (rule_of(each.contract).begins(now) for each in (OBJECT, STAGED, QUARANTINE))
+    assert objects
+    # Of an arrival, events that are late; hours that may hold their duplicates, which are built again, and the
+    # duplicates of those; a clock that is ahead.
+    needed = timedelta(hours=late_hours() + 2 * duplicate_hours() + 1)
+    assert all(each and objects - each > needed for each in longer)
 
 
 def test_what_is_no_data_counts_for_nothing(lake: Lake) -> None:

@@ -21,7 +21,7 @@ from taxiway.api_logs.keys import PseudonymKeyError, as_secret
 from taxiway.api_logs.plan import PlanError
 from taxiway.api_logs.queries import queries
 from taxiway.api_logs.settings import api_logs_settings
-from taxiway.api_logs.tables import DAILY, DAILY_ALONE, EVENTS, QUARANTINE
+from taxiway.api_logs.tables import DAILY, DAILY_ALONE, EVENTS, QUARANTINE, STAGED
 from taxiway.aws.athena import AthenaError
 from taxiway.lake import Lake
 from taxiway.operations import notices
@@ -141,6 +141,28 @@ def test_late_records_and_duplicates_come_to_their_hours_whenever_they_arrive(
     assert reasons(lake, FIRST) == {}
     assert reasons(lake, too_late) == {"late": 2}
     assert ids(lake, too_late) == [f"{too_late}/1"]
+
+
+@pytest.mark.parametrize("gone", ["quarantine", "staged"])
+def test_an_hour_is_not_built_again_from_what_retention_has_left(
+    gone: str, lake: Lake, send: Callable[..., None]
+) -> None:
+    second = hours.shift(FIRST, 1)
+    send(FIRST, "a", *(event(FIRST, number) for number in range(5)))
+    send(second, "b", event(second, 1))
+    take(FIRST, second)
+    if gone == "quarantine":
+        values = {"DatabaseName": "taxiway", "TableName": QUARANTINE.name, "PartitionValues": FIRST.split("-")}
+        boto3.client("glue").delete_partition(**values)
+    else:
+        folder = STAGED.contract.partition_folder("", FIRST).lstrip("/")
+        boto3.resource("s3").Bucket("taxiway-lake").objects.filter(Prefix=f"{folder}/").delete()
+    before = versions(lake)
+    send(second, "c", event(FIRST, 5))
+    with pytest.raises(PlanError, match=f"as records that arrived in {FIRST} are not kept any more"):
+        take(second)
+    assert versions(lake) == before
+    assert len(ids(lake, FIRST)) == 5
 
 
 def test_a_duplicate_of_another_hour_is_left_out_and_comes_back_when_its_original_goes(
