@@ -1,9 +1,8 @@
 """The tables of the API logs; their columns are defined in ``contracts/api_logs/``."""
 
-from dataclasses import replace
 from functools import cached_property, partial
 
-from taxiway.core.contracts import Contract
+from taxiway.core.contracts import Contract, compacted
 from taxiway.lake.tables import Table, TableSet
 
 _table = partial(Table, "api_logs")
@@ -21,9 +20,9 @@ class _Daily(Table):
 
     @cached_property
     def contract(self) -> Contract:
-        own = EVENTS.contract
-        path = str(own.properties["compactedPath"])
-        return replace(own, table=path.rpartition("/")[2], path=path, partition_keys=own.partition_keys[:3])
+        found = compacted(EVENTS.contract)
+        assert found
+        return found
 
 
 DAILY = _Daily(EVENTS.pipeline, EVENTS.contract_name)

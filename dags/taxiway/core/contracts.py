@@ -7,7 +7,7 @@ JSON that ``spark_jobs.publish`` generates. See docs/adr/0012-data-contracts.md.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -102,6 +102,18 @@ class Contract:
     def version_folder(self, lake: str, period: str, version: str) -> str:
         """Return the folder of one version of a partition; arguments as in :meth:`partition_folder`."""
         return f"{self.partition_folder(lake, period)}/version={version}"
+
+
+def compacted(contract: Contract) -> Contract | None:
+    """Return the contract of the table of compacted days that the property ``compactedPath`` names; None without.
+
+    It has the same columns and promises, and a partition a day.
+    """
+    path = contract.properties.get("compactedPath")
+    if path is None:
+        return None
+    keys = contract.partition_keys[:3]
+    return replace(contract, table=str(path).rpartition("/")[2], path=str(path), partition_keys=keys)
 
 
 def names(pipeline: str) -> list[str]:

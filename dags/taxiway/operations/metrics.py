@@ -137,12 +137,20 @@ def end_of(period: str) -> datetime:
     parts = [int(part) for part in period.split("-")]
     match parts:
         case [year, month]:
-            return datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+            return (datetime(year, month, 28, tzinfo=UTC) + timedelta(days=4)).replace(day=1)
         case [year, month, day]:
             return datetime(year, month, day, tzinfo=UTC) + timedelta(days=1)
         case [year, month, day, hour]:
             return datetime(year, month, day, hour, tzinfo=UTC) + timedelta(hours=1)
     raise ValueError(f"{period!r} is not a month, day or hour")
+
+
+def end_if_time(period: str) -> datetime | None:
+    """Return what :func:`end_of` returns; None of a partition that is no time."""
+    try:
+        return end_of(period)
+    except ValueError:
+        return None
 
 
 def cluster_used(dag_id: str, usage: "Usage") -> None:

@@ -26,7 +26,7 @@ from taxiway.core.s3 import split
 from taxiway.core.settings import Settings, SettingsError, settings
 from taxiway.operations import lineage, query_history
 from taxiway.operations.lineage import Reader
-from taxiway.operations.metrics import end_of
+from taxiway.operations.metrics import end_if_time
 
 log = logging.getLogger(__name__)
 
@@ -151,18 +151,28 @@ def needed_months(every: Collection[Contract]) -> dict[str, tuple[int, str]]:
     """Return for each table that others read how many of its newest months they read, and which contract says so.
 
     ``reads`` of a table lists others (``table``, ``months``); ``baselineMonths`` are earlier months of itself.
+
+    Raises:
+        ContractError: one of them names no table, or no number of months.
     """
     found: dict[str, tuple[int, str]] = {}
+    tables = {each.table for each in every}
     for contract in every:
         own = contract.properties.get("baselineMonths")
         reads = [*contract.properties.get("reads", []), *([{"table": contract.table, "months": own}] if own else [])]
         for each in reads:
-            found[each["table"]] = max(found.get(each["table"], (0, "")), (int(each["months"]), contract.table))
+            table, months = each.get("table"), each.get("months")
+            if table not in tables or not isinstance(months, int) or isinstance(months, bool) or months < 1:
+                raise ContractError(
+                    f"contracts/{contract.pipeline}/{contract.name}.yaml reads {months!r} months of {table!r}: write "
+                    "the name of a table that has a contract, and a number of months."
+                )
+            found[table] = max(found.get(table, (0, "")), (months, contract.table))
     return found
 
 
 def survey(session: Any, config: Settings, now: datetime, readers: Readers, only: Collection[str] = ()) -> Survey:
-    """Look at all tables and files that have a contract; nothing is changed.
+    """Look at all tables, files and staged records that have a contract; nothing is changed.
 
     Args:
         session: a ``boto3.Session``.
@@ -176,7 +186,8 @@ def survey(session: Any, config: Settings, now: datetime, readers: Readers, only
     """
     s3, glue, found = session.client("s3"), session.client("glue"), Survey()
     every = [contracts.read(pipeline, name) for pipeline in contracts.pipelines() for name in contracts.names(pipeline)]
-    every = [each for each in every if each.raw["schema"][0]["physicalType"] in ("table", "file")]
+    every = [each for each in every if each.raw["schema"][0]["physicalType"] in ("table", "file", "staging")]
+    every += [days for each in every if (days := contracts.compacted(each))]
     needed = needed_months(every)
     for contract in sorted(every, key=lambda each: each.table):
         if only and contract.table not in only:
@@ -189,11 +200,18 @@ def survey(session: Any, config: Settings, now: datetime, readers: Readers, only
         if begins is None and cools is None:
             continue
         stored = _stored(s3, config.lake, contract)
-        ended = {period: end_of(period) for period in sorted({*stored, *(published or ())})}
-        for period, end in ended.items():
+        ended = {period: end_if_time(period) for period in sorted({*stored, *(published or ())})}
+        found.kept += [
+            f"{contract.table} of {period} stays: it is no time, so nobody knows how old it is; move it, or delete it "
+            "by hand."
+            for period, end in ended.items()
+            if end is None
+        ]
+        known = {period: end for period, end in ended.items() if end}
+        for period, end in known.items():
             folder, objects = stored.get(period, (_folder(config.lake, contract, period), []))
             if begins and end <= begins:
-                if reason := _why_kept(rule, now, needed.get(contract.table), end, max(ended.values())):
+                if reason := _why_kept(rule, now, needed.get(contract.table), end, max(known.values())):
                     found.kept.append(f"{contract.table} of {period} stays: {reason}")
                     continue
                 reader = readers.get(contract.table)

@@ -143,6 +143,29 @@ def test_days_and_files_without_a_catalogue_are_found_too(shop: Shop) -> None:
     assert shop.old() == [("files", "2026-10-01-07"), ("logs", "2026-10-01"), ("logs", "2026-10-02")]
 
 
+def test_staged_records_and_compacted_days_go_too(shop: Shop) -> None:
+    shop.declare("staged", 30, "d", kind="staging", keys=("year", "month", "day", "hour"))
+    shop.declare("events", 30, "d", keys=("year", "month", "day", "hour"), compactedPath="marts/events_daily")
+    shop.store("staged", "2026-10-01-07")
+    shop.publish("events_daily", "2026-10-01", "2026-11-25")
+    assert shop.old() == [("events_daily", "2026-10-01"), ("staged", "2026-10-01-07")]
+    delete(shop.session, shop.settings, survey(shop.session, shop.settings, NOW, {}).old, NOW)
+    assert shop.published("events_daily") == ["2026-11-25"]
+    assert shop.stored("staged") == []
+
+
+@pytest.mark.parametrize("period", ["2026-13-01-00", "2026-02-31-00", "2026-01-31-24"])
+def test_a_folder_that_is_no_time_stays_and_stops_nothing(shop: Shop, period: str) -> None:
+    shop.declare("files", 30, "d", kind="file", keys=())
+    shop.store("files", "2026-10-01-07")
+    shop.store("files", period)
+    found = survey(shop.session, shop.settings, NOW, {})
+    assert [each["period"] for each in found.old] == ["2026-10-01-07"]
+    assert found.kept == [
+        f"files of {period} stays: it is no time, so nobody knows how old it is; move it, or delete it by hand."
+    ]
+
+
 def test_only_what_was_approved_goes_from_catalogue_and_lake(shop: Shop) -> None:
     shop.declare("sales", 12, "month")
     shop.publish("sales", "2024-01", "2024-02", "2026-11", files=2)
@@ -274,6 +297,16 @@ def test_a_rule_that_is_none_is_one_sentence(shop: Shop, rule: dict[str, Any]) -
     shop.declare("sales", rule.pop("retention"), rule.pop("unit", ""), **rule)
     with pytest.raises(ContractError, match=r"^contracts/shop/sales\.yaml .*: write "):
         rule_of(contracts.read("shop", "sales"))
+
+
+@pytest.mark.parametrize("reads", [{"table": "sale", "months": 2}, {"table": "sales"}, {"table": "sales", "months": 0}])
+def test_what_a_table_reads_is_a_table_and_a_number_of_months(shop: Shop, reads: dict[str, Any]) -> None:
+    shop.declare("sales", 1, "month")
+    shop.declare("trend", "unlimited", reads=[reads])
+    with pytest.raises(
+        ContractError, match=r"contracts/shop/trend\.yaml reads .* months of 'sales?': write the name of a"
+    ):
+        shop.old()
 
 
 def test_every_contract_of_the_repository_has_a_rule() -> None:
