@@ -94,14 +94,23 @@ def last(engine: sa.Engine, tables: Collection[str] | None = None) -> list[Resul
 def earlier(engine: sa.Engine, table: str, check: str, *, before: str = "", count: int) -> list[Result]:
     """Return the last results of a check that say what is usual, newest first: passed ones, and warnings.
 
+    Those of rows that another check refused are left out.
+
     Args:
         engine: of the catalogue.
         table, check: their names.
         before: only the last result of each period before this one; empty: of every run.
         count: at most so many.
     """
-    of = check_results.c
-    usual = sa.and_(of.table_name == table, of.check_name == check, sa.or_(of.passed, of.severity == "warning"))
+    of, other = check_results.c, check_results.alias()
+    together = ("dag_id", "run_id", "task", "table_name", "period")
+    refused = sa.exists().where(
+        *(other.c[name] == of[name] for name in together), other.c.passed.is_(False), other.c.severity == "error"
+    )
+    usual = sa.and_(
+        of.table_name == table, of.check_name == check, sa.or_(of.passed, of.severity == "warning"),
+        sa.or_(of.run_id == "", ~refused),
+    )  # fmt: skip
     query = check_results.select().where(usual).order_by(of.id.desc())
     if before:
         newest = sa.select(sa.func.max(of.id)).where(usual, of.period < before).group_by(of.period)

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -113,7 +113,7 @@ def gather(
             "The sizes of tables", lambda: list(pool.map(lambda each: _bytes(s3, settings.lake, each), found)), None
         )
     graph = Graph(settings.lake, found)
-    for event in events:
+    for event in sorted(events, key=lambda each: str(each["eventTime"])):  # the newest says how it is
         graph.add_event(event)
     graph.add_exposures(manifest)
     for contract, state, size in zip(found, published, sizes or [None] * len(found), strict=True):
@@ -233,7 +233,7 @@ def _published(
         periods=len(parts),
         newest="-".join(newest),
         at=max((time for time in times if time), default=None),
-        late_by=_late(contract, _moment(own.get("loaded_until")) or _end(newest), now),
+        late_by=_late(contract, _moment(own.get("loaded_until")) or metrics.end_if_time("-".join(newest)), now),
         rows=None if None in rows else sum(number or 0 for number in rows),
     )
 
@@ -246,14 +246,6 @@ def _late(contract: Contract, until: datetime | None, now: datetime) -> str:
     span = incidents.UNITS[term["unit"]]
     over = now - until - float(term["value"]) * span
     return f"{over / span:.0f} {_UNITS[term['unit']]}" if over > timedelta(0) else ""
-
-
-def _end(values: Sequence[str]) -> datetime | None:
-    """Return the first instant after a month, a day or an hour; None of another kind of partition."""
-    try:
-        return metrics.end_of("-".join(values))
-    except ValueError:
-        return None
 
 
 def _moment(text: str | None) -> datetime | None:

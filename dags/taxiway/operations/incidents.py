@@ -65,16 +65,19 @@ def listed(
     since: datetime | None = None,
     table: str | None = None,
 ) -> list[Incident]:
-    """Return incidents, the newest first; none without the catalogue's database.
+    """Return incidents, the newest first.
 
     Args:
         database: the catalogue's; None: that of Airflow's connection.
         state: only those; None: all.
         since: only those that were open at this time or later.
         table: only those of a table.
+
+    Raises:
+        CatalogueError: there is no such database, or it lacks these tables.
     """
-    found = database or engine()
-    return incidents.listed(found, state=state, since=since, tables=table and [table]) if found else []
+    found = database or open_catalogue(checks.REVISION)
+    return incidents.listed(found, state=state, since=since, tables=table and [table])
 
 
 # ── Opening and closing ─────────────────────────────────────────────────────────────────────────────────────────────

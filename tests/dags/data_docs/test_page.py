@@ -189,9 +189,34 @@ def test_what_cannot_be_read_is_named_and_does_not_hold_up_the_page(found: Page)
             database=sa.create_engine("sqlite://"),
         )
     assert [fault.split(" could")[0] for fault in found.faults] == [
-        *("The lineage", "dbt's project", "The incidents", "The sizes of tables")
+        *("The lineage", "dbt's project", "The results of checks", "The incidents", "The sizes of tables")
     ]
     assert "The lineage could not be read (NoSuchBucket)." in pages.render(found)
+
+
+def test_checks_and_incidents_without_a_catalogue_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_TLC_CATALOG", raising=False)
+    with aws_in_memory():
+        boto3.client("s3").create_bucket(Bucket="taxiway-lake")
+        found = gather(Settings(), boto3.Session(), DataDocsSettings(), now=NOW)
+    assert found.faults == [
+        f"{what} could not be read (CatalogueError)." for what in ("The results of checks", "The incidents")
+    ]
+
+
+def test_the_last_run_of_a_job_is_its_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [
+        {"job": {"name": "collect"}, "eventTime": f"2026-{month:02}-01T00:00:00Z", "inputs": [], "outputs": [output]}
+        for month, output in ((2, {"namespace": "s3://a", "name": "b"}), (11, {"namespace": "s3://a", "name": "c"}))
+    ]
+    monkeypatch.setattr(gathering.told, "events", lambda *_: reversed(told))
+    monkeypatch.setattr(gathering, "_kind", lambda event: "spark")
+    with aws_in_memory():
+        boto3.client("s3").create_bucket(Bucket="taxiway-lake")
+        for each in told:
+            each["inputs"] = [{"namespace": "s3://a", "name": "a"}]
+        found = gather(Settings(), boto3.Session(), DataDocsSettings(), now=NOW, database=sa.create_engine("sqlite://"))
+    assert found.nodes["job:collect"]["at"] == "2026-11-01T00:00:00Z"
 
 
 def test_a_table_that_is_dropped_meanwhile_does_not_hold_up_the_page(monkeypatch: pytest.MonkeyPatch) -> None:

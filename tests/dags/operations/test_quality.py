@@ -13,6 +13,7 @@ import sqlalchemy as sa
 import yaml
 from pyarrow import parquet
 
+from taxiway.catalogue import CatalogueError
 from taxiway.core import contracts
 from taxiway.lake import LakeError, Table
 from taxiway.operations import incidents, quality
@@ -221,6 +222,19 @@ def test_what_was_refused_is_not_usual(engine: sa.Engine) -> None:
     assert engine
 
 
+def test_rows_that_another_check_refused_are_not_usual(engine: sa.Engine) -> None:
+    for run, keys_passed in (("a", True), ("b", False), ("c", True)):
+        volume = quality.result(RATINGS, "volume", passed=True, rows=ord(run), period="2023-01")
+        keys = quality.result(RATINGS, "unique_key", keys_passed, period="2023-01")
+        quality.record([volume, keys], context(run))
+    assert quality.history(RATINGS).rows == [ord("c"), ord("a")]
+    assert quality.history(RATINGS, before="2023-02").rows == [ord("c")]
+    outside = quality.result(RATINGS, "volume", passed=True, rows=1)
+    quality.record([outside, quality.result(RATINGS, "unique_key", passed=False)])
+    assert quality.history(RATINGS).rows[0] == 1, "of no run: nothing says which results belong together"
+    assert engine
+
+
 # ── Records ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -261,6 +275,8 @@ def test_without_the_catalogue_nothing_is_recorded_and_nothing_fails(
         (found,) = quality.record([quality.result(RATINGS, "mine", passed=False)], context())
         assert found.run_id == "run"
         assert quality.history(RATINGS) == quality.History()
-        assert (quality.recent(), incidents.listed()) == ([], [])
+        for read in (quality.recent, incidents.listed):
+            with pytest.raises((CatalogueError, sa.exc.SQLAlchemyError)):
+                read()
         assert "The check mine of ratings failed." in caplog.text
         assert "are not recorded" in caplog.text
