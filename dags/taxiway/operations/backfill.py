@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+import sqlalchemy as sa
+from botocore.exceptions import BotoCoreError, ClientError
+
 from taxiway.aws import prices
 from taxiway.core import contracts, pipelines
 from taxiway.core.contracts import ContractError
@@ -25,7 +28,8 @@ from taxiway.operations.metrics import end_of
 
 MISSING, CHANGED, SAME, UNKNOWN = "not published", "differs", "as published", "published"
 FORMATS = ("%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d-%H")
-Changed = Callable[[Lake, Mapping[str, Partition], Sequence[str]], Mapping[str, str]]
+# Which of some periods differ from their sources, with the reason; None: the pipeline cannot tell here.
+Changed = Callable[[Lake, Mapping[str, Partition], Sequence[str]], Mapping[str, str] | None]
 
 
 class BackfillError(ValueError):
@@ -91,7 +95,11 @@ def parse_bound(text: str, *, last: bool = False) -> datetime:
             continue
         if not last:
             return first
-        return (first.replace(year=first.year + 1) if format_ == "%Y" else end_of(text)) - timedelta(microseconds=1)
+        try:
+            after = first.replace(year=first.year + 1) if format_ == "%Y" else end_of(text)
+        except (ValueError, OverflowError):
+            break
+        return after - timedelta(microseconds=1)
     raise BackfillError(f"{text!r} is no time: write a month 2023-01, a day 2023-01-31 or an hour 2023-01-31-07.")
 
 
@@ -120,7 +128,7 @@ def plan(dag: Any, begin: datetime, end: datetime, found: Lake, now: datetime) -
     serialised = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     infos = serialised.iter_dagrun_infos_between(begin, end)
     dates = [
-        (info.logical_date, info.data_interval.start)
+        (info.logical_date, info.data_interval)
         for info in infos
         if info.logical_date and info.data_interval and info.data_interval.end <= now
     ]
@@ -134,16 +142,20 @@ def plan(dag: Any, begin: datetime, end: datetime, found: Lake, now: datetime) -
     )
     format_ = FORMATS[len(keyed.contract.partition_keys) - 1] if keyed else "%Y-%m-%dT%H:%M"
     published = found.partitions(keyed) if keyed else {}
-    logical = {f"{start:{format_}}": date for date, start in sorted(dates)}
+    intervals = {f"{interval.start:{format_}}": (date, interval) for date, interval in dates}
+    for period, (_, interval) in intervals.items():
+        if keyed and interval.end < end_of(period):
+            raise BackfillError(
+                f"{dag.dag_id} runs more often than its tables have periods, such as {period}: its runs do not fill "
+                "them one by one; docs/backfill.md says how they are built again."
+            )
+    logical = {period: date for period, (date, _) in sorted(intervals.items())}
     changed = _comparison(found.tables.pipeline)
     known = [period for period in logical if period in published]
-    reasons = changed(found, published, known) if changed and known else {}
+    reasons = changed(found, published, known) if changed and known else None
     return Plan(
         dag_id=dag.dag_id,
-        intervals=[
-            Interval(date, period, *_state(period, published, reasons, compared=changed is not None))
-            for period, date in logical.items()
-        ],
+        intervals=[Interval(date, period, *_state(period, published, reasons)) for period, date in logical.items()],
         at_once=dag.max_active_runs,
         minutes=_usual_minutes(published.values()),
         usd_per_hour=usd_per_hour(dag, found.settings),
@@ -175,14 +187,12 @@ def _comparison(pipeline: str) -> Changed | None:
     return changed
 
 
-def _state(
-    period: str, published: Mapping[str, Partition], reasons: Mapping[str, str], *, compared: bool
-) -> tuple[str, str]:
+def _state(period: str, published: Mapping[str, Partition], reasons: Mapping[str, str] | None) -> tuple[str, str]:
     if period not in published:
         return MISSING, ""
-    if period in reasons:
+    if reasons and period in reasons:
         return CHANGED, reasons[period]
-    return SAME if compared else UNKNOWN, f"since {published[period].parameters['published_at']}"
+    return UNKNOWN if reasons is None else SAME, f"since {published[period].parameters['published_at']}"
 
 
 def _usual_minutes(published: Any) -> float | None:
@@ -283,6 +293,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         planned = plan(dag, begin, end, _lake_of(dag), datetime.now(UTC))
     except (BackfillError, LakeError, CatalogueError, ContractError, SettingsError) as error:
         sys.stderr.write(f"{error}\n")
+        return 1
+    except (BotoCoreError, ClientError) as error:
+        sys.stderr.write(f"AWS did not answer as it should: {error}.\n")
+        return 1
+    except sa.exc.DBAPIError as error:
+        sys.stderr.write(f"The database of the catalogue cannot be used: {error.orig}.\n")
         return 1
     sys.stdout.write(text(planned, everything=options.all))
     return 0

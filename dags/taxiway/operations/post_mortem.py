@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -93,7 +93,7 @@ def _alerts(address: str, incident: Incident) -> Iterator[Event]:
     try:
         with urlopen(f"{address.rstrip('/')}/api/v1/query_range?{query}", timeout=30) as answer:  # noqa: S310
             series = json.load(answer)["data"]["result"]
-    except (OSError, URLError, ValueError, KeyError, TypeError) as error:
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
         raise IncidentError(f"Prometheus at {address} gave no alerts: {error}.") from None
     for each in series:
         name = _alert(each["metric"])

@@ -115,8 +115,13 @@ def test_an_hour_whose_objects_retention_has_deleted_stays(lake: Lake, caplog: p
 def test_hours_are_not_built_from_a_part_of_their_records() -> None:
     gone = {"2026-01-10-05"}
     plan.require_arrivals(["2026-01-11-07", "2026-01-06-04"], gone)
-    for hour in ("2026-01-11-06", "2026-01-06-05"):  # an event of the hour after, and of the hours before, is a duplicate
-        with pytest.raises(PlanError, match=f"The hour {hour} cannot be built again, as records that arrived in 2026-01-1"):
+    for hour in (
+        "2026-01-11-06",
+        "2026-01-06-05",
+    ):  # an event of the hour after, and of the hours before, is a duplicate
+        with pytest.raises(
+            PlanError, match=f"The hour {hour} cannot be built again, as records that arrived in 2026-01-1"
+        ):
             plan.require_arrivals([hour], gone)
 
 

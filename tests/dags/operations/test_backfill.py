@@ -19,7 +19,7 @@ from taxiway.api_logs.plan import inputs_of as arrival_inputs
 from taxiway.api_logs.plan import list_objects
 from taxiway.aws.prices import most_per_hour
 from taxiway.core.settings import Settings, settings
-from taxiway.lake import Partition, TableSet
+from taxiway.lake import LakeError, Partition, TableSet
 from taxiway.operations import backfill
 from taxiway.operations.backfill import CHANGED, MISSING, SAME, BackfillError, plan, text
 
@@ -166,6 +166,32 @@ def test_what_cannot_be_planned(bag: DagBag, dag_id: str, begin: str, end: str, 
     assert str(error.value).startswith(sentence)
 
 
+@pytest.mark.parametrize("end", ["2026-02-10", "2026-03-20"])
+def test_runs_that_are_no_periods_of_a_table_are_no_plan(bag: DagBag, end: str) -> None:
+    with pytest.raises(
+        BackfillError, match=r"warehouse_loads runs more often than its tables have periods, such as 2026-"
+    ):
+        plan(bag.dags["warehouse_loads"], day("2026-02-10"), day(end), lake("warehouse", {}), NOW)
+
+
+@pytest.mark.parametrize("end", ["9999", "9999-12", "9999-12-31"])
+def test_a_time_after_which_there_is_none(end: str) -> None:
+    with pytest.raises(BackfillError, match=f"'{end}' is no time"):
+        backfill.parse_bound(end, last=True)
+
+
+def test_an_aws_that_is_away_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], airflow_db: None
+) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_GLUE"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    assert backfill.main(["plan", "access_logs_etl", "--from", "2023-01", "--to", "2023-01"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("AWS did not answer as it should: ")
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -212,7 +238,13 @@ def test_days_whose_files_changed(local_aws: LocalAws, monkeypatch: pytest.Monke
 
     assert access_logs.changed(found, known, list(known)) == {}, "the same, and nothing to build from"
     s3.put_object(Bucket="taxiway-lake", Key=f"{folder}/a.log", Body=b"another line\n")
-    assert list(access_logs.changed(found, known, list(known))) == ["2015-05-17"]
+    assert list(access_logs.changed(found, known, list(known)) or ()) == ["2015-05-17"]
+
+    monkeypatch.setattr(Variable, "get", lambda key, default: None)
+    assert access_logs.changed(found, known, list(known)) is None
+    monkeypatch.setattr(Variable, "get", lambda key, default: "s3://logs/today")
+    with pytest.raises(LakeError, match="s3://logs/today"):
+        access_logs.changed(found, known, list(known))
 
 
 def test_hours_whose_objects_changed(local_aws: LocalAws) -> None:

@@ -412,8 +412,12 @@ def test_a_post_mortem_has_the_timeline(engine: sa.Engine, prometheus: str, caps
 
 @pytest.mark.parametrize(
     ("address", "sentence"),
-    [("localhost:9090", "is not an address: write it such as"), ("http://127.0.0.1:1", "gave no alerts: .*refused")],
-    ids=["no address", "away"],
+    [
+        ("localhost:9090", "is not an address: write it such as"),
+        ("http://127.0.0.1:1", "gave no alerts: .*refused"),
+        ("http://127.0.0.1:abc", "gave no alerts: nonnumeric port"),
+    ],
+    ids=["no address", "away", "no port"],
 )
 def test_a_prometheus_that_cannot_be_asked(
     address: str, sentence: str, engine: sa.Engine, capsys: pytest.CaptureFixture[str]
