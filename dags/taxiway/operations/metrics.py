@@ -114,9 +114,9 @@ def freshness(lake: "Lake") -> None:
 def ages(lake: "Lake") -> "Iterator[tuple[Table, datetime | None, datetime]]":
     """Yield the published tables, with until when each is up to date, and when it was last published.
 
-    It is up to date until the end of its newest period. One that is published alone is until the time at which its
-    source was read: the parameter ``loaded_until``, or, without it, when a table without partitions was published;
-    None if neither is known.
+    It is up to date until the end of its newest period. One that is published alone, or has no partitions, is until
+    the time at which its source was read: the parameter ``loaded_until``, or, without it, when a table without
+    partitions was published; None if neither is known.
     """
     for table in lake.tables:
         published = lake.partitions(table)
@@ -124,7 +124,7 @@ def ages(lake: "Lake") -> "Iterator[tuple[Table, datetime | None, datetime]]":
         if not times:  # of dbt's tables the catalogue does not know it
             continue
         last = max(map(datetime.fromisoformat, times))
-        if not table.contract.properties.get("publishAlone"):
+        if table.contract.partition_keys and not table.contract.properties.get("publishAlone"):
             yield table, end_of(max(published)), last
         elif until := lake.parameters(table).get("loaded_until"):
             yield table, datetime.fromisoformat(until), last

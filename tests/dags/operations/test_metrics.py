@@ -16,6 +16,7 @@ from airflow.sdk.observability.metrics import stats_utils
 from taxiway import catalogue
 from taxiway.aws.emr import job_flow
 from taxiway.aws.usage import Hours, JobRunUsage, Usage
+from taxiway.core import contracts
 from taxiway.core.settings import Settings
 from taxiway.hvfhv.metrics import DATASET, METRICS
 from taxiway.hvfhv.tables import TABLES
@@ -168,6 +169,29 @@ def test_freshness_of_a_table_by_itself_is_until_when_its_source_was_read(wire: 
     metrics.freshness(lake)
     (line,) = [line for line in wire.lines() if "data_freshness" in line]
     assert line == f"airflow.taxiway.data_freshness.name_gender:{datetime(2026, 11, 22, tzinfo=UTC).timestamp()}|g"
+
+
+def test_a_table_without_partitions_is_as_fresh_as_its_publication(
+    wire: Wire, aws: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unparted").mkdir()
+    (tmp_path / "unparted/visits.yaml").write_text(
+        "schema:\n- {physicalName: visits, properties: [{name: n, logicalType: integer, physicalType: int}],\n"
+        "   customProperties: [{property: path, value: curated/visits}, {property: publishOrder, value: 1},\n"
+        "     {property: anchor, value: true}]}\n"
+    )
+    monkeypatch.setattr(contracts, "FOLDER", tmp_path)
+    boto3.client("s3").create_bucket(Bucket="taxiway-lake")
+    (tables,) = TableSet("unparted").sets
+    lake = Lake(Settings(), boto3.Session(), tables)
+    where = {"visits": lake.location(tables.anchor, "", "20261121T101112123456Z.1")}
+    lake.publish(Publication(period="", inputs="abc", locations=where, rows={"visits": 0}), "run")
+
+    ((_, until, published),) = metrics.ages(lake)
+
+    assert until == published
+    lake.annotate(tables.anchor, loaded_until="2026-11-22T00:00:00+00:00")
+    assert [until for _, until, _ in metrics.ages(lake)] == [datetime(2026, 11, 22, tzinfo=UTC)]
 
 
 def test_what_is_not_known_is_not_counted(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
