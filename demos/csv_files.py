@@ -73,7 +73,9 @@ class CsvDemo(Demo[CsvFile]):
     def plan(self, data: CsvFile, began: datetime) -> Plan:
         """Load the file, however many rows it has."""
         (dag,) = self.dags
-        run = Run(dag, f"demo__{began:%Y%m%dT%H%M%S}", {"url": data.url, "accept_fewer": True}, data.name)
+        run = Run(
+            dag, f"demo__{began:%Y%m%dT%H%M%S}", {"url": data.url, "again": True, "accept_fewer": True}, data.name
+        )
         return Plan(runs=[run], followers={}, goals=frozenset([Goal(dag, "publish", data.name)]))
 
     def initial_input(self, platform: LocalPlatform) -> CsvFile | None:

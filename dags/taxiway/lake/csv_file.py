@@ -7,6 +7,7 @@ said by :mod:`taxiway.warehouse.rows` or, of a file that :func:`store` has kept,
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -182,7 +183,9 @@ class Stored(TypedDict):
     sha256: str
 
 
-def store(lake: Lake, address: str, table: Table, version: str) -> Stored:
+def store(
+    lake: Lake, address: str, table: Table, version: str, *, is_known: Callable[[str], bool] | None = None
+) -> Stored | None:
     """Fetch a file and store it, for a Spark program, as a version of the table that describes it.
 
     Args:
@@ -190,6 +193,10 @@ def store(lake: Lake, address: str, table: Table, version: str) -> Stored:
         address: ``https``, ``http``, ``file`` or ``s3``.
         table: with the file's contract; its versions are kept apart from others and never published.
         version: names the folder to write.
+        is_known: tells by its SHA-256 whether a file need not be stored.
+
+    Returns:
+        what was stored; None if the file is known.
 
     Raises:
         SourceError: the file is not there, is not CSV, or has other columns than its contract.
@@ -198,6 +205,8 @@ def store(lake: Lake, address: str, table: Table, version: str) -> Stored:
     with TemporaryDirectory(prefix="taxiway-csv") as folder:
         file, parquet = Path(folder, "file.csv"), Path(folder, "rows.parquet")
         sha256 = fetch(address, file, lake.session)
+        if is_known and is_known(sha256):
+            return None
         csv = open_csv(file, address, table.contract)
         rows = convert(csv, parquet)
         uri = f"{location}/{parquet.name}"

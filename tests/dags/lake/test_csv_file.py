@@ -5,12 +5,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from pyarrow import parquet
 
 from taxiway.core.contracts import Column, Contract
-from taxiway.lake.csv_file import FAULT, RAW, ROW, CsvFile, convert, open_csv
+from taxiway.core.settings import Settings
+from taxiway.lake import Lake
+from taxiway.lake.csv_file import FAULT, RAW, ROW, CsvFile, convert, open_csv, store
 from taxiway.lake.source import SourceError
+from taxiway.warehouse.tables import alone, raw_tables
 
 
 def contract(optional: bool) -> Contract:
@@ -109,3 +113,19 @@ def test_a_file_that_cannot_be_used_is_one_sentence(content: bytes, fault: str, 
 def test_packed_data_is_no_csv(tmp_path: Path) -> None:
     with pytest.raises(SourceError):
         rows(gzip.compress(b"day,rain\n1,2\n"), tmp_path)
+
+
+def test_a_file_that_is_known_is_not_stored(aws: str, tmp_path: Path) -> None:
+    table = raw_tables()["name_gender"]
+    lake = Lake(Settings(), boto3.Session(), alone(table))
+    bucket = boto3.resource("s3").create_bucket(Bucket="taxiway-lake")
+    file = tmp_path / "names.csv"
+    file.write_text("name,gender\nAnn,F\n")
+    known: list[str] = []
+
+    first = store(lake, file.as_uri(), table, "1", is_known=known.__contains__)
+    assert first
+    known.append(first["sha256"])
+
+    assert store(lake, file.as_uri(), table, "2", is_known=known.__contains__) is None
+    assert [each.key for each in bucket.objects.all()] == [f"{table.path}/version=1/rows.parquet"]
