@@ -1,5 +1,6 @@
 """The demo of the warehouse: loads a service's tables and name lists, builds summaries, and serves one of them back."""
 
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -153,8 +154,8 @@ def _require_names(file: Path) -> None:
     except OSError as error:
         raise UserError(f"NAMES={file} cannot be read ({error.strerror}): {advice}.") from None
     mark = next((each for each in MARKS if head.startswith(each)), b"")
-    lines = head.removeprefix(mark).decode(MARKS.get(mark, "utf-8"), "replace").splitlines()
-    _, columns = header_of(next(filter(str.strip, lines), ""), ("name", "gender"))
+    text = head.removeprefix(mark).decode(MARKS.get(mark, "utf-8"), "replace")
+    _, columns = header_of(io.StringIO(text, newline=None), ("name", "gender"))
     if missing := [name for name in ("name", "gender") if name not in columns]:
         raise UserError(f"NAMES={file} has no column {' and no column '.join(missing)} in its first line: {advice}.")
 

@@ -6,7 +6,10 @@ DuckDB (``taxiway.warehouse``) and Spark (``spark_jobs.common.typed``) judge row
 import codecs
 import csv
 from collections.abc import Collection, Iterator
+from contextlib import suppress
+from itertools import dropwhile
 from pathlib import Path
+from typing import TextIO
 
 DELIMITERS = ",;\t|"
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -84,16 +87,23 @@ def as_utf8(file: Path) -> str:
     return encoding
 
 
-def header_of(line: str, names: Collection[str]) -> tuple[str, list[str]]:
+def header_of(text: TextIO, names: Collection[str]) -> tuple[str, list[str]]:
     """Return what stands between the values of a file, and the names in its header, in lower case.
 
+    The header is the first row after blank lines; a name in quotes may have line breaks.
+
     Args:
-        line: the header.
+        text: of the file, read from its start.
         names: in lower case, that it should have; what gives most of them is the delimiter.
     """
-    headers = {mark: [normal(cell) for cell in next(csv.reader([line], delimiter=mark))] for mark in DELIMITERS}
-    delimiter = max(headers, key=lambda mark: sum(cell in names for cell in headers[mark]))
-    return delimiter, headers[delimiter]
+    headers = {}
+    for mark in DELIMITERS:
+        text.seek(0)
+        lines = dropwhile(lambda line: not line.strip(), text)
+        with suppress(csv.Error):  # a name that is too long, as all of a file without line breaks
+            headers[mark] = [normal(cell) for cell in next(csv.reader(lines, delimiter=mark), [])]
+    delimiter = max(headers, key=lambda mark: sum(cell in names for cell in headers[mark]), default=DELIMITERS[0])
+    return delimiter, headers.get(delimiter, [])
 
 
 def normal(name: str) -> str:

@@ -7,7 +7,7 @@ said by :mod:`taxiway.warehouse.rows` or, of a file that :func:`store` has kept,
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from taxiway.core.contracts import Contract
 from taxiway.core.csv_text import HEADER_AGAIN, MALFORMED, TextError, as_utf8, header_of, normal
 from taxiway.core.dataset_list import public_url
 from taxiway.core.s3 import split
-from taxiway.core.sql import literal
+from taxiway.core.sql import identifier, literal
 from taxiway.lake.source import SourceError, fetch
 from taxiway.lake.store import Lake
 from taxiway.lake.tables import Table
@@ -44,6 +44,7 @@ class CsvFile:
         path: of the file in UTF-8.
         encoding: that it came in.
         delimiter: between its values.
+        blank: lines before the header.
         header: its names, in lower case.
         places: of the contract's columns in the header.
         missing: columns of the contract that it does not have.
@@ -53,6 +54,7 @@ class CsvFile:
     path: Path
     encoding: str
     delimiter: str
+    blank: int
     header: list[str]
     places: dict[str, int]
     missing: list[str]
@@ -68,7 +70,7 @@ class CsvFile:
         return f"""
             select {", ".join([*texts, *nulls])},
                 if({again}, '{HEADER_AGAIN}', null) as {FAULT}, *
-            from read_csv({literal(str(self.path))}, auto_detect = false, header = true,
+            from read_csv({literal(str(self.path))}, auto_detect = false, skip = {self.blank}, header = true,
                 delim = {literal(self.delimiter)}, quote = '"', escape = '"', columns = {columns},
                 store_rejects = true, rejects_limit = 0, null_padding = false, strict_mode = true,
                 max_line_size = {_LONGEST_LINE})
@@ -125,11 +127,11 @@ def open_csv(file: Path, address: str, contract: Contract) -> CsvFile:
     except TextError as error:
         raise SourceError(f"{name} {error}.") from None
     with file.open(encoding="utf-8", newline="") as text:
-        first = next((line for line in text if line.strip()), None)
-    if first is None:
-        raise SourceError(f"{name} is empty: it needs a header and rows. What is published stays.")
-    wanted = {normal(column.source): column for column in contract.columns.values()}
-    delimiter, header = header_of(first, wanted)
+        blank, first = next(((number, line) for number, line in enumerate(text) if line.strip()), (0, ""))
+        if not first:
+            raise SourceError(f"{name} is empty: it needs a header and rows. What is published stays.")
+        wanted = {normal(column.source): column for column in contract.columns.values()}
+        delimiter, header = header_of(text, wanted)
     places = {column.name: header.index(cell) for cell, column in wanted.items() if cell in header}
     missing = [column for column in contract.columns.values() if column.name not in places]
     if needed := [repr(column.source) for column in missing if not column.optional]:
@@ -140,7 +142,7 @@ def open_csv(file: Path, address: str, contract: Contract) -> CsvFile:
     if len(set(header)) < len(header):
         twice = next(cell for cell in header if header.count(cell) > 1)
         raise SourceError(f"{name} has the column {twice!r} twice: leave one.")
-    return CsvFile(name, file, encoding, delimiter, header, places, [column.name for column in missing])
+    return CsvFile(name, file, encoding, delimiter, blank, header, places, [column.name for column in missing])
 
 
 def read(database: "duckdb.DuckDBPyConnection", csv: CsvFile, *statements: str) -> None:
@@ -228,22 +230,31 @@ def convert(csv: CsvFile, target: Path) -> int:
     Raises:
         SourceError: it is not CSV, or has no row.
     """
-    columns = ", ".join(f'"{name}"' for name in (*csv.places, *csv.missing))
+    columns = [*csv.places, *csv.missing]
+    names, place = ", ".join(map(identifier, columns)), place_in(columns)
     with open_scratch(target.parent) as database:
         read(
             database,
             csv,
             # Their place in the table is their number: to count them while they are read would take one processor.
             f"create table rows as "
-            f"select null::bigint as {ROW}, {columns}, {FAULT}, {csv.raw} as {RAW} from ({csv.rows})",
+            f"select null::bigint as {ROW}, {names}, {FAULT}, {csv.raw} as {RAW} from ({csv.rows})",
             f"insert into rows by name {csv.malformed}",
-            f"copy (select * replace (coalesce({ROW}, rowid + 1) as {ROW}) from rows) to {literal(str(target))} "
+            f"copy (select * replace (coalesce({ROW}, {place} + 1) as {ROW}) from rows) to {literal(str(target))} "
             "(format parquet, compression zstd)",
         )
         (count,) = database.execute("select count(*) from rows").fetchone() or (0,)
     if not count:
         raise SourceError(f"{csv.name} has a header and no row. What is published stays.")
     return int(count)
+
+
+def place_in(columns: Iterable[str]) -> str:
+    """Return the SQL of a row's place in a table of the scratch database, from 0.
+
+    DuckDB's own number of a row is hidden by a column of its name. To count rows takes one processor.
+    """
+    return "(row_number() over () - 1)" if "rowid" in map(str.lower, columns) else "rowid"
 
 
 def open_scratch(folder: Path) -> "duckdb.DuckDBPyConnection":

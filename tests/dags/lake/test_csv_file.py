@@ -17,10 +17,10 @@ from taxiway.lake.source import SourceError
 from taxiway.warehouse.tables import alone, raw_tables
 
 
-def contract(optional: bool) -> Contract:
+def contract(optional: bool, names: tuple[str, ...] = ("day", "rain")) -> Contract:
     columns = {
         name: Column(name, "string", name, "string", False, optional and name == "rain", None, None, {}, (), {})
-        for name in ("day", "rain")
+        for name in names
     }
     return Contract("any_file", "any_file", "any_file", "raw/any", columns, (), (), {}, {})
 
@@ -57,6 +57,39 @@ def test_rows_that_are_none_are_faults_and_stay(tmp_path: Path) -> None:
     ]
     assert [each["day"] for each in found if not each[FAULT]] == ["1", "3"]
     assert [each[FAULT] for each in found].count("header_again") == 1
+
+
+@pytest.mark.parametrize("before", ["", "\n", "\n \n\n"])
+@pytest.mark.parametrize("header", ["day,rain", '"Day",Rain'])
+def test_blank_lines_before_the_header_are_no_rows(before: str, header: str, tmp_path: Path) -> None:
+    found = rows(f"{before}{header}\n1,2\n\n3,4,5\n", tmp_path)
+    assert [(each["day"], each[FAULT], each[RAW]) for each in found if each[FAULT]] == [(None, "malformed", "3,4,5")]
+    assert [each["day"] for each in found if not each[FAULT]] == ["1"]
+
+
+def test_a_name_in_quotes_may_have_line_breaks(tmp_path: Path) -> None:
+    names = ("day", "rain\nin mm", "of; all\n\n, ones")
+    file = tmp_path / "file.csv"
+    file.write_text('\nDay;"Rain\nin mm";"of; all\n\n, ones"\n1;2;3\n4;5\n')
+    csv = open_csv(file, file.as_uri(), contract(False, names))
+
+    assert convert(csv, tmp_path / "rows.parquet") == 2
+    first, second = parquet.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert ([first[name] for name in names], first[FAULT]) == (["1", "2", "3"], None)
+    assert (second[RAW], second[FAULT]) == ("4;5", "malformed")
+
+
+def test_a_column_may_have_the_name_of_duckdbs_number_of_a_row(tmp_path: Path) -> None:
+    names = ("RowID", "day", "order")
+    file = tmp_path / "file.csv"
+    file.write_text("day,rowid,order\n" + "".join(f"{number},x{number},y\n" for number in range(5000)) + "1\n")
+    csv = open_csv(file, file.as_uri(), contract(False, names))
+
+    assert convert(csv, tmp_path / "rows.parquet") == 5001
+    found = parquet.read_table(tmp_path / "rows.parquet").to_pylist()
+    good = [each for each in found if not each[FAULT]]
+    assert [(each[ROW], each["RowID"]) for each in good] == [(number + 1, f"x{number}") for number in range(5000)]
+    assert [each[ROW] for each in found if each[FAULT]] == [5002]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +134,8 @@ def test_further_and_missing_columns_are_told(tmp_path: Path) -> None:
         (b"<html>\n<body>\n", "is a web page or XML, not a CSV file: correct the address."),
         (b"day,rain,day\n1,2,3\n", "has the column 'day' twice: leave one."),
         (b'day,rain\n"1,2\n3,4\n', "has a quote in line 2 that does not end where it should"),
+        (b'{"a": "' + 200_000 * b"x" + b'"}', "has no column 'day', 'rain': its first line is '{\"a\": \"xxx"),
+        (b'day,"rain\n' + 200_000 * b"x", "has no column 'day', 'rain': its first line is 'day,\"rain'."),
         (b"\xff\xfed\0a\0y", "ends within a character: deliver the whole file."),
     ],
 )
