@@ -112,16 +112,16 @@ def judge(database: duckdb.DuckDBPyConnection, table: Table, *, judged: str = "j
             if bound is not None:
                 cases.append(f"when {name} {sign} {bound} then 'out_of_bounds:{column.name}'")
     keys = ", ".join(f'"{name}"' for name in table.key)
-    reasons = f"select *, rowid as _place, case {' '.join(cases)} end as _why from incoming"
-    database.execute(
-        f"""
-        create or replace table later as
+    place = csv_file.place_in(table.columns)
+    reasons = f"select *, {place} as _place, case {' '.join(cases)} end as _why from incoming"
+    later = f"""
         with accepted as (select _place, {keys} from ({reasons}) where _why is null),
         twice as (select {keys} from accepted group by all having count(*) > 1)
         select _place from accepted semi join twice using ({keys})
         qualify row_number() over (partition by {keys} order by _place) > 1
         """
-    )
+    # Without a key no row is that of another.
+    database.execute(f"create or replace table later as {later if keys else 'select 0::bigint as _place limit 0'}")
     database.execute(
         f"""
         create or replace {"view" if as_view else "table"} {judged} as

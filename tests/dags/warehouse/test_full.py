@@ -15,10 +15,12 @@ from airflow.sdk.exceptions import AirflowFailException
 from hypothesis import HealthCheck, given, strategies
 from hypothesis import settings as hypothesis_settings
 
+from taxiway.core import contracts
 from taxiway.core.settings import Settings
 from taxiway.lake import Lake, Publication
 from taxiway.lake.csv_file import open_csv, open_scratch
 from taxiway.lake.source import SourceError, UnavailableError
+from taxiway.lake.tables import Table
 from taxiway.warehouse import full, rows, run
 from taxiway.warehouse.loads import Loaded, summary
 from taxiway.warehouse.tables import REJECTED, alone, raw_tables
@@ -194,6 +196,48 @@ def test_zones_and_bases_have_the_names_of_their_sources(lake: Lake, load: Calla
         ("B1", None, "uber"),
         ("B2", "BOB", "other"),
     ]
+
+
+def test_without_a_key_no_row_is_that_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "warehouse").mkdir()
+    columns = ["rowid", "order", "at"]
+    properties = [f"{{name: {name}, logicalType: string, physicalType: string}}" for name in columns]
+    (tmp_path / "warehouse/keyless.yaml").write_text(
+        "schema: [{physicalName: keyless, customProperties: [{property: path, value: raw/keyless}], properties: ["
+        f"{', '.join(properties)}]}}]\n"
+    )
+    monkeypatch.setattr(contracts, "FOLDER", tmp_path)
+    table = Table("warehouse", "keyless")
+    file = tmp_path / "keyless.csv"
+    file.write_text("rowid,order,at\nb,1,x\na,2,x\na,2,x\n,,\n1\n")
+    with open_scratch(tmp_path) as database:
+        rows.read(database, table, open_csv(file, file.as_uri(), table.contract))
+        for as_view in (True, False):
+            rows.judge(database, table, judged=f"judged_{as_view}", as_view=as_view)
+            found = database.execute(f'select "rowid" from judged_{as_view} where _reason is null').fetchall()
+            assert found == [("b",), ("a",), ("a",), (None,)]
+            rejected = database.execute(rows.rejected_of(table, f"judged_{as_view}")).fetchall()
+            assert [(line, reason) for line, *_, reason in rejected] == [(6, "malformed")]
+
+
+def test_of_rows_with_a_key_the_first_is_taken_whatever_its_columns_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "warehouse").mkdir()
+    (tmp_path / "warehouse/keyed.yaml").write_text(
+        "schema: [{physicalName: keyed, customProperties: [{property: path, value: raw/keyed}], properties: ["
+        "{name: by, logicalType: string, physicalType: string, primaryKey: true, primaryKeyPosition: 1},"
+        "{name: rowid, logicalType: integer, physicalType: int, logicalTypeOptions: {minimum: -9999}}]}]\n"
+    )
+    monkeypatch.setattr(contracts, "FOLDER", tmp_path)
+    table = Table("warehouse", "keyed")
+    file = tmp_path / "keyed.csv"
+    file.write_text("by,rowid\n" + "".join(f"k{-number % 10},{-number}\n" for number in range(5000)))
+    with open_scratch(tmp_path) as database:
+        rows.read(database, table, open_csv(file, file.as_uri(), table.contract))
+        rows.judge(database, table, as_view=True)
+        found = database.execute('select "rowid" from judged where _reason is null').fetchall()
+    assert found == [(-number,) for number in range(10)]
 
 
 @pytest.mark.parametrize(
