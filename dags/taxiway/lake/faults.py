@@ -7,6 +7,7 @@ import pyarrow as pa
 from pyarrow import types
 
 from taxiway.core.contracts import Column
+from taxiway.core.sql import identifier
 from taxiway.lake.tables import Table
 
 NULL = "null"
@@ -40,16 +41,17 @@ def _glue_type(type_: pa.DataType) -> str:
 
 def key_faults(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]:
     """Return a sentence if keys are null or not unique; the rows are registered under the table's name."""
-    key = ", ".join(table.key)
-    nulls = " or ".join(f"{name} is null" for name in table.key)
+    names = [identifier(name) for name in table.key]
+    key, nulls = ", ".join(names), " or ".join(f"{name} is null" for name in names)
     rows = rows_of(
         database,
-        f"select {key}, count(*) as n from {table.name} group by all having n > 1 or {nulls} order by n desc, {key}",  # noqa: S608
+        f"select {key}, count(*) from {identifier(table.name)} group by {key} "  # noqa: S608
+        f"having count(*) > 1 or {nulls} order by count(*) desc, {key}",
     )
     if not rows:
         return []
     *example, count = rows[0]
-    fault = f"Keys of {table.name} ({key}) that are null or not unique: {len(rows):,}"
+    fault = f"Keys of {table.name} ({', '.join(table.key)}) that are null or not unique: {len(rows):,}"
     return [f"{fault}, such as ({', '.join(map(str, example))}) in {count:,} rows."]
 
 
@@ -61,7 +63,7 @@ def value_faults(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]
         if column.name in table.key:  # keys are checked by key_faults
             faults.pop(NULL, None)
         for fault, condition in faults.items():
-            (rows,) = rows_of(database, f"select count(*) from {table.name} where {condition}")[0]  # noqa: S608
+            (rows,) = rows_of(database, f"select count(*) from {identifier(table.name)} where {condition}")[0]  # noqa: S608
             if rows:
                 found.append(wrong_value(table, column.name, fault, rows))
     return found
@@ -69,16 +71,16 @@ def value_faults(database: duckdb.DuckDBPyConnection, table: Table) -> list[str]
 
 def wrong_values(column: Column) -> dict[str, str]:
     """Return what a column's values may not be, such as ``below 1``, each with its condition in SQL."""
-    faults = {}
+    faults, name = {}, identifier(column.name)
     if column.required:
-        faults[NULL] = f"{column.name} is null"
+        faults[NULL] = f"{name} is null"
     if column.type == "double":
-        faults[NOT_FINITE] = f"not isfinite({column.name})"
+        faults[NOT_FINITE] = f"not isfinite({name})"
     if column.minimum is not None:
-        faults[f"below {column.minimum:g}"] = f"{column.name} < {column.minimum}"
+        faults[f"below {column.minimum:g}"] = f"{name} < {column.minimum}"
     if column.maximum is not None:
         # A share is a quotient of floating-point sums: it may exceed 1 by a rounding error.
-        faults[f"above {column.maximum:g}"] = f"{column.name} > {column.maximum} + {TOLERANCE}"
+        faults[f"above {column.maximum:g}"] = f"{name} > {column.maximum} + {TOLERANCE}"
     return faults
 
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from taxiway.catalogue.checks import Result
 from taxiway.core.errors import harmless
-from taxiway.core.sql import literal
+from taxiway.core.sql import identifier, literal
 from taxiway.lake import LakeError, Table
 from taxiway.operations import incidents, metrics
 
@@ -203,8 +203,9 @@ class _Questions:
         self._bins: dict[str, list[str]] = {}
         columns = table.contract.columns
         if table.key:
-            whole = " and ".join(f"{name} is not null" for name in table.key)
-            key = table.key[0] if len(table.key) == 1 else f"row({', '.join(table.key)})"
+            names = [identifier(name) for name in table.key]
+            whole = " and ".join(f"{name} is not null" for name in names)
+            key = names[0] if len(names) == 1 else f"row({', '.join(names)})"
             self.select |= {
                 "keyed": f"count(*) filter ({whole})",
                 "keys": f"count(distinct {key}) filter ({whole})",
@@ -226,7 +227,8 @@ class _Questions:
                 self._ask(f"bounds:{column.name}", " and ".join(bounds), wrong)
             if column.valid_values:
                 listed = ", ".join(literal(value) for value in column.valid_values)
-                other = f"{column.name} is not null and cast({column.name} as varchar) not in ({listed})"
+                name = identifier(column.name)
+                other = f"{name} is not null and cast({name} as varchar) not in ({listed})"
                 self._ask(f"accepted:{column.name}", " or ".join(column.valid_values), {"another value": other})
             for rule in (rule for rule in column.rules if "driftMax" in rule):
                 self.drift[column.name] = {**rule, "severity": _severity(_raw_column(table, column.name), "driftMax")}
@@ -240,15 +242,16 @@ class _Questions:
         self.faults[check] = (expected, aliases)
 
     def _ask_profile(self, column: str, edges: Sequence[float]) -> None:
+        name = identifier(column)
         if not edges:
-            self.select[f"p:{column}"] = f"histogram(coalesce(cast({column} as varchar), 'null'))"
+            self.select[f"p:{column}"] = f"histogram(coalesce(cast({name} as varchar), 'null'))"
             return
-        bins = {f"below {edges[0]:g}": f"{column} < {edges[0]}"}
-        bins |= {f"{low:g} to {high:g}": f"{column} >= {low} and {column} < {high}" for low, high in pairwise(edges)}
-        bins |= {f"from {edges[-1]:g}": f"{column} >= {edges[-1]}", "null": f"{column} is null"}
+        bins = {f"below {edges[0]:g}": f"{name} < {edges[0]}"}
+        bins |= {f"{low:g} to {high:g}": f"{name} >= {low} and {name} < {high}" for low, high in pairwise(edges)}
+        bins |= {f"from {edges[-1]:g}": f"{name} >= {edges[-1]}", "null": f"{name} is null"}
         self._bins[column] = list(bins)
-        for name, condition in bins.items():
-            self.select[f"p:{column}:{name}"] = f"count(*) filter ({condition})"
+        for each, condition in bins.items():
+            self.select[f"p:{column}:{each}"] = f"count(*) filter ({condition})"
 
     def profile(self, column: str, values: Mapping[str, Any]) -> dict[str, float]:
         """Return the share of the rows in each bin; empty if there are no rows."""

@@ -16,6 +16,7 @@ from pyarrow import parquet
 from taxiway.catalogue import CatalogueError
 from taxiway.core import contracts
 from taxiway.lake import LakeError, Table
+from taxiway.lake.faults import key_faults, value_faults
 from taxiway.operations import incidents, quality
 
 CONTRACT = """
@@ -122,6 +123,37 @@ def test_a_fault_is_counted_and_told(columns: dict[str, Any], check: str, observ
         quality.require(found)
     assert isinstance(refused.value, LakeError)
     assert str(refused.value).startswith(f"The check {check} of ratings of 2023-01 failed: {observed}, expected ")
+
+
+def test_a_column_may_be_called_as_sql_pleases(tmp_path: Path) -> None:
+    names = {"id": "offset", "zone": "by", "stars": "at", "company": "Authorization", "fare": "semi"}
+    text = CONTRACT
+    for old, new in names.items():
+        text = text.replace(f"name: {old}", f"name: {new}")
+    text = text.replace("required: true}", "required: true, primaryKey: true, primaryKeyPosition: 2}")
+    text = text.replace("Name: ratings", "Name: order")
+    (tmp_path / "rides/ratings.yaml").write_text(text)
+    table = Table("rides", "ratings")
+    assert table.key == ("offset", "by")
+
+    good, wrong = (
+        rows(5, **columns).rename_columns(list(names.values()))
+        for columns in ({}, {"id": [1, 1, None, 2, 3], "stars": [0] * 5, "company": ["x"] * 5, "fare": [-1.0] * 5})
+    )
+
+    assert failed(quality.check(table, good)) == {}
+    assert set(failed(quality.check(table, wrong))) == {
+        *("unique_key", "bounds:at", "accepted:Authorization", "bounds:semi")
+    }
+    with duckdb.connect() as database:
+        database.register("order", wrong)
+        assert key_faults(database, table) == [
+            "Keys of order (offset, by) that are null or not unique: 2, such as (1, a) in 2 rows."
+        ]
+        assert value_faults(database, table) == [
+            "at of order is below 1 in 5 rows.",
+            "semi of order is below 0 in 5 rows.",
+        ]
 
 
 @pytest.mark.parametrize(
