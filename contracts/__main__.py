@@ -103,6 +103,10 @@ def _convention_faults(files: Sequence[Path]) -> Iterator[str]:
             yield f"{file} names no team: say whose table it is (team: name)."
         yield from (f"{file} {fault}." for fault in _people_faults(contract))
         properties = _custom(_table(contract).customProperties)
+        for column in _table(contract).properties or []:
+            bounds = {"minimum", "maximum"} & (column.logicalTypeOptions or {}).keys()
+            if bounds and column.physicalType not in ("int", "bigint", "double"):
+                yield f"{file} has bounds of the column {column.name}, which is no number: remove them."
         if "path" not in properties:
             yield f"{file} has no customProperties path: say where it lies below the lake."
         if _table(contract).physicalType == "table" and "builtBy" not in properties:

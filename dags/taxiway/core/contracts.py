@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGED = "contracts.json"
+NUMBERS = ("int", "bigint", "double")  # types of columns that may have bounds
 FOLDER = Path(__file__).parents[3] / "contracts"
 
 
@@ -138,6 +139,8 @@ def read(pipeline: str, name: str) -> Contract:
     raw = _load(pipeline, name)
     try:
         return _contract(pipeline, name, raw)
+    except ContractError as error:
+        raise ContractError(f"contracts/{pipeline}/{name}.yaml cannot be used: {error}") from None
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ContractError(
             f"contracts/{pipeline}/{name}.yaml cannot be used ({type(error).__name__}: {error}): run make contracts."
@@ -209,7 +212,14 @@ def _contract(pipeline: str, name: str, raw: Mapping[str, Any]) -> Contract:
 
 
 def _column(column: Mapping[str, Any]) -> Column:
-    bounds = column.get("logicalTypeOptions", {})
+    bounds = column.get("logicalTypeOptions") or {}
+    given = [each for each in map(bounds.get, ("minimum", "maximum")) if each is not None]
+    # A Boolean is an int in Python.
+    if given and (column["physicalType"] not in NUMBERS or not all(type(each) in (int, float) for each in given)):
+        raise ContractError(
+            f"the column {column['name']} ({column['physicalType']}) has the minimum or maximum {given[0]}, but bounds "
+            f"are numbers, of columns of the types {', '.join(NUMBERS)}: correct or remove them."
+        )
     return Column(
         name=column["name"],
         type=column["physicalType"],

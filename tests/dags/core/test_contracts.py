@@ -57,6 +57,22 @@ def test_a_new_file_is_a_new_table_of_a_new_pipeline(folder: Path) -> None:
     [
         ("- a list", "contracts/shop/visits.yaml is not a contract: it is a list."),
         ("", "There is no contract contracts/shop/visits.yaml, or it is empty: deliver the folder contracts/"),
+        (
+            TABLE.replace("physicalType: int,", "physicalType: date,"),
+            "contracts/shop/visits.yaml cannot be used: the column seconds (date) has the minimum or maximum 0, but ",
+        ),
+        (
+            TABLE.replace("minimum: 0", 'minimum: "2020-01-01"'),
+            "contracts/shop/visits.yaml cannot be used: the column seconds (int) has the minimum or maximum 2020-01-01",
+        ),
+        (
+            TABLE.replace("minimum: 0", "minimum: 2020-01-01"),
+            "contracts/shop/visits.yaml cannot be used: the column seconds (int) has the minimum or maximum 2020-01-01",
+        ),
+        (
+            TABLE.replace("minimum: 0", "minimum: true"),
+            "contracts/shop/visits.yaml cannot be used: the column seconds ",
+        ),
         ("a: [", "contracts/shop/visits.yaml is not valid YAML: "),
         ("schema: []", "contracts/shop/visits.yaml cannot be used (ValueError"),
         (
