@@ -4,28 +4,34 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from itertools import islice
 from typing import Any
 
-from taxiway.core.csv_text import DELIMITERS, FALLBACKS, MARKS
+from taxiway.core.csv_text import DELIMITERS, FALLBACKS, MARKS, normal
 
 MOST_ROWS = 100_000  # that are looked at
 MOST_BYTES = 64 << 20
 SAMPLE_ROWS = 400
 MOST_LETTERS = 100  # of a name in the header
-# Words that SQL does not take as the name of a column, in DuckDB and Athena.
-_RESERVED_WORDS = """
-all alter analyse analyze and any array as asc asymmetric between both by case cast check collate column
-constraint create cross cube deallocate default deferrable delete desc describe distinct do drop else end
-escape except execute exists extract false fetch for foreign from full grant group grouping having in
-initially inner insert intersect into is join lambda lateral leading left like limit natural not null
-offset on only or order outer pivot placing prepare primary qualify references returning right rollup row
-rows select show skip some summarize symmetric table then to trailing trim true uescape union unique
-unnest unpivot using values variadic when where window with reject_column reject_reason year month
-version
+TRIED_ROWS = 1000  # for each delimiter
+# Words that SQL does not take as a name without quotes, in DuckDB and Athena.
+SQL_WORDS = """
+all alter analyse analyze and anti any array as asc asof asymmetric at authorization between binary both by case
+cast check collate collation column concurrently constraint create cross cube current_catalog current_date
+current_path current_role current_schema current_time current_timestamp current_user deallocate default deferrable
+delete desc describe distinct do drop else end escape except execute exists extract false fetch for foreign freeze
+from full glob grant group grouping having ilike in initially inner insert intersect into is isnull join json_array
+json_exists json_object json_query json_table json_value lambda lateral leading left like limit listagg localtime
+localtimestamp natural normalize not notnull null offset on only or order outer overlaps pivot pivot_longer
+pivot_wider placing positional prepare primary qualify recursive references returning right rollup row rows select
+semi show similar skip some summarize symmetric table tablesample then to trailing trim true uescape union unique
+unnest unpack unpivot using values variadic verbose when where window with
 """
+# Columns that tables have besides, by their name.
+_TAKEN_NAMES = ("reject_column", "reject_reason", "rowid", "year", "month", "version")
 _KINDS = {"bigint": "integer", "double": "number", "date": "date", "timestamp": "timestamp", "string": "string"}
 
 
@@ -83,19 +89,14 @@ def propose(content: bytes) -> Proposal:
         raise CsvFault("is empty" if not text.strip() else "is no text: give the address of a CSV file")
     if text.lstrip()[:1] in "<{[":
         raise CsvFault("is no CSV but HTML, XML or JSON: give the address of the file itself")
-    first_line = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = max(DELIMITERS, key=first_line.count)
-    try:
-        header, *rows = islice(_fields(text, delimiter), MOST_ROWS + 1)
-    except csv.Error as error:
-        raise CsvFault(f"is not CSV: {error}") from None
+    text = re.sub(r"\A\s*[\r\n]", "", text)  # blank lines before the header
+    delimiter = max(DELIMITERS, key=lambda mark: _fit(text, mark))
+    header, *rows = _records(text, delimiter, cut=len(content) >= MOST_BYTES) or [[""]]
     header = [name.strip() for name in header]
     if len(header) < 2 or max(map(len, header)) > MOST_LETTERS:
         raise CsvFault("is not CSV: its first line is no header with two or more names, separated by , ; | or tabs")
     if not rows:
         raise CsvFault("has a header and no row")
-    if len(content) >= MOST_BYTES:
-        rows.pop()  # it may be cut
     whole = [row for row in rows if len(row) == len(header)]
     if not whole:
         raise CsvFault("has no row with as many fields as its header")
@@ -128,6 +129,29 @@ def _fields(text: str, delimiter: str) -> Iterator[list[str]]:
     return (row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if row)
 
 
+def _fit(text: str, delimiter: str) -> tuple[int, bool]:
+    """Return how well a delimiter fits: rows as wide as the header; and whether the header has none within prose."""
+    rows = []
+    with suppress(csv.Error):
+        rows.extend(islice(_fields(text, delimiter), TRIED_ROWS))
+    if not rows or len(rows[0]) < 2:
+        return 0, False
+    return sum(len(row) == len(rows[0]) for row in rows), all(name == name.strip() for name in rows[0])
+
+
+def _records(text: str, delimiter: str, *, cut: bool) -> list[list[str]]:
+    """Return the header and the first rows; without the last one if the text is cut, because so may be the row."""
+    rows = []
+    try:
+        for row in islice(_fields(text, delimiter), MOST_ROWS + 1):
+            rows.append(row)  # noqa: PERF402 - those before an error are kept
+    except csv.Error as error:
+        if cut and "unexpected end of data" in str(error):
+            return rows
+        raise CsvFault(f"is not CSV: {error}") from None
+    return rows[:-1] if cut and len(rows) <= MOST_ROWS else rows
+
+
 def _names(header: list[str]) -> list[str]:
     """Return names in snake case, which SQL takes without quotes."""
     names = []
@@ -135,7 +159,12 @@ def _names(header: list[str]) -> list[str]:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", title) if not title.isupper() else title
         name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_") or f"column_{place}"
         name = f"c_{name}" if name[0].isdigit() else name
-        names.append(f"{name}_" if name in _RESERVED_WORDS.split() else name)
+        names.append(f"{name}_" if name in (*SQL_WORDS.split(), *_TAKEN_NAMES) else name)
+    if header.count("") > 1:
+        raise CsvFault("has more than one column without a name: give each a name of its own")
+    headers = [normal(title) for title in header]
+    if twice := next((title for title in headers if headers.count(title) > 1), None):
+        raise CsvFault(f"has the column {twice} twice: give each a name of its own")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise CsvFault(f"has the column {twice} twice: give each a name of its own")
     return names
