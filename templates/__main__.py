@@ -7,6 +7,7 @@ exists is changed. Needs the environment ``template``.
 
 import argparse
 import http.client
+import json
 import re
 import shutil
 import sys
@@ -15,20 +16,24 @@ from tempfile import TemporaryDirectory
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-import copier
+import yaml  # copier brings it
 
-from templates.csv_columns import MOST_BYTES, CsvFault, Proposal, propose
+from templates.csv_columns import MOST_BYTES, SQL_WORDS, CsvFault, Proposal, propose
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = Path(__file__).resolve().parent / "pipeline"
 WEATHER = Path(__file__).resolve().parent / "central_park_weather_2023.csv"
 MOST_LETTERS = 20
-# Words that are in Python, or that name something else where a pipeline's name stands.
+# Words that are in Python, or that name something else where a pipeline's name stands; in YAML some are no text.
 _RESERVED_WORDS = """
 all and as assert async await break class common continue core def del elif else except finally for from
 global if import in is lambda match none nonlocal not or pass raise return settings tables test tests try
 type while with yield catalogue operations lake aws
+true false null yes no on off
 """
+_PACKAGES = (
+    *("contracts", "dags/taxiway", "spark_jobs", "demos", "services", "tests/dags", "tests/demos", "tests/spark_jobs"),
+)
 
 
 class NewPipelineError(ValueError):
@@ -48,15 +53,16 @@ def check_name(name: str, root: Path) -> None:
             f"NAME={name} is not a pipeline's name: use lower-case words of two letters or more, joined by _, "
             f"{MOST_LETTERS} letters at most, such as NAME=park_weather."
         )
-    if name in _RESERVED_WORDS.split():
+    if name in (*_RESERVED_WORDS.split(), *SQL_WORDS.split()):
         raise NewPipelineError(
             f"NAME={name} has another meaning in the code: choose another, such as NAME={name}_data."
         )
     camel = _camel(name)
     places = [
-        *(f"{folder}/{name}" for folder in ("contracts", "dags/taxiway", "spark_jobs", "demos", "services")),
+        # A package would hide a module of its name, or be hidden by it.
+        *(f"{folder}/{name}{suffix}" for folder in _PACKAGES for suffix in ("", ".py")),
         *(f"dags/{name}_load.py", f"aws/pipelines/{name}.yaml", f"helm/monitoring/rules/{name}.yaml"),
-        *(f"docs/runbooks/{camel}LoadFailed.md", f"tests/dags/{name}"),
+        f"docs/runbooks/{camel}LoadFailed.md",
     ]
     if taken := next((place for place in places if (root / place).exists()), None):
         raise NewPipelineError(f"NAME={name} is taken: there is {taken}; choose another name.")
@@ -110,6 +116,8 @@ def make(name: str, given: str, root: Path) -> list[str]:
     Raises:
         NewPipelineError: the name or the file cannot be used; nothing was written.
     """
+    import copier  # which only the environment template has
+
     check_name(name, root)
     proposal, url = read(given)
     source = (
@@ -122,9 +130,17 @@ def make(name: str, given: str, root: Path) -> list[str]:
         "name": name,
         "title": name.replace("_", " ").capitalize(),
         "camel": _camel(name),
-        "url": url,
+        "url": _python(url),
         "source": source,
-        "columns": proposal.columns,
+        "columns": [
+            {
+                **column,
+                "yaml_name": _yaml_name(column["name"]),
+                "yaml_header": _yaml(column["header"]),
+                "yaml_description": _yaml(f"`{column['header']}` of the file"),
+            }
+            for column in proposal.columns
+        ],
     }
     with TemporaryDirectory(prefix="taxiway-template") as folder:
         copier.run_copy(str(TEMPLATE), folder, data=data, defaults=True, quiet=True)
@@ -137,6 +153,22 @@ def make(name: str, given: str, root: Path) -> list[str]:
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, root / path)
     return sorted(made)
+
+
+def _yaml_name(name: str) -> str:
+    """Return a column's name as YAML writes it: in quotes if it would be read as something else, as ``no`` is."""
+    return name if yaml.safe_load(name) == name and name not in ("y", "n") else _yaml(name)
+
+
+def _yaml(text: str) -> str:
+    """Return a text as YAML writes it: in quotes, in one line."""
+    style = "'" if '"' in text and text.isprintable() else '"'
+    return str(yaml.safe_dump(text, default_style=style, allow_unicode=True, width=float("inf"))).strip()
+
+
+def _python(text: str) -> str:
+    """Return a text as Python writes it, with the quotes that the formatter prefers."""
+    return json.dumps(text, ensure_ascii=False) if '"' not in text else repr(text)
 
 
 def _camel(name: str) -> str:
