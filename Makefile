@@ -13,7 +13,13 @@ LAPTOP  = PYTHONPATH=.:dags $(VENVS)/airflow/bin/python -m laptop
 unexport PYTHONDONTWRITEBYTECODE
 
 # Options of the platform on this machine: say `make demo ENGINE=spark`. PIPELINE, and the variable by which a pipeline
-# takes other input than its sample (demos/<pipeline>/, such as CATALOG=my.csv), reach the commands as they are.
+# takes other input than its sample (demos/<pipeline>/, such as CATALOG=my.csv), reach the commands as they are: "$limit"
+# in an address too.
+override export CATALOG := $(value CATALOG)
+override export CSV := $(value CSV)
+override export EVENTS := $(value EVENTS)
+override export LOGS := $(value LOGS)
+override export NAMES := $(value NAMES)
 export ENGINE ?= sail
 export UI_PORT ?= 8080
 export AWS_PORT ?= 4566
@@ -231,9 +237,10 @@ docs: $(call STAMP,dev) ## write anew what is generated: pages on DAGs, tables, 
 	@$(DEV)/python -m monitoring.mappings
 	@$(DEV)/python -m aws.template
 
+override export NAME := $(value NAME)
 .PHONY: new-pipeline
 new-pipeline: $(call STAMP,template) ## make the files of a pipeline that loads a CSV file (NAME=weather, CSV=its address or path)
-	@PYTHONPATH=.:dags $(VENVS)/template/bin/python -m templates "$(NAME)" "$(CSV)"
+	@PYTHONPATH=.:dags $(VENVS)/template/bin/python -m templates "$$NAME" "$$CSV"
 
 .PHONY: bench
 bench: $(RUNTIME) $(call STAMP,dev) ## measure the claims about speed and write benchmarks/README.md (BENCH_ARGS=… for a part)

@@ -131,7 +131,7 @@ def _fields(text: str, delimiter: str) -> Iterator[list[str]]:
 
 def _fit(text: str, delimiter: str) -> tuple[int, bool]:
     """Return how well a delimiter fits: rows as wide as the header; and whether the header has none within prose."""
-    rows = []
+    rows: list[list[str]] = []
     with suppress(csv.Error):
         rows.extend(islice(_fields(text, delimiter), TRIED_ROWS))
     if not rows or len(rows[0]) < 2:

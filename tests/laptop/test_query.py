@@ -94,14 +94,15 @@ def test_what_cannot_be_answered_is_one_sentence(given: dict[str, str], message:
     assert "\n" not in str(raised.value)
 
 
-def test_make_hands_over_the_statement_as_it_was_typed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SQL", "ARGS", "CATALOG", "CSV", "EVENTS", "LOGS", "NAME", "NAMES"])
+def test_make_hands_over_what_was_typed(name: str, tmp_path: Path) -> None:
     """Make would take a dollar sign for a variable."""
     makefile = (ROOT / "Makefile").read_text()
-    definition = next(line for line in makefile.splitlines() if "export SQL" in line)
-    (tmp_path / "Makefile").write_text(f"{definition}\nshow:\n\t@printenv SQL\n")
+    definition = next(line for line in makefile.splitlines() if line.startswith(f"override export {name} "))
+    (tmp_path / "Makefile").write_text(f"{definition}\nshow:\n\t@printenv {name}\n")
     sql = "SELECT \"$path\", '$$', '#', 'it''s' FROM t"
     shown = subprocess.run(
-        ["make", "-s", "-C", str(tmp_path), "show", f"SQL={sql}"],
+        ["make", "-s", "-C", str(tmp_path), "show", f"{name}={sql}"],
         capture_output=True,
         text=True,
         check=True,

@@ -1,6 +1,7 @@
 """The files of a new pipeline: which names it may have, and that what is made of odd files is sound."""
 
 import http.server
+import os
 import subprocess
 import threading
 from collections.abc import Callable
@@ -115,3 +116,20 @@ def test_an_address_is_the_default_as_it_is(length: int, make: Callable[..., Pat
 
     lint(folder)
     assert f'default="{url[:length]}"' in (folder / "dags/taxiway/web/settings.py").read_text()
+
+
+def test_make_hands_over_the_address_as_it_was_typed(tmp_path: Path) -> None:
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    (recipe,) = (line for line in lines if "-m templates" in line)
+    shown = recipe.replace("$(VENVS)/template/bin/python -m templates", r"printf '%s\n'")
+    exports = [line for line in lines if line.startswith("override export")]
+    (tmp_path / "Makefile").write_text("\n".join([*exports, "show:", shown, ""]))
+    given = ["a$b", """https://example.org/my.csv?$limit=5000&q="it's" """]
+    done = subprocess.run(
+        ["make", "-s", "-C", str(tmp_path), "show", f"NAME={given[0]}", f"CSV={given[1]}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "MAKEFLAGS": ""},
+    )
+    assert done.stdout.splitlines() == given
