@@ -16,7 +16,7 @@ MOST_ROWS = 100_000  # that are looked at
 MOST_BYTES = 64 << 20
 SAMPLE_ROWS = 400
 MOST_LETTERS = 100  # of a name in the header
-TRIED_ROWS = 1000  # for each delimiter
+TRIED_ROWS, TRIED_LETTERS = 1000, 1 << 20  # for each delimiter
 # Words that SQL does not take as a name without quotes, in DuckDB and Athena.
 SQL_WORDS = """
 all alter analyse analyze and anti any array as asc asof asymmetric at authorization between binary both by case
@@ -89,7 +89,8 @@ def propose(content: bytes) -> Proposal:
         raise CsvFault("is empty" if not text.strip() else "is no text: give the address of a CSV file")
     if text.lstrip()[:1] in "<{[":
         raise CsvFault("is no CSV but HTML, XML or JSON: give the address of the file itself")
-    text = re.sub(r"\A\s*[\r\n]", "", text)  # blank lines before the header
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # as the DAG reads it
+    text = re.sub(r"\A\s*\n", "", text)  # blank lines before the header
     delimiter = max(DELIMITERS, key=lambda mark: _fit(text, mark))
     header, *rows = _records(text, delimiter, cut=len(content) >= MOST_BYTES) or [[""]]
     header = [name.strip() for name in header]
@@ -133,7 +134,7 @@ def _fit(text: str, delimiter: str) -> tuple[int, bool]:
     """Return how well a delimiter fits: rows as wide as the header; and whether the header has none within prose."""
     rows: list[list[str]] = []
     with suppress(csv.Error):
-        rows.extend(islice(_fields(text, delimiter), TRIED_ROWS))
+        rows.extend(islice(_fields(text[:TRIED_LETTERS], delimiter), TRIED_ROWS))
     if not rows or len(rows[0]) < 2:
         return 0, False
     return sum(len(row) == len(rows[0]) for row in rows), all(name == name.strip() for name in rows[0])

@@ -107,6 +107,8 @@ def test_a_header_is_understood_as_the_rows_are(text: str, header: list[str]) ->
         "\n \na,b\n1,2\n",
         '"two\nlines";b\n1;2\n',
         '\n"x ""\n\n, y";,\n1;2\n',
+        '"two\r\nlines",b\r\n1,2\r\n',
+        "a,b\r1,2\r",
         "No,y,off,At,rowid\n1,2,3,4,5\n",
         ",b\n1,2\n",
         "É,ü\n1,2\n",
