@@ -302,14 +302,21 @@ def job_run_config(
     }
 
 
-def spark_parameters(settings: Settings, programs: str) -> str:
-    """Return ``sparkSubmitParameters``: the archive of the programs, and workers of the sizes that are set."""
+def spark_parameters(settings: Settings, programs: str, executors: int | None = None) -> str:
+    """Return ``sparkSubmitParameters``: the archive of the programs, and workers of the sizes that are set.
+
+    Args:
+        settings: sizes and limits.
+        programs: folder of the programs.
+        executors: never more than these; by default the number that is set, which grows to what the application may use.
+    """
     (driver_vcpu, driver_gb), (vcpu, gb) = map(worker_size, (settings.serverless_driver, settings.serverless_executor))
     most = min(
         (settings.serverless_max_vcpu - driver_vcpu) // vcpu,
         (settings.serverless_max_gb - driver_gb) // gb,
         settings.serverless_max_disk_gb // 20 - 1,
     )
+    most = min(most, executors or most)
     conf = {
         "spark.driver.cores": driver_vcpu,
         "spark.driver.memory": f"{_heap_mib(driver_gb)}m",

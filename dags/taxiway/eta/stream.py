@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 NAME = "eta_stream"
 PROGRAM = "eta/score_stream.py"
 WANTED = "wanted"  # tag of a job run: a digest of what it was asked for
+EXECUTORS = 1  # batches are scored on the driver; it has no end, so what it takes is missing to the training for ever
 GRACE_S = 60  # for the batch in progress, when a job run is cancelled
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(hours=1)
 REMEMBERED = timedelta(hours=6)  # job runs that ended earlier do not count as lost
@@ -111,7 +112,7 @@ class Stream:
         words += ["--max-offsets", str(own.max_offsets)]
         for option, value in (("--kafka-config", own.kafka_config), ("--statsd", own.statsd)):
             words += [option, value] if value else []
-        options = [serverless.spark_parameters(self._settings, programs)]
+        options = [serverless.spark_parameters(self._settings, programs, EXECUTORS)]
         options += [f"--packages {own.stream_packages}"] if own.stream_packages else []
         options += serverless.packed_environment(own.environment)
         return {

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,8 @@ import boto3
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from local_aws.emr_serverless.usage import Workers, asked
+from taxiway.aws import serverless
 from taxiway.core.settings import settings
 from taxiway.eta import run
 from taxiway.eta.settings import eta_settings
@@ -159,6 +162,42 @@ def test_one_job_run_is_kept_replaced_and_not_started_again_at_once(
     assert f"{newest['id']} ended as CANCELLED at " in sentence
     assert "the next one is started after " in sentence
     assert keep("two", "") == ["No stream runs, and none should."]
+
+
+def test_a_training_fits_beside_the_stream(emr: Any, keep: Any) -> None:
+    """The stream has no end, so that a training that does not fit beside it would wait for ever."""
+    keep("one", "kafka:9092")
+    wait_for(emr, "RUNNING")
+    (application,) = emr.list_applications()["applications"]
+    parameters = serverless.spark_parameters(run.serverless_settings(), "s3://taxiway-artifacts/one")
+    training = emr.start_job_run(
+        applicationId=application["id"],
+        executionRoleArn=settings().serverless_role,
+        jobDriver={
+            "sparkSubmit": {
+                "entryPoint": "s3://taxiway-artifacts/one/eta/score_stream.py",
+                "sparkSubmitParameters": parameters,
+            }
+        },
+    )
+    wait_for(emr, "RUNNING", "RUNNING")
+
+    (stream,) = (found["id"] for found in emr.list_job_runs(applicationId=application["id"])["jobRuns"][1:])
+    taken = asked_by(emr, application["id"], stream)
+    assert (taken.driver.cpu, taken.executor.cpu, taken.executors) == (4, 4, 1), "as docs/eta-stream.md says"
+    limit = emr.get_application(applicationId=application["id"])["application"]["maximumCapacity"]
+    fitted = asked_by(emr, application["id"], training["jobRunId"]).fitted(taken.total, limit)
+    assert fitted is not None
+    assert (fitted.driver.cpu, fitted.driver.memory, fitted.executors) == (4, 30, 1), "it asks for two executors"
+
+
+def asked_by(emr: Any, application: str, job_run: str) -> Workers:
+    """Return the most workers that a job run may have, from its parameters."""
+    found = emr.get_job_run(applicationId=application, jobRunId=job_run)["jobRun"]
+    parameters = found["jobDriver"]["sparkSubmit"]["sparkSubmitParameters"]
+    conf = dict(word.split()[0].split("=", 1) for word in parameters.split("--conf ")[1:])
+    workers = asked(conf)
+    return replace(workers, executors=int(conf["spark.dynamicAllocation.maxExecutors"]))
 
 
 def test_what_ended_long_ago_is_not_taken_for_a_new_job_run(
