@@ -161,15 +161,13 @@ def other_database_sentence(config: Config, running: str) -> str:
 
 
 def require_secrets(config: Config, kubectl: Kubectl, rendered: Sequence[str]) -> None:
-    """Check that the namespace has every secret that manifests need.
+    """Check that the namespace has every secret that manifests need, and none of them makes.
 
     Raises:
         UserError: some are missing; the text names them and how they are made.
     """
-    needed: dict[str, set[str]] = {}
-    for manifest in rendered:
-        for name, keys in manifests.needed_secrets(manifest).items():
-            needed.setdefault(name, set()).update(keys)
+    # Together: External Secrets are in the chart platform, and who needs them in the chart airflow.
+    needed = manifests.needed_secrets("\n---\n".join(rendered))
     # Names and keys only: the values stay in the cluster.
     template = '{{range .items}}{{.metadata.name}}{{range $key, $value := .data}} {{$key}}{{end}}{{"\\n"}}{{end}}'
     listed = kubectl.run("get", "secrets", "-o", f"go-template={template}", "--request-timeout=20s", seconds=30)

@@ -99,6 +99,26 @@ def test_make_secrets_makes_every_secret_that_eks_needs(tmp_path: Path) -> None:
     assert [name for name in missing if name not in releases.BY_HAND] == []
 
 
+def test_a_new_namespace_needs_no_secret_that_external_secrets_bring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, platform = tmp_path / "mine.yaml", tmp_path / "platform.yaml"
+    account = {"taxiway": {"account": "123456789012", "bucketPrefix": "taxiway-1"}}
+    mine.write_text(yaml.safe_dump({"global": account, "dags": {"gitSync": {"repo": "https://example.com/a/b.git"}}}))
+    platform.write_text(yaml.safe_dump({"externalSecrets": {"enabled": True}}))
+    monkeypatch.setattr(Kubectl, "run", lambda *_, **__: "")  # the namespace has no secret
+    kubectl = Kubectl("one", "taxiway")
+
+    def rendered(**given: str) -> list[str]:
+        config = Config.from_environment({**EKS, "VALUES": str(mine), **given})
+        return [render(each(config, "1")) for each in (releases.platform, releases.airflow)]
+
+    config = Config.from_environment(EKS)
+    releases.require_secrets(config, kubectl, rendered(PLATFORM_VALUES=str(platform)))
+    with pytest.raises(UserError, match="airflow-fernet-key"):
+        releases.require_secrets(config, kubectl, rendered())
+
+
 def test_monitoring_needs_no_secret_on_kind_and_is_rendered_for_both() -> None:
     for given in ({}, EKS):
         rendered = render(releases.monitoring(Config.from_environment(given)))
