@@ -81,7 +81,10 @@ def test_external_secrets_find_all_that_they_look_for() -> None:
     chart = PATH.parents[1] / "helm/platform/values.yaml"
     wanted = yaml.safe_load(chart.read_text())["externalSecrets"]
     assert wanted["prefix"] == Stack().outputs()["SecretsPrefix"]
-    assert set(wanted["names"]) <= KEYS.keys()
+    # What Airflow reads, optional or not; the password of the chart's own Redis is for who has that one.
+    assert set(wanted["names"]) == KEYS.keys() - {"postgres", "mysql", "airflow-redis-password"}
+    readme = (PATH.parent / "README.md").read_text()
+    assert "repeat it with\n   `airflow-redis-password`" in readme
 
 
 def test_without_databases_of_ours_their_secrets_are_left_to_the_user() -> None:
