@@ -8,6 +8,7 @@ Two deployments in one AWS account must have different ``TAXIWAY_COST_TAGS``, be
 To support another kind of resource, add a function and list it in :func:`kinds_of`.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from taxiway.core.settings import Settings
+
+log = logging.getLogger(__name__)
 
 SINCE = "taxiway:orphan-since"
 
@@ -68,7 +71,10 @@ def emr_clusters(session: Any, settings: Settings) -> Iterator[Resource]:
     states = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
     for page in emr.get_paginator("list_clusters").paginate(ClusterStates=states):
         for found in page["Clusters"]:
-            cluster = emr.describe_cluster(ClusterId=found["Id"])["Cluster"]
+            response = _unless_denied(partial(emr.describe_cluster, ClusterId=found["Id"]))
+            if response is None:
+                continue
+            cluster = response["Cluster"]
             tags = {tag["Key"]: tag.get("Value", "") for tag in cluster.get("Tags", [])}
             if is_ours(tags, settings):
                 yield Resource(
@@ -82,6 +88,20 @@ def emr_clusters(session: Any, settings: Settings) -> Iterator[Resource]:
                     untag=partial(_untag_cluster, emr, cluster["Id"]),
                     end=partial(emr.terminate_job_flows, JobFlowIds=[cluster["Id"]]),
                 )
+
+
+def _unless_denied(describe: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the description of a resource, None if it may not be seen.
+
+    Lists are of the whole account, but the rights are for what has our tags: it is another project's.
+    """
+    try:
+        return describe()
+    except ClientError as error:
+        if not error.response["Error"]["Code"].startswith("AccessDenied"):
+            raise
+        log.info("Left out, as another project's: %s", error)
+        return None
 
 
 def _tag_cluster(emr: Any, cluster: str, tags: Mapping[str, str]) -> None:
@@ -99,7 +119,8 @@ def serverless_applications(session: Any, settings: Settings) -> Iterator[Resour
     """
     client = session.client("emr-serverless")
     for found in _applications(client, ["STARTING", "STARTED"]):
-        application = client.get_application(applicationId=found["id"])["application"]
+        response = _unless_denied(partial(client.get_application, applicationId=found["id"]))
+        application = response["application"] if response else {}
         if is_ours(application.get("tags", {}), settings):
             end = partial(client.stop_application, applicationId=found["id"])
             yield _serverless("emr_serverless_application", found["id"], application, client, end)
@@ -110,9 +131,14 @@ def serverless_job_runs(session: Any, settings: Settings) -> Iterator[Resource]:
     client = session.client("emr-serverless")
     states = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED"]
     for application in _applications(client, ["STARTING", "STARTED"]):
+        if not _unless_denied(partial(client.get_application, applicationId=application["id"])):
+            continue  # its job runs may not be listed either
         pages = client.get_paginator("list_job_runs").paginate(applicationId=application["id"], states=states)
         for found in (run for page in pages for run in page["jobRuns"]):
-            run = client.get_job_run(applicationId=application["id"], jobRunId=found["id"])["jobRun"]
+            response = _unless_denied(
+                partial(client.get_job_run, applicationId=application["id"], jobRunId=found["id"])
+            )
+            run = response["jobRun"] if response else {}
             if is_ours(run.get("tags", {}), settings):
                 end = partial(client.cancel_job_run, applicationId=application["id"], jobRunId=found["id"])
                 yield _serverless("emr_serverless_job_run", found["id"], run, client, end)

@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 from airflow.utils.state import DagRunState
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from taxiway.aws.emr import job_flow
@@ -197,6 +198,42 @@ def test_an_aws_that_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert faults[0].startswith("emr_clusters could not be listed: ")
 
 
+class Denying:
+    """A boto3 session whose EMR lets nobody describe some clusters: its rights are those of the stack."""
+
+    def __init__(self, operation: str, *denied: str) -> None:
+        self._client = boto3.client("emr")
+
+        def deny(params: dict[str, Any], **_: object) -> None:
+            if not denied or params.get("ClusterId") in denied:
+                answer = {"Error": {"Code": "AccessDeniedException", "Message": "You are not authorized"}}
+                raise ClientError(answer, operation)  # type: ignore[arg-type] # the rest is of no interest
+
+        self._client.meta.events.register(f"before-parameter-build.emr.{operation}", deny)
+
+    def client(self, service: str) -> Any:
+        assert service == "emr"
+        return self._client
+
+
+def test_another_project_s_cluster_that_may_not_be_seen_is_left_out(emr: Any) -> None:
+    ours, foreign = start(emr), start(emr, project="another")
+    found = emr_clusters(Denying("DescribeCluster", foreign), ENDS)
+    assert [cluster.id for cluster in found] == [ours]
+
+    findings, faults = guard(Denying("DescribeCluster", foreign), ENDS, lambda *_: False, NOW)
+    assert ([finding.resource.id for finding in findings], faults) == ([ours], [])
+
+
+def test_a_list_that_is_denied_is_told(emr: Any) -> None:
+    start(emr)
+    findings, faults = guard(Denying("ListClusters"), ENDS, lambda *_: False, NOW)
+
+    assert findings == []
+    assert len(faults) == 1
+    assert faults[0].startswith("emr_clusters could not be listed: ")
+
+
 # ── EMR Serverless ──────────────────────────────────────────────────────────────────────────────────────────────────
 # The local endpoint has none yet: botocore holds requests and answers against the service's model.
 
@@ -246,11 +283,16 @@ class Session:
     def answer(self, operation: str, answer: dict[str, Any], **request: Any) -> None:
         self.stub.add_response(operation, answer, request)
 
+    def deny(self, operation: str, **request: Any) -> None:
+        self.stub.add_client_error(operation, "AccessDeniedException", expected_params=request)
+
 
 def test_a_serverless_application_is_found_tagged_and_stopped() -> None:
     session = Session()
     started = {"states": ["STARTING", "STARTED"]}
-    session.answer("list_applications", {"applications": [LISTED, {**LISTED, "id": "00f2"}]}, **started)
+    foreign = {**LISTED, "id": "00f0"}
+    session.answer("list_applications", {"applications": [foreign, LISTED, {**LISTED, "id": "00f2"}]}, **started)
+    session.deny("get_application", applicationId="00f0")
     session.answer("get_application", {"application": {**APPLICATION, "tags": OURS}}, applicationId="00f1")
     standing = {**APPLICATION, "applicationId": "00f2", "tags": {"project": "taxiway"}}
     session.answer("get_application", {"application": standing}, applicationId="00f2")
@@ -269,9 +311,14 @@ def test_a_serverless_application_is_found_tagged_and_stopped() -> None:
 
 def test_a_serverless_job_run_is_found_and_cancelled() -> None:
     session = Session()
-    session.answer("list_applications", {"applications": [LISTED]}, states=["STARTING", "STARTED"])
+    listed = {"applications": [{**LISTED, "id": "00f0"}, LISTED]}
+    session.answer("list_applications", listed, states=["STARTING", "STARTED"])
+    session.deny("get_application", applicationId="00f0")
+    session.answer("get_application", {"application": APPLICATION}, applicationId="00f1")
     states = ["SUBMITTED", "PENDING", "SCHEDULED", "RUNNING", "QUEUED"]
-    session.answer("list_job_runs", {"jobRuns": [LISTED_JOB]}, applicationId="00f1", states=states)
+    jobs = {"jobRuns": [{**LISTED_JOB, "id": "00j0"}, LISTED_JOB]}
+    session.answer("list_job_runs", jobs, applicationId="00f1", states=states)
+    session.deny("get_job_run", applicationId="00f1", jobRunId="00j0")
     session.answer("get_job_run", {"jobRun": {**JOB, "tags": OURS}}, applicationId="00f1", jobRunId="00j1")
     session.answer(
         "cancel_job_run", {"applicationId": "00f1", "jobRunId": "00j1"}, applicationId="00f1", jobRunId="00j1"
@@ -282,6 +329,16 @@ def test_a_serverless_job_run_is_found_and_cancelled() -> None:
 
     assert (found.kind, found.id, found.state) == ("emr_serverless_job_run", "00j1", "RUNNING")
     session.stub.assert_no_pending_responses()
+
+
+def test_a_list_of_job_runs_that_is_denied_is_an_error() -> None:
+    session = Session()
+    session.answer("list_applications", {"applications": [LISTED]}, states=["STARTING", "STARTED"])
+    session.answer("get_application", {"application": APPLICATION}, applicationId="00f1")
+    session.stub.add_client_error("list_job_runs", "AccessDeniedException")
+
+    with pytest.raises(ClientError, match="AccessDenied"):
+        list(serverless_job_runs(session, ENDS))
 
 
 def test_what_the_deployment_has_not_is_not_looked_for() -> None:
