@@ -32,7 +32,8 @@ Written by `make docs` from `helm/monitoring/rules/*.yaml`; do not edit.
 
 One page for each alert: symptom, check, fix, prevention. Commands are for the namespace `taxiway` and the names of a
 standard installation; on EKS choose your context first (`kubectl config use-context …`). `make status ENV=eks` gives
-an overview, `make ui` opens Airflow's page. The sections are the files of
+an overview, `make ui` opens Airflow's page. With the feature `git-dag-bundle` what a worker has on its `PYTHONPATH` is
+`/tmp/dag-bundles/taxiway/tracking_repo/dags`. The sections are the files of
 [helm/monitoring/rules](../../helm/monitoring/rules). Who is notified is defined in
 [alertmanager.yaml](../../helm/monitoring/alertmanager.yaml): *page* wakes somebody, *ticket* waits for working hours,
 *info* is only shown.

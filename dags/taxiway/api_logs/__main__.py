@@ -4,8 +4,8 @@
     python -m taxiway.api_logs replay --hour 2026-01-31-07 [--hour …/…]
     python -m taxiway.api_logs set-up                on a laptop or kind: make the workgroup and the pseudonyms' key
 
-``replay`` starts a run of ``api_logs_etl``, for which it needs Airflow's database: on Kubernetes run it in the
-scheduler's pod.
+``replay`` starts a run of ``api_logs_etl``, for which it needs Airflow's database. On Kubernetes run it in a worker's
+pod, which alone has the DAGs, that database and the role on AWS, with ``PYTHONPATH=/opt/airflow/dags/repo/dags``.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def _replay(key: str | None, given: Sequence[str]) -> str:
         raise ReplayError(f"The run could not be started: {str(error).rstrip('.')}.") from None
     except SQLAlchemyError as error:
         raise ReplayError(
-            f"Airflow's database cannot be used ({type(error).__name__}): run this where the scheduler runs."
+            f"Airflow's database cannot be used ({type(error).__name__}): on Kubernetes run this in a worker's pod."
         ) from None
     what = f"that wait for the key {key}" if key else ", ".join(given)
     return f"Started the run {run_id} of {DAG}; it takes the hours {what}.\n"

@@ -308,7 +308,7 @@ def spark_parameters(settings: Settings, programs: str, executors: int | None = 
     Args:
         settings: sizes and limits.
         programs: folder of the programs.
-        executors: never more than these; by default the number that is set, which grows to what the application may use.
+        executors: never more than these; by default the number that is set, which grows to the application's ceilings.
     """
     (driver_vcpu, driver_gb), (vcpu, gb) = map(worker_size, (settings.serverless_driver, settings.serverless_executor))
     most = min(
