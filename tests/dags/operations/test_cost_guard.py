@@ -207,7 +207,7 @@ class Denying:
         def deny(params: dict[str, Any], **_: object) -> None:
             if not denied or params.get("ClusterId") in denied:
                 answer = {"Error": {"Code": "AccessDeniedException", "Message": "You are not authorized"}}
-                raise ClientError(answer, operation)  # type: ignore[arg-type] # the rest is of no interest
+                raise ClientError(answer, operation)
 
         self._client.meta.events.register(f"before-parameter-build.emr.{operation}", deny)
 
