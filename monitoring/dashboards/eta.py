@@ -17,6 +17,11 @@ def share_within(limit: str, scorer: str) -> str:
     return f"{fast} / ({increase(f'{LATENCY}_count', scorer)} > 0)"
 
 
+def named(expr: str, of: str) -> str:
+    """Return the series of an expression with the label ``of``, so that several metrics are one list."""
+    return f'label_replace({expr}, "of", "{of}", "", "")'
+
+
 page = Page(
     uid="taxiway-eta",
     title="Taxiway: arrival model",
@@ -153,8 +158,15 @@ page.ranking(
 )
 page.ranking(
     "Rejected by reason",
-    "Records that were set aside in the topic eta_rejected in the time shown.",
-    Query("sort_desc(" + counted("taxiway_eta_rejected_total", by="reason") + ")", "{{reason}}"),
+    "Requests, of both scorers, and pick-ups that were set aside in the topic eta_rejected in the time shown.",
+    Query(
+        "sort_desc("
+        + named(counted("taxiway_eta_rejected_total", by="reason"), "requests")
+        + " or "
+        + named(counted("taxiway_eta_rejected_pickups_total", by="reason"), "pick-ups")
+        + ")",
+        "{{of}}: {{reason}}",
+    ),
     unit=units.Short,
     steps=((None, ORANGE),),
     size=(8, 8),

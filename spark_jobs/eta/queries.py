@@ -104,8 +104,10 @@ class Answering(Batches):
         now_ms = time.time_ns() / 1e6
         self._statsd.count("requests", answers.predictions + answers.rejected.total())
         self._statsd.count("predictions", answers.predictions)
-        for reason, number in (answers.rejected + answers.rejected_pickups).items():
+        for reason, number in answers.rejected.items():
             self._statsd.count(f"rejected.{reason}", number)
+        for reason, number in answers.rejected_pickups.items():  # no share of the requests
+            self._statsd.count(f"rejected_pickups.{reason}", number)
         self._statsd.times("latency", (now_ms - answers.received_ms).tolist())
         self._statsd.times("batch", [1000 * (time.monotonic() - began)])
         self._statsd.gauge("batch_rows", len(rows))

@@ -129,6 +129,22 @@ def test_a_batch_that_comes_again_waits_for_its_version(
     assert written.of(PREDICTIONS)[60:] == written.of(PREDICTIONS)[:60]
 
 
+def test_pickups_that_are_rejected_are_no_share_of_the_requests(live: LiveModel, written: Written) -> None:
+    metrics = Metrics()
+    bad = [pickup(trip, pickup_zone_id=300) for trip in TRIPS[:5]]
+    batch = records(*bad, *map(request, TRIPS[:2]), request(TRIPS[2], company="cab"))
+    Answering(Event(), written, states(), live, StatsD(metrics.address)).do(batch, 0)
+    metrics.wait_for(8)
+
+    assert (metrics.total("requests"), metrics.total("predictions")) == (3, 2)
+    assert {name for name in metrics.names() if name.startswith("rejected")} == {
+        "rejected.unknown_company",
+        "rejected_pickups.unknown_zone",
+    }
+    assert (metrics.total("rejected.unknown_company"), metrics.total("rejected_pickups.unknown_zone")) == (1, 5)
+    assert len(written.of(REJECTED)) == 6
+
+
 def test_what_is_late_is_judged_by_its_own_partition(live: LiveModel) -> None:
     early, late = trips("2023-01-14")[0], trips("2023-01-14")[-1]
     state = State.empty()

@@ -447,7 +447,7 @@ def test_live_error_is_that_of_the_predictions(seen: Seen) -> None:
 def test_metrics_are_sent(seen: Seen) -> None:
     names = seen.metrics.names()
     assert {"requests", "predictions", "latency", "batch", "batch_rows", "lag", "model_age_s", "model_refused"} <= names
-    assert {f"rejected.{reason}" for reason in REASONS} <= names
+    assert {f"rejected.{reason}" for reason in REASONS} | {"rejected_pickups.malformed"} <= names
     assert {"live_mae_s.all.all", "within_p90.company.uber", "drift.borough.Manhattan", "drift.all.all"} <= names
     assert any(name.startswith("demand.") for name in names)
     assert seen.metrics.total("predictions") >= len(seen.trips)
