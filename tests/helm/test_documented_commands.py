@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.credentials import kind_secrets
 from cluster.platform import CHECKOUT, WORKER, WORKER_CONTAINER
 from tests.helm.rendering import ENVIRONMENTS, render
 
@@ -48,3 +49,19 @@ def test_the_worker_is_what_the_commands_name_it(environment: str) -> None:
     (mount,) = (each for each in containers[WORKER_CONTAINER].spec["volumeMounts"] if each["name"] == "dags")
     link = containers["git-sync"].env["GITSYNC_LINK"]
     assert f"{mount['mountPath']}/{link}" == CHECKOUT
+
+
+def test_pages_name_the_pool_that_a_database_has() -> None:
+    """A line's own size is the one that counts."""
+    ini = kind_secrets("taxiway", {})["airflow-pgbouncer-config"]["pgbouncer.ini"]
+    lines = [line for line in ini.splitlines() if " dbname=" in line]
+    assert len(lines) == 3
+    assert [line for line in lines if " pool_size=" not in line] == []
+    assert "`pool_size=` in the line" in (ROOT / "docs/runbooks/DatabaseClientsWaiting.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_scorer_says_that_it_waits_for_a_model() -> None:
+    template = (ROOT / "helm/platform/templates/eta-scorer.yaml").read_text(encoding="utf-8")
+    page = (ROOT / "docs/eta-on-aws.md").read_text(encoding="utf-8")
+    assert "--wait-for-model" in template
+    assert "until a model is live it waits" in page
