@@ -37,6 +37,15 @@ def tables_of_contracts() -> Generator[None]:
             cached.cache_clear()
 
 
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Generator[None]:
+    """Put back the handlers of signals after a test: a command that ran in this process may have set its own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def pytest_sessionstart() -> None:
     """Handle Ctrl-C as programs at a terminal do: a background shell has its children ignore it, and theirs too."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -8,7 +8,6 @@ scorer of a group reads all pick-ups, as live waits are those of the whole city;
 
 import argparse
 import re
-import signal
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from console.errors import UserError
 from console.output import run_command
 from services.kafka import AWAY, Connection, tell
+from services.signals import set_by_signals
 from spark_jobs.eta.features import ZONE_MINUTES
 from spark_jobs.eta.messages import PICKUPS, PREDICTIONS, RECORDS, REJECTED, REQUESTS
 from spark_jobs.eta.model import ModelError
@@ -267,14 +267,15 @@ def _run(options: argparse.Namespace) -> int:
         threading.Event(),
     )
     connection.require([REQUESTS, PICKUPS, PREDICTIONS, REJECTED])
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
-    if (live := _live_model(options, metrics, stop)) is None:
-        return 0
-    scorer = Scorer(connection, live, options.group, metrics, stop, options.alive_file)
-    with live:
-        tell(f"Answers {REQUESTS} of {options.bootstrap} by the model {live.current.model.version}; Ctrl-C ends it.")
-        scorer.run()
+    with set_by_signals(stop):
+        if (live := _live_model(options, metrics, stop)) is None:
+            return 0
+        scorer = Scorer(connection, live, options.group, metrics, stop, options.alive_file)
+        with live:
+            tell(
+                f"Answers {REQUESTS} of {options.bootstrap} by the model {live.current.model.version}; Ctrl-C ends it."
+            )
+            scorer.run()
     tell(f"Ended after {scorer.predictions:,} predictions and {scorer.rejected:,} rejections.")
     return 0
 

@@ -1,7 +1,6 @@
 """The live table: ``python -m services.eta.watch --bootstrap HOST:PORT``."""
 
 import argparse
-import signal
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from console.errors import UserError
 from console.output import run_command
 from services.eta.board import RECENT_S, Board, Follower, Picture
 from services.kafka import Connection
+from services.signals import set_by_signals
 from spark_jobs.eta.messages import TOPICS
 
 EVERY_S, LINE_S = 0.5, 5  # between two tables on a terminal; between two lines elsewhere
@@ -37,16 +37,15 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     board, stop = Board(), threading.Event()
     follower = Follower(connection, board, from_end=not options.all)
     follower.start()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
     try:
-        if console.is_terminal:
-            with Live(console=console, auto_refresh=False) as live:
-                for picture in _pictures(board, stop, options.seconds, EVERY_S):
-                    live.update(table(picture), refresh=True)
-        else:
-            for picture in _pictures(board, stop, options.seconds, LINE_S):
-                console.print(line(picture), highlight=False)
+        with set_by_signals(stop):
+            if console.is_terminal:
+                with Live(console=console, auto_refresh=False) as live:
+                    for picture in _pictures(board, stop, options.seconds, EVERY_S):
+                        live.update(table(picture), refresh=True)
+            else:
+                for picture in _pictures(board, stop, options.seconds, LINE_S):
+                    console.print(line(picture), highlight=False)
     finally:
         follower.end()
     picture = board.picture(time.monotonic())

@@ -1,6 +1,6 @@
 """Sends rides to Kafka in their order, at a speed or at a rate."""
 
-import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from console.errors import UserError
 from services.kafka import Connection
 from services.replay.rides import COLUMNS
+from services.signals import set_by_signals
 from spark_jobs.eta.messages import NEW_YORK, PICKUPS, PREDICTIONS, REQUESTS, VERSION, Pickup, Request, encode
 
 SECOND_US = 1_000_000
@@ -136,25 +137,18 @@ def play(
         else:
             sent.pickups += 1
 
-    stopped = present = False
-
-    def stop(*_: object) -> None:
-        nonlocal stopped
-        stopped = True
-
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    began = time.monotonic()
-    try:
+    stop, present, began = threading.Event(), False, time.monotonic()
+    with set_by_signals(stop):
         for due, topic, at, message in _messages(rides, events, run, loop=loop):
             present = loop and at > datetime.now(_NEW_YORK).replace(tzinfo=None)
             if present or (seconds is not None and due > seconds):
                 break
-            while not stopped and (wait := began + due - time.monotonic()) > SLACK_S:
+            while not stop.is_set() and (wait := began + due - time.monotonic()) > SLACK_S:
                 producer.poll(min(wait, 0.1))
-            if stopped or failed or (seconds is not None and time.monotonic() - began >= seconds):
+            if stop.is_set() or failed or (seconds is not None and time.monotonic() - began >= seconds):
                 break
             value = encode(msgspec.structs.replace(message, sent_at_ms=int(time.time() * 1000)))
-            while not stopped:
+            while not stop.is_set():
                 try:
                     producer.produce(topic, value, message.request_id, on_delivery=on_delivery)
                     break
@@ -164,16 +158,13 @@ def play(
             sent.first, sent.last = sent.first or at, at
             if answers:
                 producer.flush(FLUSH_S)
-                waited = answers.wait_for(message.request_id, answer_s, lambda: stopped)
+                waited = answers.wait_for(message.request_id, answer_s, stop.is_set)
                 say(f"The first request was answered after {waited:.1f} s.")
                 answers, began = None, time.monotonic() - due
         patience = FLUSH_S
         while (left := producer.flush(1)) and not failed and patience > 0:
-            patience -= stopped
+            patience -= stop.is_set()
         sent.seconds = time.monotonic() - began
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     if failed:
         raise UserError(f"Kafka at {connection.bootstrap} did not take {len(failed):,} events ({failed[0]}).")
     if left:
