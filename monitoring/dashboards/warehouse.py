@@ -12,8 +12,8 @@ DAY = 86400
 
 
 def age(metric: str, label: str) -> str:
-    """Return the seconds since a Unix time that a gauge has."""
-    return f"time() - max by ({label}) ({metric})"
+    """Return the seconds since a Unix time that a gauge had last: the exporter forgets it two days after a run."""
+    return f"time() - max by ({label}) (last_over_time({metric}[30d]))"
 
 
 page = Page(
