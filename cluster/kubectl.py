@@ -14,7 +14,7 @@ from typing import Any
 
 from cluster.shell import last_lines, require, run
 from console.errors import UserError
-from console.processes import end_with_parent
+from console.processes import start_program
 
 UNREACHABLE = re.compile(
     r"refused|no such host|i/o timeout|Unable to connect|deadline exceeded|network is unreachable|no route to host"
@@ -120,10 +120,9 @@ class Forward:
             return
         self.close()
         require("kubectl")
-        self._process = process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            preexec_fn=end_with_parent,
-        )  # fmt: skip
+        self._process = process = start_program(
+            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         output, deadline = "", time.monotonic() + seconds
         assert process.stdout
         with selectors.DefaultSelector() as selector:

@@ -16,7 +16,7 @@ from console.options import ENGINES, ROOT
 from console.output import Reporter
 from console.patience import PATIENCE_S
 from console.ports import require_free
-from console.processes import end_with_parent
+from console.processes import start_program
 from laptop.config import Config
 from laptop.platform import Platform
 from laptop.results import copy_results, open_lake
@@ -203,13 +203,8 @@ def _local_aws(config: Config) -> Iterator[None]:
     command = [str(config.python("local-aws")), "-m", "local_aws", "--port", str(config.aws_port)]
     config.logs.mkdir(parents=True, exist_ok=True)
     with (config.logs / "local-aws.log").open("wb") as log:
-        endpoint = subprocess.Popen(
-            [*command, "--data", str(config.state / "aws")],
-            stdout=log,
-            stderr=log,
-            cwd=ROOT,
-            start_new_session=True,
-            preexec_fn=end_with_parent,
+        endpoint = start_program(
+            [*command, "--data", str(config.state / "aws")], stdout=log, stderr=log, cwd=ROOT, start_new_session=True
         )
     try:
         deadline = time.monotonic() + PATIENCE_S

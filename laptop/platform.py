@@ -17,7 +17,7 @@ from console.demo import discover
 from console.errors import UserError
 from console.options import ROOT
 from console.patience import PATIENCE_S, Say, say_on_stderr
-from console.processes import end_with_parent
+from console.processes import run_program
 from laptop.access import LocalAccess
 from laptop.config import Config
 from laptop.processes import Supervisor, wait_until
@@ -161,23 +161,22 @@ class Platform:
                 path.write_text(file[1])
                 command.append(str(path))
             try:
-                result = subprocess.run(
+                result = run_program(
                     command,
                     env=environment,
                     cwd=ROOT,
                     stdin=subprocess.DEVNULL,
-                    capture_output=True,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
                     text=True,
                     timeout=PATIENCE_S,
-                    check=False,
-                    preexec_fn=end_with_parent,
                 )
             except subprocess.TimeoutExpired:
                 raise UserError(f"{module} {' '.join(arguments)} did not end within {PATIENCE_S} s.") from None
         if result.returncode:
             lines = (result.stderr or result.stdout).strip().splitlines()
             raise UserError(f"{module} {' '.join(arguments)} failed: {lines[-1] if lines else 'it gave no reason'}")
-        return result.stdout
+        return str(result.stdout)
 
     def log_path(self, task: TaskInstance) -> Path:
         """Return the file of a task's log."""

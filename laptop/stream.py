@@ -22,7 +22,7 @@ from console.errors import UserError
 from console.options import ROOT, number, port
 from console.output import Reporter
 from console.ports import require_free
-from console.processes import end_with_parent
+from console.processes import start_program
 from laptop.config import Config
 from laptop.platform import Platform
 from spark_jobs import publish
@@ -184,7 +184,7 @@ class _Process:
         environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'dags'}", "PYTHONUNBUFFERED": "1"}
         output = log.open("wb") if log else None
         # In a session of its own: Ctrl-C reaches this process, which ends the parts in order.
-        self._process = subprocess.Popen(
+        self._process = start_program(
             list(map(str, command)),
             cwd=ROOT,
             env=environment,
@@ -192,7 +192,6 @@ class _Process:
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
             start_new_session=True,
-            preexec_fn=end_with_parent,
         )
         if output:
             output.close()

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import NoReturn
 
 from console.errors import UserError
-from console.processes import end_with_parent
+from console.processes import end_with_parent, signals_held, start_program
 from laptop import guardian
 from laptop.config import Config
 
@@ -100,7 +100,7 @@ def _start_aws(config: Config, step_memory: str) -> "subprocess.Popen[bytes]":
     if config.engine == "spark":
         command += ["--spark-python", str(config.python("spark"))]
     with (config.logs / "local-aws.log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent)
+        return start_program(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
 
 def _migrate_database(config: Config) -> None:
@@ -123,7 +123,8 @@ def _migrate_database(config: Config) -> None:
 
 def _fork(arguments: list[str], log: Path) -> int:
     """Run ``airflow ARGUMENTS`` in a child process and return its pid."""
-    pid = os.fork()
+    with signals_held():
+        pid = os.fork()
     if pid:
         return pid
     code = 1

@@ -11,7 +11,7 @@ from typing import IO, Self
 
 from console.errors import UserError
 from console.ports import require_free
-from console.processes import end_with_parent
+from console.processes import run_program, start_program
 from local_kafka.topics import wait_for_broker
 
 _HERE = Path(__file__).parent
@@ -121,19 +121,16 @@ class Broker:
                     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
                     # Joined, because one in 64 begins with a dash, which would be taken for an option.
                     arguments = ["format", f"--cluster-id={cluster}", "--config", str(config)]
-                    if subprocess.run(
-                        [*command, "kafka.tools.StorageTool", *arguments], stdout=log, stderr=log, check=False,
-                        preexec_fn=end_with_parent,
-                    ).returncode:  # fmt: skip
+                    prepared = run_program([*command, "kafka.tools.StorageTool", *arguments], stdout=log, stderr=log)
+                    if prepared.returncode:
                         raise UserError(f"Kafka could not prepare {self.folder}: {self._reason()}")
                 # In a session of its own, so that Ctrl-C at a terminal reaches the process that ends it in order.
-                self._process = subprocess.Popen(
+                self._process = start_program(
                     [*command, "kafka.Kafka", str(config)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
-                    preexec_fn=end_with_parent,
                 )
             wait_for_broker(self.bootstrap, START_S, self.require_alive)
         except OSError as error:
