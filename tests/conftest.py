@@ -24,8 +24,9 @@ STARTING = {
     *("kafka", "kafka_broker", "page_of", "person", "platform", "s3", "sail", "seen"),
 }
 # Folders whose tests start whole platforms, measure time or need much memory: one worker of xdist runs them one after
-# the other, those on a cluster last, while the others run the rest, a file at a time.
-HEAVY = {"clients", "laptop", "local_aws", "oracle", "spark_jobs", "templates", "e2e"}
+# the other, those on a cluster last, while the others run the rest, a file at a time. Both have about as much to do
+# before those on a cluster, which need the machine to themselves.
+HEAVY = tuple(f"tests/{folder}/" for folder in ("laptop", "local_aws", "spark_jobs/eta", "templates", "e2e"))
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +77,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def group_of(nodeid: str) -> str:
     """Return the group of a test, which one worker runs as a whole."""
     file = nodeid.partition("::")[0]
-    return "heavy" if HEAVY.intersection(file.split("/")) else file
+    return "heavy" if file.startswith(HEAVY) else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

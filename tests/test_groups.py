@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.slow  # starts pytest with two workers
 def test_heavy_tests_have_one_worker() -> None:
-    files = ["tests/laptop/test_config.py", "tests/spark_jobs/test_publish.py::test_all_programs_are_published"]
+    files = ["tests/laptop/test_config.py", "tests/local_aws/test_structure.py"]
     command = [sys.executable, "-m", "pytest", "-v", "--numprocesses=2", "--dist=loadscope", "-p", "no:cacheprovider"]
     done = subprocess.run([*command, *files, "tests/test_architecture.py"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
