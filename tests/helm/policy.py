@@ -694,6 +694,8 @@ def migration_job(rendered: Rendered) -> Iterator[str]:
     for variable in ("ADMIN_USERNAME", "ADMIN_PASSWORD"):
         if "users create" in words and not (container.env.get(variable) or {}).get("secretKeyRef", {}).get("optional"):
             yield f"{variable} is not from an optional Secret"
+    if "users create" in words and not re.search(r"UPDATE_FAB_PERMS=False[\s\\]+airflow users create", words):
+        yield "the job writes permissions while the API server does"
 
 
 @rule

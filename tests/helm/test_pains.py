@@ -170,6 +170,18 @@ CASES = [
         "migration_job",
         {"migrateDatabaseJob.args": ["bash", "-c", "exec airflow db migrate"]},
     ),
+    Case(
+        19,
+        "two that write permissions",
+        "migration_job",
+        {
+            "migrateDatabaseJob.args": [
+                "bash",
+                "-c",
+                "airflow db migrate; pools set emr_steps 1 --include-deferred; airflow users create",
+            ]
+        },
+    ),
     Case(20, "local logs", "logs_are_read", {"config.logging.remote_logging": "False"}),
     Case(20, "a connection that nobody has", "logs_are_read", {"config.logging.remote_log_conn_id": "s3"}),
     Case(20, "no connection in the pods", "logs_are_read", {"global.taxiway.env.AIRFLOW_CONN_AWS_DEFAULT": ""}),
