@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals that ask a process to end
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 # Loaded here: a child that is about to run a program should not load anything.
@@ -70,7 +71,7 @@ def signals_held() -> Iterator[None]:
         yield
         return
     came, parent = list[int](), os.getpid()
-    endings = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    endings = {number: signal.getsignal(number) for number in ENDING}
     handlers = {number: handler for number, handler in endings.items() if callable(handler)}
     for number in handlers:
         signal.signal(number, lambda number, _: came.append(number))

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from services.signals import ENDING, set_by_signals
+from console.processes import ENDING
+from services.signals import set_by_signals
 
 
 @pytest.mark.parametrize("number", ENDING)
