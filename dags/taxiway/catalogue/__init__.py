@@ -23,6 +23,7 @@ from taxiway.catalogue.database import (
     CONNECTION,
     MIGRATIONS,
     VERSION_TABLE,
+    NotMigratedError,
     migrate,
     open_catalogue,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Dataset",
     "Input",
     "LoadReport",
+    "NotMigratedError",
     "Status",
     "begin_attempt",
     "claim_content",

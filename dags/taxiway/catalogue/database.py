@@ -14,6 +14,10 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "catalogue_version"
 
 
+class NotMigratedError(CatalogueError):
+    """The tables are missing or older than the code; a retry may help, as a deployment migrates them at its end."""
+
+
 def open_catalogue(revision: str = "0001") -> sa.Engine:
     """Return an engine for the catalogue in Airflow's connection ``tlc_catalog``.
 
@@ -22,8 +26,8 @@ def open_catalogue(revision: str = "0001") -> sa.Engine:
             arrives before a later migration keeps working.
 
     Raises:
-        CatalogueError: Airflow has no such connection, its type is neither sqlite nor mysql, or its tables are missing
-            or older than that.
+        NotMigratedError: its tables are missing or older than that.
+        CatalogueError: Airflow has no such connection, or its type is neither sqlite nor mysql.
     """
     engine = connect()
     with engine.connect() as connection:
@@ -31,7 +35,7 @@ def open_catalogue(revision: str = "0001") -> sa.Engine:
         if sa.inspect(connection).has_table(VERSION_TABLE):
             version = connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE)))
     if version is None or version < revision:
-        raise CatalogueError(
+        raise NotMigratedError(
             f"The tables of the catalogue (connection {CONNECTION!r}) are {'outdated' if version else 'missing'}: "
             "run python -m taxiway.catalogue migrate."
         )

@@ -134,14 +134,12 @@ def plan_run(
         config: how long to wait.
 
     Raises:
-        PlanError: a requested month has no data set, or was not complete in time; or the catalogue cannot be used.
+        PlanError: a requested month has no data set, or was not complete in time.
+        CatalogueError: the catalogue cannot be used.
     """
     from taxiway import catalogue
 
-    try:
-        engine = catalogue.open_catalogue()
-    except catalogue.CatalogueError as error:
-        raise PlanError(str(error)) from None
+    engine = catalogue.open_catalogue()
     latest = catalogue.latest_attempts(engine)
     now, limit = datetime.now(UTC), config.months_wait_h
     joins = now < started + timedelta(minutes=config.join_minutes)

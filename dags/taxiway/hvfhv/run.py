@@ -106,4 +106,8 @@ def count_usage(context: Context) -> None:
 
 def fail_without_retry() -> AbstractContextManager[None]:
     """Fail the task without a retry for errors that a retry cannot fix."""
-    return unrecoverable(PlanError, ProgramsError, LakeError, ContractError)
+    from taxiway.catalogue import CatalogueError, NotMigratedError
+
+    return unrecoverable(
+        *(PlanError, CatalogueError, ProgramsError, LakeError, ContractError), unless=(NotMigratedError,)
+    )

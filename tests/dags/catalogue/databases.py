@@ -1,4 +1,4 @@
-"""A MySQL-compatible server of the tests' own."""
+"""Databases of the tests' own: a MySQL-compatible server, and a catalogue whose tables are made late."""
 
 import os
 import socket
@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pymysql
+import pytest
+import sqlalchemy as sa
 
+from taxiway import catalogue
+from taxiway.catalogue.database import connect
 from tests.tools import tool
 
 
@@ -69,3 +73,18 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the database server did not start: {log.read_text()[-2000:]}") from None
             time.sleep(0.1)
+
+
+def migrate_after_the_first_try(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the catalogue's tables made when they were missed once, as a deployment makes them at its end."""
+    monkeypatch.setenv("AIRFLOW_CONN_TLC_CATALOG", f"sqlite:///{folder}/new.db")
+    open_catalogue = catalogue.open_catalogue
+
+    def open_and_migrate(*revision: str) -> sa.Engine:
+        try:
+            return open_catalogue(*revision)
+        except catalogue.NotMigratedError:
+            catalogue.migrate(connect())
+            raise
+
+    monkeypatch.setattr(catalogue, "open_catalogue", open_and_migrate)

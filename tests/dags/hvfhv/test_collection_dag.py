@@ -15,6 +15,7 @@ from taxiway import catalogue
 from taxiway.catalogue import Status
 from taxiway.catalogue.__main__ import main
 from taxiway.core.settings import settings
+from tests.dags.catalogue.databases import migrate_after_the_first_try
 from tests.dags.web import Web, web_server
 
 ROOT = Path(__file__).parents[3]
@@ -168,11 +169,17 @@ def test_what_may_pass_is_tried_again(engine: sa.Engine, s3: Any, web: Web, tmp_
     assert log[1].status == "complete"
 
 
-def test_a_catalogue_that_was_not_migrated_fails_at_once(
+def test_a_catalogue_that_cannot_be_used_fails_at_once(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_TLC_CATALOG", "postgresql://nowhere/tlc")
+    assert states(run(month="2023-01"))["list_data_sets", -1] == ("failed", 1)
+
+
+def test_a_catalogue_that_is_migrated_later_is_waited_for(
     s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_TLC_CATALOG", f"sqlite:///{tmp_path}/new.db")
-    assert states(run(month="2023-01"))["list_data_sets", -1] == ("failed", 1)
+    migrate_after_the_first_try(tmp_path, monkeypatch)
+    dag_run = run(month="2023-01")
+    assert states(dag_run)["list_data_sets", -1] == ("skipped", 2), "it has no data sets yet"
 
 
 def test_a_month_that_is_none_is_refused() -> None:

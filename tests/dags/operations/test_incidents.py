@@ -24,7 +24,7 @@ from taxiway.catalogue.incidents import Fault
 from taxiway.core import contracts, pipelines
 from taxiway.core.settings import settings
 from taxiway.operations import deadlines, incidents, metrics, notices, post_mortem, quality, quality_report
-from tests.dags.catalogue.databases import mariadb
+from tests.dags.catalogue.databases import mariadb, migrate_after_the_first_try
 from tests.dags.operations import slack_server
 from tests.dags.operations.slack_server import TOKEN, Slack, text_of
 
@@ -492,6 +492,17 @@ def test_the_report_of_a_month_without_anything(engine: sa.Engine) -> None:
     page = quality_report.render(engine, "2026-12")
     for sentence in ("No incident was open in this month.", "None.", "No check was recorded in this month."):
         assert sentence in page
+
+
+def test_the_report_of_a_new_platform_waits_for_the_tables(
+    aws: str, airflow_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    boto3.client("s3").create_bucket(Bucket="taxiway-lake")
+    migrate_after_the_first_try(tmp_path, monkeypatch)
+    run = DagBag(Path(__file__).parents[3] / "dags" / "quality_report.py").dags["quality_report"].test()
+    assert [(each.state, each.try_number) for each in run.get_task_instances()] == [("success", 2)]
 
 
 def test_the_dag_writes_the_report_and_forgets_old_results(
