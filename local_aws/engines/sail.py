@@ -12,6 +12,7 @@ from local_aws.execution import Launch, LaunchError
 from local_aws.execution.storage import Storage
 
 _PROGRAM = Path(__file__).with_name("sail_program.py")
+_YEAR_S = 365 * 24 * 3600
 
 
 class SailEngine:
@@ -70,6 +71,8 @@ def _settings(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
         "SAIL_RUNTIME__MEMORY_POOL__TYPE": "fair",
         "SAIL_RUNTIME__MEMORY_POOL__FAIR__MAX_SIZE": str(int(step_memory(environment) * 0.7)),
         "SAIL_RUNTIME__TEMPORARY_FILES__PATHS": json.dumps([str(spill)]),
+        # Sail ends a session that is idle for minutes, Spark does not: a program may train a model between queries.
+        "SAIL_SPARK__SESSION_TIMEOUT_SECS": str(_YEAR_S),
     }
     if endpoint := environment.get("AWS_ENDPOINT_URL"):
         settings |= {

@@ -21,8 +21,11 @@ def sail() -> Iterator[str]:
     """Return the address of a Sail server."""
     from pysail.spark import SparkConnectServer
 
-    server = SparkConnectServer(ip="127.0.0.1", port=0)
-    server.start(background=True)
+    with pytest.MonkeyPatch.context() as environment:
+        # The session of all tests is idle while the worker runs other tests.
+        environment.setenv("SAIL_SPARK__SESSION_TIMEOUT_SECS", str(10**6))
+        server = SparkConnectServer(ip="127.0.0.1", port=0)
+        server.start(background=True)
     yield f"sc://127.0.0.1:{server.listening_address[1]}"
     server.stop()
 

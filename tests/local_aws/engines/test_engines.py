@@ -59,6 +59,15 @@ if sys.argv[1] == "raise":
 SparkSession.builder.getOrCreate().range(3).count()
 sys.exit(7 if sys.argv[1] == "status" else "a text for standard error")
 """
+IDLE = """
+import time
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+rows = spark.range(7)
+rows.count()
+time.sleep(4)
+print(rows.count())
+"""
 WAITING = """
 import os, sys, time
 from pyspark.sql import SparkSession
@@ -185,6 +194,17 @@ def test_a_program_runs_on_local_files(sail: Engine, s3: dict[str, str], tmp_pat
     assert status == 0, stderr
     assert json.loads(stdout)["read"] == {"1": 12.0, "2": 4.0, "3": -7.0}
     assert json.loads(stdout)["zone"] == "UTC"
+
+
+def test_a_program_may_do_without_its_engine_for_long(sail: Engine, s3: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "idle.py").write_text(IDLE)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    launch = sail.command([f"{tmp_path}/idle.py"], folder, s3 | {"SAIL_SPARK__SESSION_TIMEOUT_SECS": "1"})
+
+    status, stdout, stderr = run(launch)
+
+    assert (status, stdout) == (0, "7\n"), stderr
 
 
 @pytest.mark.parametrize("packed", ["environment.tar.gz", "environment.zip"])
