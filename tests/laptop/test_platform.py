@@ -1,19 +1,23 @@
 """The whole platform through its commands: real scheduler, EMR steps that run, killed in the middle and run again."""
 
+import contextlib
 import csv
 import json
 import os
 import re
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from console.options import ROOT
+from laptop.supervisor import API_SERVER_WAIT_S
 from tests.contracts.command import contracts
 from tests.laptop.person import Person
 from tests.oracle.comparison import difference
@@ -35,10 +39,11 @@ def killed(person: Person) -> list[str]:
         output += line
         if re.search(r"step build_month .* runs", line):
             break
-    assert len(person.processes()) > 8
+    else:
+        pytest.fail(f"the demo ended before a step ran:\n{output}")
+    assert len(person.processes()) > 8, output
     demo.send_signal(signal.SIGKILL)
     demo.wait()
-    assert "step build_month" in output, output
     return person.left_after(40)
 
 
@@ -127,9 +132,12 @@ def test_up_keeps_it_running_until_down(person: Person, demo: tuple[int, str], t
     status, output = person.type("up")
     assert status == 0, output
     try:
-        assert re.search(r"user admin, password \S{8,}", output)
+        password = re.search(r"user admin, password (\S{8,})", output)
+        assert password
         assert person.type("status")[0] == 0
         assert "It runs already" in person.type("up")[1]
+
+        check_that_no_request_waits_long_for_the_database(person, password[1])
 
         missing = tmp_path / "gone.parquet"
         (tmp_path / "list.csv").write_text(f"name,month,url\ngone,2023-05,{missing.as_uri()}\n")
@@ -152,6 +160,25 @@ def test_up_keeps_it_running_until_down(person: Person, demo: tuple[int, str], t
     assert (status, "Ended" in output) == (0, True)
     assert not person.left_after(5)
     assert person.type("status")[0] == 3
+
+
+def check_that_no_request_waits_long_for_the_database(person: Person, password: str) -> None:
+    """A request that holds the lock itself can go on, as one that waits for it in the event loop gives up in time."""
+    url = f"http://127.0.0.1:{person.environment['UI_PORT']}"
+    with (
+        contextlib.closing(sqlite3.connect(person.state / "airflow/airflow.db")) as database,
+        requests.Session() as api,
+    ):
+        api.trust_env = False
+        login = {"username": "admin", "password": password}
+        token = api.post(f"{url}/auth/token", json=login, timeout=60).json()["access_token"]
+        api.headers["Authorization"] = f"Bearer {token}"
+        database.execute("BEGIN IMMEDIATE")
+        body = {"is_paused": False}
+        locked = api.patch(f"{url}/api/v2/dags/hvfhv_analysis", json=body, timeout=3 * API_SERVER_WAIT_S)
+        database.rollback()
+        assert locked.status_code == 500, locked.text  # tasks and commands try again
+        assert api.patch(f"{url}/api/v2/dags/hvfhv_analysis", json=body, timeout=60).status_code == 200
 
 
 def part(person: Person, name: str) -> psutil.Process:
