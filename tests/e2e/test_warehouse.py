@@ -1,6 +1,10 @@
 """The warehouse on the cluster: from the service's MySQL to its summary there."""
 
+import pytest
+
 from tests.e2e.conftest import Platform
+
+pytestmark = pytest.mark.full  # five to ten minutes; its loads, dbt and databases are tested without a cluster too
 
 
 def test_the_demo_serves_a_summary_from_mysql(platform: Platform) -> None:

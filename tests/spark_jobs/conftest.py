@@ -68,8 +68,10 @@ def on_sail(sail: str) -> Programs:
 @pytest.fixture(scope="session")
 def on_spark() -> Programs:
     options = "--master local[2] --conf spark.ui.enabled=false --conf spark.sql.shuffle.partitions=2 pyspark-shell"
-    environment = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_SUBMIT_ARGS": options, "PYSPARK_PYTHON": sys.executable}
-    return Programs(environment)
+    # For a program of seconds the optimising compiler costs more than it saves, and so do threads of the collector.
+    java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    environment = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_SUBMIT_ARGS": options, "SPARK_SUBMIT_OPTS": java}
+    return Programs(environment | {"PYSPARK_PYTHON": sys.executable})
 
 
 @pytest.fixture
