@@ -7,15 +7,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from taxiway.core import databases
-from taxiway.core.dataset_list import CatalogueError
+from taxiway.core.dataset_list import CatalogueError, NotMigratedError
 
 CONNECTION = "tlc_catalog"
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "catalogue_version"
-
-
-class NotMigratedError(CatalogueError):
-    """The tables are missing or older than the code; a retry may help, as a deployment migrates them at its end."""
 
 
 def open_catalogue(revision: str = "0001") -> sa.Engine:

@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from taxiway.aws import serverless
 from taxiway.aws.programs import ProgramsError, settings_for_steps
 from taxiway.core.contracts import ContractError
+from taxiway.core.dataset_list import CatalogueError, NotMigratedError
 from taxiway.core.errors import unrecoverable
 from taxiway.core.settings import Settings, settings
 from taxiway.eta import gate
@@ -67,8 +68,6 @@ def serverless_settings() -> Settings:
 
 def fail_without_retry() -> AbstractContextManager[None]:
     """Fail the task without a retry for errors that a retry cannot fix."""
-    from taxiway.catalogue import CatalogueError, NotMigratedError
-
     return unrecoverable(
         *(PlanError, CatalogueError, ProgramsError, LakeError, ContractError),
         *(RegistryError, gate.GateError, serverless.ServerlessError),
