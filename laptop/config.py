@@ -54,10 +54,6 @@ class Config:
         """Airflow's metadata database."""
         return self.airflow_home / "airflow.db"
 
-    def metadata_url(self, wait_s: int) -> str:
-        """Return the metadata database's URL for a process that waits so many seconds while another writes."""
-        return f"sqlite:///{self.metadata_file}?timeout={wait_s}"
-
     @property
     def logs(self) -> Path:
         """Logs of the platform's own processes, a file each."""
@@ -138,6 +134,7 @@ class Config:
             "AIRFLOW_CONN_RIDE_SERVICE": json.dumps({"conn_type": "sqlite", "host": str(self.ride_service_file)}),
             "AIRFLOW_CONN_AWS_DEFAULT": "aws://",
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "laptop/airflow_plugins"),
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": str(max(4, 2 * (os.cpu_count() or 2))),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -151,7 +148,7 @@ class Config:
             "AIRFLOW__API__SECRET_KEY": keys["api"],
             "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
             # A process that finds the database locked waits: the scheduler does not survive an error here.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.metadata_url(60),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.metadata_file}?timeout=60",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.airflow_home / "logs"),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",

@@ -25,10 +25,6 @@ from laptop import guardian
 from laptop.config import Config
 
 API_SERVER = ["api-server"]
-# How long the API server waits for the database. A request that is logged is written in its event loop, where requests
-# that have written before cannot go on to commit (airflow/api_fastapi/logging/decorators.py): without a limit both wait
-# for each other. Its clients, tasks and commands, try again after an error.
-API_SERVER_WAIT_S = 8
 # Logs are read from the disk by the API server; serving them as well would listen on all addresses.
 COMPONENTS = {
     "scheduler": ["scheduler", "--skip-serve-logs"],
@@ -69,8 +65,7 @@ def main() -> int:
         importlib.import_module("airflow.cli.cli_parser")
         _migrate_database(config)
         # The API server takes longest and needs other modules, so it starts while the rest is imported.
-        database = config.metadata_url(API_SERVER_WAIT_S)
-        children[_fork(API_SERVER, config.logs / "api-server.log", database)] = "api-server"
+        children[_fork(API_SERVER, config.logs / "api-server.log")] = "api-server"
         for module in PRELOADED:
             importlib.import_module(module)
         for name, arguments in COMPONENTS.items():
@@ -126,8 +121,8 @@ def _migrate_database(config: Config) -> None:
     done.touch()
 
 
-def _fork(arguments: list[str], log: Path, database: str = "") -> int:
-    """Run ``airflow ARGUMENTS`` in a child process, with another URL of the database if given, and return its pid."""
+def _fork(arguments: list[str], log: Path) -> int:
+    """Run ``airflow ARGUMENTS`` in a child process and return its pid."""
     with signals_held():
         pid = os.fork()
     if pid:
@@ -142,9 +137,6 @@ def _fork(arguments: list[str], log: Path, database: str = "") -> int:
         from airflow import settings
         from airflow.__main__ import main as airflow
 
-        if database:
-            os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = database
-            settings.configure_vars()  # type: ignore[no-untyped-call]
         settings.reconfigure_orm()  # type: ignore[no-untyped-call]
         sys.argv = ["airflow", *arguments]
         airflow()  # type: ignore[no-untyped-call]

@@ -84,7 +84,7 @@ def stub(name):
         os._exit(3)
     time.sleep(60)
 
-def fork(arguments, log, database=""):
+def fork(arguments, log):
     pid = os.fork()
     if not pid:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
