@@ -12,14 +12,20 @@ from tests.contracts.command import ROOT, contracts
 
 pytestmark = pytest.mark.slow  # each call of the tools takes seconds
 
+RELEASED = "released.yaml"
 Change = Callable[[dict[str, dict[str, Any]]], object]
 """Changes the columns (name → definition) of a table, in place."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a copy of the contracts."""
-    return Path(shutil.copytree(ROOT / "contracts", tmp_path / "contracts"))
+    """Return a copy of one pipeline's contracts, as a check of all takes half a minute."""
+    folder = tmp_path / "contracts"
+    shutil.copytree(ROOT / "contracts/hvfhv", folder / "hvfhv")
+    text = (ROOT / "contracts" / RELEASED).read_text()
+    own = [each for each in yaml.safe_load(text) if each["id"].startswith("hvfhv_")]
+    (folder / RELEASED).write_text(yaml.safe_dump(own, sort_keys=False))
+    return folder
 
 
 def _change(folder: Path, name: str, change: Change, version: str = "1.0.0") -> None:
@@ -55,6 +61,7 @@ def test_what_breaks_readers_needs_a_new_major_version(folder: Path) -> None:
     for name, change in BREAKING.items():
         _change(folder, name, change, "1.1.0")
     quarantine = (folder / "hvfhv/trips_quarantine.yaml").rename(folder / "gone")
+    before = (folder / RELEASED).read_text()
     status, faults = contracts("--contracts", folder, "release")
     assert status == 1
     assert "hvfhv_trips_quarantine is gone, which breaks its readers" in faults
@@ -62,13 +69,13 @@ def test_what_breaks_readers_needs_a_new_major_version(folder: Path) -> None:
         assert f"hvfhv_{name} breaks its readers (" in faults
     assert faults.count("breaks its readers") == len(BREAKING) + 1
     assert "set the version to 2.0.0" in faults
-    assert (folder / "released.yaml").read_text() == (ROOT / "contracts/released.yaml").read_text()
+    assert (folder / RELEASED).read_text() == before
 
     quarantine.rename(folder / "hvfhv/trips_quarantine.yaml")
     for name in BREAKING:
         _change(folder, name, lambda columns: None, "2.0.0")
     assert contracts("--contracts", folder, "release") == (0, "")
-    assert (folder / "released.yaml").read_text().count("version: 2.0.0") == len(BREAKING)
+    assert (folder / RELEASED).read_text().count("version: 2.0.0") == len(BREAKING)
 
 
 def test_what_readers_need_not_notice_needs_a_new_minor_version(folder: Path) -> None:
