@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from itertools import combinations, permutations
 from typing import Any
 
@@ -40,11 +41,28 @@ EXCLUSIVE = {
     ("git-dag-bundle", "https-git"): "with git-dag-bundle .* is in the connection git_default",
     ("git-dag-bundle", "ssh-git"): "with git-dag-bundle .* is in the connection git_default",
 }
-# Each feature alone on kind; each with each other one, and what goes together in practice, on EKS.
+GIT = ("git-dag-bundle", "https-git", "ssh-git")
+
+
+def mixtures() -> Iterator[tuple[str, ...]]:
+    """Yield few sets of features: any two are together in one, and each of them is without the other in another.
+
+    Every feature is in three of six sets, no two in the same three; and all are together, with each way to reach Git.
+    """
+    others = [feature for feature in FEATURES if feature not in GIT]
+    places = dict(zip(others, combinations(range(6), 3), strict=False))
+    for row in range(6):
+        yield tuple(feature for feature in others if row in places[feature])
+    for git in GIT:
+        yield (*others, git)
+
+
+# Each feature alone on kind; mixtures, and what goes together in practice, on EKS.
 COMBINATIONS: list[tuple[str, tuple[str, ...]]] = [
     *((environment, ()) for environment in ENVIRONMENTS),
     *(("kind", (feature,)) for feature in FEATURES),
-    *(("eks", pair) for pair in combinations(FEATURES, 2) if pair not in EXCLUSIVE),
+    *(("eks", features) for features in mixtures()),
+    *(("eks", (git,)) for git in GIT),
     ("eks", ("keda", "mysql-metadata", "big-workers")),
     ("eks", ("https-git", "ingress", "oidc", "team-roles", "argocd", "keda", "secrets-manager", "big-workers")),
 ]
@@ -64,6 +82,14 @@ def rendered() -> None:
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=name)
 def test_every_combination_keeps_every_rule(combination: tuple[str, tuple[str, ...]]) -> None:
     assert check(render(*combination)) == []
+
+
+def test_any_two_features_are_rendered_together_and_apart() -> None:
+    sets = [set(features) for environment, features in COMBINATIONS if environment == "eks"]
+    for first, second in permutations(FEATURES, 2):
+        assert any(first in each and second not in each for each in sets), f"{first} without {second}"
+        if tuple(sorted((first, second))) not in EXCLUSIVE:
+            assert any({first, second} <= each for each in sets), f"{first} with {second}"
 
 
 @pytest.mark.parametrize(("pair", "sentence"), EXCLUSIVE.items(), ids=str)
