@@ -127,10 +127,10 @@ def _month() -> str:
 
 def _fail_without_retry() -> AbstractContextManager[None]:
     """Fail the task without a retry for errors that a retry cannot fix."""
-    from taxiway.catalogue import CatalogueError, NotMigratedError
-    from taxiway.hvfhv.collection import CollectionError, TransientError
+    from taxiway.catalogue import CatalogueError
+    from taxiway.hvfhv.collection import CollectionError
 
-    return unrecoverable(CatalogueError, CollectionError, unless=(TransientError, NotMigratedError))
+    return unrecoverable(CatalogueError, CollectionError)
 
 
 hvfhv_collection()

@@ -54,14 +54,14 @@ def quality_report() -> None:
         """Return the address of the page."""
         from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 
-        from taxiway.catalogue import CatalogueError, NotMigratedError, checks, open_catalogue
+        from taxiway.catalogue import CatalogueError, checks, open_catalogue
         from taxiway.core.errors import unrecoverable
         from taxiway.operations import quality_report as report
 
         context = get_current_context()
         logical = context["dag_run"].logical_date
         month = context["params"]["month"] or f"{logical or datetime.now(UTC):%Y-%m}"
-        with unrecoverable(CatalogueError, unless=(NotMigratedError,)):
+        with unrecoverable(CatalogueError):
             database = open_catalogue(checks.REVISION)
         s3 = AwsGenericHook(aws_conn_id=settings().aws_conn_id).get_session().client("s3")
         return report.publish(database, month, settings().lake, s3)

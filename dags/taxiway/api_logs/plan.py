@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 
 from taxiway.api_logs import hours
 from taxiway.api_logs.tables import EVENTS, OBJECT, duplicate_hours, late_hours
+from taxiway.core.errors import RetryableError
 from taxiway.core.s3 import is_data_file, split
 from taxiway.lake import Lake, Partition, Table, version_at
 from taxiway.operations import retention
@@ -30,8 +31,8 @@ class PlanError(RuntimeError):
     """The run cannot be planned as requested; the text is one sentence."""
 
 
-class TooEarlyError(PlanError):
-    """An arrival hour has not ended yet: a retry may succeed."""
+class TooEarlyError(PlanError, RetryableError):
+    """An arrival hour has not ended yet."""
 
 
 class Batch(TypedDict):

@@ -19,7 +19,6 @@ from taxiway.api_logs.plan import (
     Batch,
     Converted,
     PlanError,
-    TooEarlyError,
     arrival_of,
     arrivals_of,
     by_size,
@@ -59,7 +58,7 @@ def lake() -> Lake:
 
 def fail_without_retry() -> AbstractContextManager[None]:
     """Fail the task without a retry for errors that a retry cannot fix."""
-    return unrecoverable(PlanError, CheckError, AthenaError, LakeError, ContractError, unless=(TooEarlyError,))
+    return unrecoverable(PlanError, CheckError, AthenaError, LakeError, ContractError)
 
 
 def plan(context: Context) -> list[Batch]:

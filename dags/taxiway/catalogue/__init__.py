@@ -23,6 +23,7 @@ from taxiway.catalogue.database import (
     CONNECTION,
     MIGRATIONS,
     VERSION_TABLE,
+    NotMigratedError,
     migrate,
     open_catalogue,
 )
@@ -31,7 +32,7 @@ from taxiway.catalogue.log import begin_attempt, claim_content, complete_attempt
 from taxiway.catalogue.models import Attempt, Input, Status, datasets, ingestion_log, metadata
 from taxiway.catalogue.queries import complete_months, find_dataset, last_complete, latest_attempts, running_attempts
 from taxiway.core.databases import open_engine
-from taxiway.core.dataset_list import CatalogueError, Dataset, NotMigratedError, read_list
+from taxiway.core.dataset_list import CatalogueError, Dataset, read_list
 
 __all__ = [
     "CONNECTION",

@@ -7,11 +7,16 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from taxiway.core import databases
-from taxiway.core.dataset_list import CatalogueError, NotMigratedError
+from taxiway.core.dataset_list import CatalogueError
+from taxiway.core.errors import RetryableError
 
 CONNECTION = "tlc_catalog"
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "catalogue_version"
+
+
+class NotMigratedError(CatalogueError, RetryableError):
+    """The tables are missing or older than the code: a deployment migrates them at its end."""
 
 
 def open_catalogue(revision: str = "0001") -> sa.Engine:

@@ -31,10 +31,6 @@ class CatalogueError(ValueError):
         super().__init__(without_secrets(text))
 
 
-class NotMigratedError(CatalogueError):
-    """The tables are missing or older than the code; a retry may help, as a deployment migrates them at its end."""
-
-
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """One file to collect.

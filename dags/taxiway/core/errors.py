@@ -5,6 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+class RetryableError(Exception):
+    """A fault that a retry may find gone: :func:`unrecoverable` lets it pass, whatever else it is."""
+
+
 @contextmanager
 def harmless(log: logging.Logger, sentence: str, errors: type[Exception] = Exception) -> Iterator[None]:
     """Log errors of a class as a warning: what is only told or recorded never changes the state of a task.
@@ -21,18 +25,13 @@ def harmless(log: logging.Logger, sentence: str, errors: type[Exception] = Excep
 
 
 @contextmanager
-def unrecoverable(*errors: type[Exception], unless: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Fail the running task without a retry if one of these errors is raised.
-
-    Args:
-        errors: classes of errors.
-        unless: subclasses of them that a retry may fix.
-    """
+def unrecoverable(*errors: type[Exception]) -> Iterator[None]:
+    """Fail the running task without a retry if one of these errors is raised, and is no :class:`RetryableError`."""
     from airflow.sdk.exceptions import AirflowFailException
 
     try:
         yield
-    except unless:
+    except RetryableError:
         raise
     except errors as error:
         raise AirflowFailException(str(error)) from None

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from taxiway.aws import serverless
 from taxiway.aws.programs import ProgramsError, settings_for_steps
 from taxiway.core.contracts import ContractError
-from taxiway.core.dataset_list import CatalogueError, NotMigratedError
+from taxiway.core.dataset_list import CatalogueError
 from taxiway.core.errors import unrecoverable
 from taxiway.core.settings import Settings, settings
 from taxiway.eta import gate
@@ -71,7 +71,6 @@ def fail_without_retry() -> AbstractContextManager[None]:
     return unrecoverable(
         *(PlanError, CatalogueError, ProgramsError, LakeError, ContractError),
         *(RegistryError, gate.GateError, serverless.ServerlessError),
-        unless=(NotMigratedError,),
     )
 
 

@@ -28,6 +28,7 @@ from botocore.client import BaseClient
 from taxiway import catalogue
 from taxiway.catalogue import Attempt, Dataset
 from taxiway.core.dataset_list import public_url, without_secrets
+from taxiway.core.errors import RetryableError
 from taxiway.core.s3 import split
 from taxiway.hvfhv.settings import HvfhvSettings
 from taxiway.hvfhv.tables import TRIP_FILE
@@ -50,8 +51,8 @@ class CollectionError(Exception):
         super().__init__(without_secrets(text))
 
 
-class TransientError(CollectionError):
-    """A data set could not be collected because of a temporary error (network, server, time-out): a retry may help."""
+class TransientError(CollectionError, RetryableError):
+    """A data set could not be collected because of a temporary error (network, server, time-out)."""
 
 
 @dataclass(frozen=True, slots=True)

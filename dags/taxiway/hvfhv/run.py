@@ -12,7 +12,7 @@ from taxiway.aws.emr import Step
 from taxiway.aws.programs import ProgramsError, settings_for_steps
 from taxiway.aws.usage import cluster_usage
 from taxiway.core.contracts import ContractError
-from taxiway.core.dataset_list import CatalogueError, NotMigratedError
+from taxiway.core.dataset_list import CatalogueError
 from taxiway.core.errors import unrecoverable
 from taxiway.core.settings import settings
 from taxiway.hvfhv.plan import Job, PlanError
@@ -107,6 +107,4 @@ def count_usage(context: Context) -> None:
 
 def fail_without_retry() -> AbstractContextManager[None]:
     """Fail the task without a retry for errors that a retry cannot fix."""
-    return unrecoverable(
-        *(PlanError, CatalogueError, ProgramsError, LakeError, ContractError), unless=(NotMigratedError,)
-    )
+    return unrecoverable(PlanError, CatalogueError, ProgramsError, LakeError, ContractError)

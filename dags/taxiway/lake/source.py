@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 from botocore.exceptions import BotoCoreError, ClientError
 
 from taxiway.core.dataset_list import public_url
+from taxiway.core.errors import RetryableError
 from taxiway.core.s3 import split
 from taxiway.lake.store import LakeError
 
@@ -25,8 +26,8 @@ class SourceError(LakeError):
     kind = "unreadable"
 
 
-class UnavailableError(SourceError):
-    """The source cannot be read now; a retry may help."""
+class UnavailableError(SourceError, RetryableError):
+    """The source cannot be read now."""
 
 
 def fetch(address: str, target: Path, session: Any) -> str:

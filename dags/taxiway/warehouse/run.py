@@ -16,7 +16,6 @@ from taxiway.core.errors import unrecoverable
 from taxiway.core.s3 import split
 from taxiway.core.settings import settings
 from taxiway.lake import Lake, LakeError, Publication, open_lake, version_at
-from taxiway.lake.source import UnavailableError
 from taxiway.lake.tables import Table
 from taxiway.operations import lease, lineage, metrics, quality
 from taxiway.warehouse.loads import PART, Loaded, summary
@@ -65,7 +64,7 @@ def lake_of(table: Table) -> Lake:
 
 def fail_without_retry() -> AbstractContextManager[None]:
     """Fail the task without a retry for errors that a retry cannot fix."""
-    return unrecoverable(PlanError, LakeError, ContractError, DatabaseError, unless=(UnavailableError,))
+    return unrecoverable(PlanError, LakeError, ContractError, DatabaseError)
 
 
 def first_day() -> datetime:

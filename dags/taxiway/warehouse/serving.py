@@ -22,7 +22,7 @@ from taxiway.core.s3 import split
 from taxiway.core.settings import settings
 from taxiway.lake import Lake, LakeError, Table, TableSet, open_lake
 from taxiway.operations import lineage, metrics, notices, quality
-from taxiway.warehouse.target import BATCH, Checked, Row, ServingError, Target, UnavailableError
+from taxiway.warehouse.target import BATCH, Checked, Row, ServingError, Target
 
 if TYPE_CHECKING:
     import duckdb
@@ -188,4 +188,4 @@ def _counted(name: str) -> Iterator[None]:
 
 def _fail_without_retry() -> Any:
     """Fail the task without a retry for errors that a retry cannot fix."""
-    return unrecoverable(ServingError, DatabaseError, LakeError, ContractError, unless=(UnavailableError,))
+    return unrecoverable(ServingError, DatabaseError, LakeError, ContractError)

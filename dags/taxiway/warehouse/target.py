@@ -21,6 +21,7 @@ from typing import IO, Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, sqlite
 
+from taxiway.core.errors import RetryableError
 from taxiway.lake import Table
 
 Row = tuple[Any, ...]
@@ -47,8 +48,8 @@ class ServingError(RuntimeError):
     """Rows cannot be served; the text is one sentence that names the table, the fault and the remedy."""
 
 
-class UnavailableError(ServingError):
-    """The database is locked, full or away: a later try may succeed."""
+class UnavailableError(ServingError, RetryableError):
+    """The database is locked, full or away."""
 
 
 @dataclass(frozen=True)
