@@ -56,7 +56,7 @@ class Endpoint:
             region_name="us-east-1",
             aws_access_key_id="any",
             aws_secret_access_key="any",
-            config=Config(retries={"max_attempts": 1}, read_timeout=30),
+            config=Config(retries={"max_attempts": 1}, read_timeout=120),
         )
 
     def children(self) -> list[psutil.Process]:
@@ -64,18 +64,18 @@ class Endpoint:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=60)
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self.kill()
 
 
-def eventually(condition: Callable[[], Value], within_s: float = 15) -> Value:
+def eventually(condition: Callable[[], Value], within_s: float = 60) -> Value:
     """Return what `condition` returns as soon as it is true; fail after `within_s` seconds."""
     deadline = time.monotonic() + within_s
     while not (value := condition()):

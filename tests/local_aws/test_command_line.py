@@ -3,7 +3,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from tests.local_aws.endpoint import ROOT, Endpoint
 
 def refused(*words: object) -> tuple[int, list[str]]:
     done = subprocess.run(
-        [sys.executable, "-m", "local_aws", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=30
+        [sys.executable, "-m", "local_aws", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -91,8 +90,6 @@ def test_moto_cannot_be_reset(endpoint: Endpoint) -> None:
 
 
 def test_control_c_ends_it(new_endpoint: Callable[..., Endpoint]) -> None:
-    endpoint = new_endpoint().start()
-    started = time.monotonic()
+    endpoint = new_endpoint("--grace-seconds", "300").start()  # it does not wait for that
     endpoint.process.send_signal(signal.SIGINT)
-    assert endpoint.process.wait(timeout=5) == 0
-    assert time.monotonic() - started < 2
+    assert endpoint.process.wait(timeout=60) == 0
