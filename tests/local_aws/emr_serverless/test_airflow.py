@@ -41,7 +41,8 @@ PROGRAMS = {
     "succeeding": "",
     "failing": "raise ValueError('no trips in 2023-13')",
     "waiting": "import time; time.sleep(600)",
-    "short": "import time; time.sleep(2)",
+    # Ends when the test lets it end.
+    "short": "import sys, time\nfrom pathlib import Path\nwhile not Path(sys.argv[1]).exists(): time.sleep(0.05)",
 }
 
 
@@ -71,12 +72,13 @@ class Here:
         for name, text in PROGRAMS.items():
             (folder / f"{name}.py").write_text(text)
         self._folder = folder
+        self.end = folder / "end"  # the programs "short" end when it is there
 
     def clock(self) -> float:
         return time.time() + self.ahead_s
 
     def driver(self, name: str) -> Any:
-        return {"sparkSubmit": {"entryPoint": str(self._folder / f"{name}.py")}}
+        return {"sparkSubmit": {"entryPoint": str(self._folder / f"{name}.py"), "entryPointArguments": [str(self.end)]}}
 
     def create(self, **settings: Any) -> str:
         application = self.client.create_application(releaseLabel="emr-spark-8.0.0", type="SPARK", **settings)
@@ -123,7 +125,8 @@ def module_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
 
 
 @pytest.fixture
-def here(module_here: Here, monkeypatch: pytest.MonkeyPatch) -> Here:
+def here(module_here: Here, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Here:
+    module_here.end = tmp_path / "end"
     monkeypatch.setenv("AWS_ENDPOINT_URL", module_here.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
@@ -144,6 +147,13 @@ def job(here: Here, application: str, program: str, *, deferrable: bool = False,
         deferrable=deferrable,
         **FAST | options,
     )
+
+
+def end_when_submitted(here: Here, operator: Any) -> Any:
+    """Let the programs "short" end once the service has answered this operator's request."""
+    events = operator.hook.conn.meta.events
+    events.register("after-call.emr-serverless.StartJobRun", lambda **_: here.end.touch())
+    return operator
 
 
 def resume(operator: Any, context: Any) -> Any:
@@ -273,12 +283,13 @@ def test_a_retry_finds_the_job_that_still_runs(here: Here, context: Any) -> None
 
     def attempt(token: str, **options: Any) -> Any:
         config = {"clientToken": token, "name": "trips 2023-01", "tags": {"month": "2023-01"}}
-        return job(here, application, "short", config=config, **options).execute(context)
+        return job(here, application, "short", config=config, **options)
 
-    first = attempt("run-1", wait_for_completion=False)
-    assert attempt("run-1") == first  # the try before it has died, and left it running
-    assert len(here.runs(application)) == 1
-    assert attempt("run-2") != first
+    first = attempt("run-1", wait_for_completion=False).execute(context)
+    # The try before it has died, and left it running.
+    assert end_when_submitted(here, attempt("run-1")).execute(context) == first
+    assert [run["state"] for run in here.runs(application)] == ["SUCCESS"]
+    assert attempt("run-2").execute(context) != first
     with pytest.raises(ClientError, match="ConflictException"):
         job(here, application, "short", config={"clientToken": "run-1"}).execute(context)  # with a name of chance
     assert len(here.runs(application)) == 2
@@ -301,11 +312,11 @@ def test_the_token_that_readme_shows(here: Here, context: Any, pattern: Any, mon
 
     def attempt(**options: Any) -> Any:
         config = {"clientToken": pattern["attempt_token"](application, "trips"), "executionTimeoutMinutes": 60}
-        return job(here, application, "short", name="trips", config=config, **options).execute(context)
+        return job(here, application, "short", name="trips", config=config, **options)
 
-    first = attempt(wait_for_completion=False)
-    assert attempt() == first
-    assert attempt(wait_for_completion=False) != first  # one has ended: the task was cleared
+    first = attempt(wait_for_completion=False).execute(context)
+    assert end_when_submitted(here, attempt()).execute(context) == first
+    assert attempt(wait_for_completion=False).execute(context) != first  # one has ended: the task was cleared
 
 
 def test_the_callback_that_readme_shows(
@@ -330,11 +341,19 @@ def test_a_queued_job(here: Here, context: Any) -> None:
     application = here.started(schedulerConfiguration={"maxConcurrentRuns": 1})
     here.submit(application, "short")
     here.wait_for(application, "RUNNING")
+
+    def end_the_first() -> None:
+        here.wait_for(application, "QUEUED")
+        here.end.touch()
+
+    thread = threading.Thread(target=end_the_first)
+    thread.start()
     assert job(here, application, "succeeding").execute(context)
+    thread.join()
     here.wait_for(application, "SUCCESS", 2)
     (last, _) = here.runs(application)
     described = here.client.get_job_run(applicationId=application, jobRunId=last["id"])["jobRun"]
-    assert described["queuedDurationMilliseconds"] > 500
+    assert described["queuedDurationMilliseconds"] > 0
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -356,11 +375,14 @@ def test_a_forced_stop_waits_in_vain_where_a_job_is_queued(here: Here, context: 
     for _ in range(2):
         here.submit(application, "waiting")
     here.wait_for(application, "QUEUED")
-    stop = EmrServerlessStopApplicationOperator(
-        task_id="stop", application_id=application, force_stop=True, **FAST | {"waiter_max_attempts": 3}
-    )
+
+    def stop(**options: Any) -> Any:
+        return EmrServerlessStopApplicationOperator(
+            task_id="stop", application_id=application, force_stop=True, **FAST | options
+        )
+
     with pytest.raises(WaiterError, match="no_job_running"):
-        stop.execute(context)
+        stop(waiter_max_attempts=3).execute(context)
     here.wait_for(application, "RUNNING")  # the one that was queued
-    stop.execute(context)
+    stop().execute(context)
     assert here.state(application) == "STOPPED"
