@@ -295,8 +295,9 @@ def test_a_restored_subscription_delivers(restarted: Restarted) -> None:
 
 def test_the_endpoint_ends_soon_where_steps_run(restarted: Restarted) -> None:
     killed, stopped = restarted.rounds
-    assert killed.seconds < 2
-    assert stopped.seconds < 10  # and not the grace
+    # And not after the grace, which is 60 s.
+    assert killed.seconds < 30
+    assert stopped.seconds < 30
 
 
 def test_the_history_of_clusters_survives(restarted: Restarted) -> None:

@@ -114,8 +114,8 @@ def test_no_broker_outlives_its_command(tmp_path: Path, number: signal.Signals) 
         family = psutil.Process(started.pid).children(recursive=True)
         assert family
         started.send_signal(number)
-        started.wait(30)
-        _, left = psutil.wait_procs(family, timeout=15)
+        started.wait(60)
+        _, left = psutil.wait_procs(family, timeout=60)
         assert not left
     finally:
         started.kill()
