@@ -48,7 +48,7 @@ class _Place:
         """Yield the paths of all files below it, relative to it; "" if it is a file itself."""
         if self.bucket is None:
             root = Path("/", self.path)
-            found = [root] if root.is_file() else (path for path in root.rglob("*") if path.is_file())
+            found = [root] if root.is_file() else (path for path in sorted(root.rglob("*")) if path.is_file())
             yield from (str(path.relative_to(root)) if path != root else "" for path in found)
             return
         for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.path):

@@ -310,7 +310,7 @@ class Reader:
         hive = "hive_partitioning = true, hive_types_autocast = false" if partitioned else "hive_partitioning = false"
         options = f"format = 'newline_delimited', ignore_errors = {str(ignore).lower()}, maximum_object_size = 33554432"
         keys = self._connection.execute(
-            f"SELECT DISTINCT unnest(json_keys(json)) FROM read_ndjson_objects({listed}, {options})"
+            f"SELECT DISTINCT unnest(json_keys(json)) FROM read_ndjson_objects({listed}, {options}) ORDER BY 1"
         ).fetchall()
         spelled: dict[str, list[str]] = {}
         for (key,) in keys:
