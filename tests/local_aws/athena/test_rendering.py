@@ -44,7 +44,8 @@ def test_duckdb_prints_the_same() -> None:
         100000000.5,
     ]
     values += [generator.uniform(-1, 1) * 10 ** generator.randint(-20, 25) for _ in range(2000)]
-    rows = connection.execute("SELECT java_number(v) FROM (SELECT unnest(?::DOUBLE[]) AS v)", [values]).fetchall()
+    numbered = "SELECT unnest($1::DOUBLE[]) AS v, unnest(range(len($1))) AS place"
+    rows = connection.execute(f"SELECT java_number(v) FROM ({numbered}) ORDER BY place", [values]).fetchall()
     assert [row[0] for row in rows] == [double(value) for value in values]
 
 
