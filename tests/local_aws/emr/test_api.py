@@ -322,7 +322,7 @@ def test_steps_run_one_after_the_other_or_as_many_at_once_as_asked(emr: Any, clu
     assert all(a["EndDateTime"] <= b["StartDateTime"] for a, b in itertools.pairwise(spans))
 
     two = cluster(StepConcurrencyLevel=2)
-    emr.add_job_flow_steps(JobFlowId=two, Steps=[bash("sleep 30"), bash("sleep 30"), bash("sleep 30")])
+    emr.add_job_flow_steps(JobFlowId=two, Steps=[bash("sleep 300"), bash("sleep 300"), bash("sleep 300")])
     wait_for_steps(emr, two, "RUNNING", "RUNNING", "PENDING")
     emr.modify_cluster(ClusterId=two, StepConcurrencyLevel=3)
     wait_for_steps(emr, two, "RUNNING", "RUNNING", "RUNNING")
@@ -332,7 +332,7 @@ def test_steps_run_one_after_the_other_or_as_many_at_once_as_asked(emr: Any, clu
 
 
 def test_max_steps_applies_to_all_clusters_together(emr: Any, cluster: StartCluster) -> None:
-    both = [cluster(StepConcurrencyLevel=3, Steps=[bash("sleep 30")] * 3) for _ in range(2)]
+    both = [cluster(StepConcurrencyLevel=3, Steps=[bash("sleep 300")] * 3) for _ in range(2)]
 
     def running() -> int:
         return sum(states(emr, cluster_id).count("RUNNING") for cluster_id in both)
@@ -418,13 +418,17 @@ def test_cancelled_steps_leave_no_process(
     assert "COMPLETED" in answer["Reason"]
 
 
-def test_a_step_that_ignores_the_interrupt_is_killed_after_the_grace(emr: Any, cluster: StartCluster) -> None:
-    job_flow = cluster()
-    (step_id,) = emr.add_job_flow_steps(
-        JobFlowId=job_flow, Steps=[bash("trap '' TERM; while true; do sleep 0.1; done")]
-    )["StepIds"]
-    wait_for_steps(emr, job_flow, "RUNNING")
-    time.sleep(0.3)
+def test_a_step_that_ignores_the_interrupt_is_killed_after_the_grace(
+    new_endpoint: Callable[..., Endpoint], tmp_path: Path
+) -> None:
+    emr = new_endpoint("--grace-seconds", "8").start().client("emr")  # so that the state before the end is seen
+    ready = tmp_path / "ready"
+    deaf = bash(f"trap '' TERM; touch {ready}; while true; do sleep 0.1; done")
+    job_flow = emr.run_job_flow(Name="deaf", ReleaseLabel="emr-spark-8.0.0", Instances=INSTANCES, Steps=[deaf])[
+        "JobFlowId"
+    ]
+    eventually(ready.exists)
+    (step_id,) = [each["Id"] for each in emr.list_steps(ClusterId=job_flow)["Steps"]]
     emr.cancel_steps(ClusterId=job_flow, StepIds=[step_id])
     assert states(emr, job_flow) == ["CANCEL_PENDING"]
     wait_for_steps(emr, job_flow, "CANCELLED")
@@ -462,7 +466,7 @@ if spark.read.parquet("s3://logs/out/").count() != int(sys.argv[1]):
 def test_pages_and_filters(emr: Any, cluster: StartCluster) -> None:
     job_flow = cluster()
     wait_for(emr, job_flow, "WAITING")
-    configs = [bash("sleep 30", name=f"s{number}") for number in range(120)]
+    configs = [bash("sleep 300", name=f"s{number}") for number in range(120)]
     ids = emr.add_job_flow_steps(JobFlowId=job_flow, Steps=configs)["StepIds"]
     first = emr.list_steps(ClusterId=job_flow)
     assert len(first["Steps"]) == 50

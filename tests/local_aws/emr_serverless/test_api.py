@@ -4,6 +4,7 @@ import gzip
 import html
 import io
 import json
+import math
 import sys
 import tarfile
 import urllib.error
@@ -179,8 +180,10 @@ def test_a_program_runs_with_its_arguments_and_its_logs_go_to_s3(emr: Any, s3: A
     assert (described["executionRole"], described["releaseLabel"]) == (ROLE, "emr-spark-8.0.0")
     assert (described["mode"], described["attempt"], described["executionTimeoutMinutes"]) == ("BATCH", 1, 720)
     assert described["createdAt"] <= described["startedAt"] <= described["endedAt"]
-    billed = described["billedResourceUtilization"]
-    assert billed == {"vCPUHour": 0.267, "memoryGBHour": 1.067, "storageGBHour": 0.0}  # 4 workers, a minute each
+    # 4 workers of 4 vCPU and 16 GB, a minute each at least.
+    seconds = max(math.ceil(round((described["endedAt"] - described["startedAt"]).total_seconds(), 3)), 60)
+    vcpu, memory = (round(4 * size * seconds / 3600, 3) for size in (4, 16))
+    assert described["billedResourceUtilization"] == {"vCPUHour": vcpu, "memoryGBHour": memory, "storageGBHour": 0.0}
     assert emr.list_tags_for_resource(resourceArn=described["arn"])["tags"] == {"month": "2023-01"}
 
 
