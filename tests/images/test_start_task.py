@@ -30,7 +30,7 @@ def started(*words: str | Path | int, folder: Path) -> subprocess.CompletedProce
 def test_a_task_begins_when_its_dags_are_there_and_has_airflow_by_then(tmp_path: Path) -> None:
     (tmp_path / "work.py").write_text(TASK)
     dags = tmp_path / "dags"
-    words = [sys.executable, START, dags, "600", "python", "-m", "work", "--json-string", "{}"]
+    words = [sys.executable, str(START), str(dags), "600", "python", "-m", "work", "--json-string", "{}"]
     with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stderr
