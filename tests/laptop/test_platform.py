@@ -22,7 +22,7 @@ from tests.oracle.comparison import difference
 from tests.oracle.oracle import KEYS, PATHS, compute, month_of
 from tests.oracle.programs import ZONE_LOOKUP
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 MONTHS = ["2023-01", "2023-02", "2023-03"]
 
@@ -42,7 +42,7 @@ def killed(person: Person) -> list[str]:
     assert len(person.processes()) > 8, output
     demo.send_signal(signal.SIGKILL)
     demo.wait()
-    return person.left_after(40)
+    return person.left_after(120)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_the_demo_ends_well_and_shows_what_it_found(demo: tuple[int, str]) -> No
 
 
 def test_the_demo_leaves_no_process(person: Person, demo: tuple[int, str]) -> None:
-    assert not person.left_after(5)
+    assert not person.left_after(30)
 
 
 @pytest.mark.parametrize("month", MONTHS)
@@ -156,7 +156,7 @@ def test_up_keeps_it_running_until_down(person: Person, demo: tuple[int, str], t
     finally:
         status, output = person.type("down")
     assert (status, "Ended" in output) == (0, True)
-    assert not person.left_after(5)
+    assert not person.left_after(30)
     assert person.type("status")[0] == 3
 
 
@@ -207,7 +207,7 @@ def test_a_killed_part_takes_all_down_and_status_says_so(person: Person, demo: t
     assert status == 0, output
     assert len(person.processes()) > 8
     part(person, name).kill()
-    assert not person.left_after(30)
+    assert not person.left_after(120)
     status, output = person.type("status")
     assert status == 3
     called = f"its {name}" if name in ("guardian", "supervisor") else name
@@ -224,7 +224,7 @@ def test_a_taken_port_is_one_sentence(person: Person, demo: tuple[int, str]) -> 
     assert status == 1
     assert f"Port {person.environment['UI_PORT']}" in output
     assert "Traceback" not in output
-    assert not person.left_after(5)
+    assert not person.left_after(30)
 
 
 def test_an_interrupted_demo_ends_everything(person: Person, demo: tuple[int, str]) -> None:
@@ -235,10 +235,10 @@ def test_an_interrupted_demo_ends_everything(person: Person, demo: tuple[int, st
             break
     assert len(person.processes()) > 8
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does, to all of the terminal's foreground
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "Traceback" not in output
-    assert not person.left_after(5)
+    assert not person.left_after(30)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -248,5 +248,5 @@ def test_a_demo_interrupted_while_it_starts_leaves_nothing(person: Person, numbe
         time.sleep(seconds)
         person.processes()
         process.send_signal(number)
-        process.communicate(timeout=60)
-        assert not person.left_after(20), seconds
+        process.communicate(timeout=180)
+        assert not person.left_after(60), seconds
