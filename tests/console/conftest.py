@@ -70,7 +70,7 @@ class TestPlatform:
 
 @pytest.fixture(autouse=True)
 def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.patience.PATIENCE_S", 3)
+    monkeypatch.setattr("console.patience.PATIENCE_S", 30)
     monkeypatch.setattr("console.patience.LONGEST_PAUSE_S", 0.05)
 
 
@@ -109,7 +109,7 @@ def aws(moto_url: str) -> Iterator[str]:
     def reset() -> None:
         with requests.Session() as session:
             session.trust_env = False
-            session.post(f"{moto_url}/moto-api/reset", timeout=10)
+            session.post(f"{moto_url}/moto-api/reset", timeout=60)
 
     reset()
     yield moto_url

@@ -1,7 +1,6 @@
 """The client of Airflow's API against an API that fails as real ones do, and what it reads from logs."""
 
 import re
-import time
 from typing import Any
 
 import pytest
@@ -70,22 +69,24 @@ def test_what_may_pass_is_waited_for_and_said_once(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(client, "TIMEOUT_S", 0.3)
+    if fault == "late":
+        monkeypatch.setattr(client, "TIMEOUT_S", 2)
     server.dags = {"a": True}
     server.faults = [fault] * 3
     assert airflow.has_dag("a")
     assert not server.faults
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2, said
-    assert re.fullmatch(r"Airflow's API server does not answer \(.+\): waits for it, at most 3 s", said[0])
-    assert re.fullmatch(r"Airflow's API server answers again after \d s", said[1])
+    assert re.fullmatch(r"Airflow's API server does not answer \(.+\): waits for it, at most 30 s", said[0])
+    assert re.fullmatch(r"Airflow's API server answers again after \d+ s", said[1])
 
 
 @pytest.mark.parametrize("fault", [500, "cut", "late"])
 def test_a_run_whose_answer_was_lost_is_started_once(
     server: AirflowServer, airflow: Airflow, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "TIMEOUT_S", 0.3)
+    if fault == "late":
+        monkeypatch.setattr(client, "TIMEOUT_S", 2)
     started = []
     server.triggered = lambda dag, run: started.append((dag, run))
     server.faults = [fault]
@@ -99,11 +100,14 @@ def test_a_run_whose_answer_was_lost_is_started_once(
 
 
 @pytest.mark.parametrize("after", ["1", "Wed, 01 Jan 2020 00:00:00 GMT", "soon"])
-def test_a_server_says_when_to_come_again(server: AirflowServer, airflow: Airflow, after: str) -> None:
+def test_a_server_says_when_to_come_again(
+    server: AirflowServer, airflow: Airflow, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
     server.faults = [(429, after)]
-    began = time.monotonic()
     assert airflow.dags() == []
-    assert (time.monotonic() - began >= 1) == (after == "1")
+    assert pauses == [1 if after == "1" else patience.LONGEST_PAUSE_S]
 
 
 def test_a_platform_that_has_ended_is_not_waited_for(airflow: Airflow, access: ServerAccess) -> None:

@@ -154,18 +154,18 @@ def test_half_a_folder_is_not_published(s3: Any) -> None:
 
 def test_it_is_waited_for_programs_that_ci_is_publishing(s3: Any) -> None:
     thread = threading.Timer(1.5, publish.publish, ("s3://jobs/spark_jobs", A))
-    thread.start()
     began = time.monotonic()
+    thread.start()
     await_published(FOUND, s3, 60)
     thread.join()
-    assert 1.4 < time.monotonic() - began < 30
+    assert 1.4 < time.monotonic() - began < 60
 
 
 def test_waiting_has_an_end(s3: Any) -> None:
     began = time.monotonic()
     with pytest.raises(ProgramsError, match=r"spark_jobs\.zip is missing after 0\.02 minutes of waiting; check why"):
         await_published(FOUND, s3, 1.2)
-    assert 1.2 <= time.monotonic() - began < 30
+    assert 1.2 <= time.monotonic() - began < 60
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_only_the_programs_of_a_commit_are_waited_for(s3: Any) -> None:
     began = time.monotonic()
     with pytest.raises(ProgramsError, match="There are no Spark programs in"):
         settings_for_steps(Settings(spark_jobs="s3://jobs/mine"), boto3.Session(), task_instance())
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
 
 
 # ── Publishing ──────────────────────────────────────────────────────────────────────────────────────────────────────
