@@ -57,11 +57,11 @@ class Kubectl:
 
     def get(self, *words: str) -> Any:
         """Return an object, or a list of them, as a dictionary."""
-        return json.loads(self.run("get", *words, "-o", "json", "--request-timeout=20s", seconds=30))
+        return json.loads(self.run("get", *words, "-o", "json", "--request-timeout=60s", seconds=90))
 
     def find(self, *words: str) -> Any:
         """Return an object as a dictionary, None where there is none."""
-        output = self.run("get", *words, "-o", "json", "--ignore-not-found", "--request-timeout=20s", seconds=30)
+        output = self.run("get", *words, "-o", "json", "--ignore-not-found", "--request-timeout=60s", seconds=90)
         return json.loads(output) if output.strip() else None
 
     def items(self, kind: str, *words: str) -> list[dict[str, Any]]:

@@ -24,12 +24,12 @@ from console.aws import patient_call
 from console.errors import UserError
 from console.follow import Follower, Plan
 from console.output import Reporter
-from console.patience import Say, say_on_stderr
+from console.patience import PATIENCE_S, Say, say_on_stderr
 from console.platform import LocalPlatform, Platform
 
 DEFAULT = "hvfhv"
 ALL = "all"  # as PIPELINE
-DAG_TIMEOUT_S = 180
+DAG_TIMEOUT_S = PATIENCE_S
 
 Input = TypeVar("Input")
 # A file of this machine → its path as the platform's processes see it; UserError if they do not.

@@ -13,8 +13,9 @@ from console.output import Reporter
 from console.patience import PATIENCE_S
 from console.platform import Platform
 
-# A DAG that an asset starts begins within seconds of a platform that is well; much later means that it never will.
-IDLE_TIMEOUT_S = 180
+# A DAG that an asset starts begins within seconds of a platform that is well, and within a minute or two of one that is
+# well but slow; much later means that it never will. Shorter than the patience with one that is not well.
+IDLE_TIMEOUT_S = PATIENCE_S // 2
 LOG_LINES = 12
 NO_REASON = "its log has no exception: its process was ended"
 

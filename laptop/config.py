@@ -99,7 +99,7 @@ class Config:
         try:
             with requests.Session() as session:
                 session.trust_env = False  # no proxy between two processes of one machine
-                return session.get(f"{self.aws_url}/_local_aws/health", timeout=5).ok
+                return session.get(f"{self.aws_url}/_local_aws/health", timeout=30).ok
         except requests.RequestException:
             return False
 

@@ -43,7 +43,7 @@ def measure_delivery(before: float | None = None, *, tries: int = 6, pause_s: fl
         pause_s: seconds between two tries.
     """
     root = next((folder.parent for folder in code.CODE.parents if folder.name == TREES), None)
-    link = root and next((path for path in root.iterdir() if path.is_symlink() and _target(path)), None)
+    link = root and next((path for path in sorted(root.iterdir()) if path.is_symlink() and _target(path)), None)
     if not root or not link:
         return None
     for attempt in range(tries):
@@ -72,7 +72,7 @@ def _git(root: Path, *arguments: str) -> str | None:
     """Return git's output for the repository, which another user owns; None if it fails or prints nothing."""
     command = ["git", f"--git-dir={root}/.git", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None

@@ -35,7 +35,7 @@ def _in_glue(database: str) -> bool:
     body = json.dumps({"Name": database}).encode()
     request = urllib.request.Request(os.environ["AWS_ENDPOINT_URL"], body, headers)  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=10):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60):  # noqa: S310
             return True
     except urllib.error.HTTPError:
         return False
