@@ -18,6 +18,11 @@ STYLE = (
 )
 
 
+def most_first(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Return the counts, the highest first, and equal ones by name: the rows of an answer have no order."""
+    return sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+
+
 @dataclass
 class Day:
     """The numbers of a day.
@@ -57,7 +62,7 @@ class Day:
         return self.late / self.events if self.events else 0.0
 
     def __str__(self) -> str:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.most_common())
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in most_first(self.reasons))
         return (
             f"{self.date}: {self.events:,} events in {len(self.channels):,} channels, {self.late_share:.2%} late; "
             f"{self.quarantined:,} quarantined ({self.quarantine_share:.2%}){f': {reasons}' if reasons else ''}."
@@ -85,7 +90,7 @@ def read_days(dates: Iterable[str], answers: Mapping[str, "Answer"]) -> list[Day
 
 def page(day: Day) -> str:
     """Return the page of a day, HTML that needs no other file."""
-    top = day.channels.most_common(TOP)
+    top = most_first(day.channels)[:TOP]
     if rest := day.events - sum(count for _, count in top):
         top.append((f"{len(day.channels) - TOP:,} others", rest))
     parts = [
@@ -94,7 +99,7 @@ def page(day: Day) -> str:
         f"<h1>API logs of {day.date}</h1><p>{escape(str(day))}</p>",
         _table("Events by hour (UTC)", ("hour", "events"), sorted(day.hours.items())),
         _table("Events by channel", ("channel", "events"), top),
-        _table("Records in quarantine, by day of arrival", ("reason", "records"), day.reasons.most_common()),
+        _table("Records in quarantine, by day of arrival", ("reason", "records"), most_first(day.reasons)),
     ]
     return "\n".join([*parts, "</html>\n"])
 

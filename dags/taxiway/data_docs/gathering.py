@@ -272,7 +272,7 @@ def _manifest(s3: Any, lake: str) -> dict[str, Any]:
     bucket, prefix = split(f"{lake}/dbt/")
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     found = (each for page in pages for each in page.get("Contents", ()) if each["Key"].endswith("/manifest.json"))
-    newest = max(found, key=lambda each: each["LastModified"], default=None)
+    newest = max(found, key=lambda each: (each["LastModified"], each["Key"]), default=None)
     if not newest:
         return {}
     return dict(json.loads(s3.get_object(Bucket=bucket, Key=newest["Key"])["Body"].read()))

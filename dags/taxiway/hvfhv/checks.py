@@ -100,7 +100,7 @@ def mart_faults(table: Table, mart: pa.Table, rows: Mapping[Table, int]) -> list
 
 
 def _all_quarantined(outputs: Outputs) -> str:
-    reasons = sorted(outputs.quarantined.items(), key=lambda reason: -reason[1])
+    reasons = sorted(outputs.quarantined.items(), key=lambda reason: (-reason[1], reason[0]))
     named = ", ".join(f"{reason} {rows:,}" for reason, rows in reasons)
     return (
         f"All {sum(outputs.quarantined.values()):,} rows of {outputs.month} were quarantined ({named}): "

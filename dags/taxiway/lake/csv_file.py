@@ -86,7 +86,7 @@ class CsvFile:
     def malformed(self) -> str:
         """A query of the lines that are no rows: ``_row``, ``_fault`` and ``_raw``, after :func:`read` of the rows."""
         return f"""
-            select line::bigint as {ROW}, '{MALFORMED}' as {FAULT}, any_value(text) as {RAW} from ({_LEFT_OUT})
+            select line::bigint as {ROW}, '{MALFORMED}' as {FAULT}, min(text) as {RAW} from ({_LEFT_OUT})
             group by line order by line
         """
 
@@ -160,7 +160,7 @@ def read(database: "duckdb.DuckDBPyConnection", csv: CsvFile, *statements: str) 
         sentence = str(error).splitlines()[0].rstrip(".")
         raise SourceError(f"{csv.name} is no CSV file that can be read ({sentence}): correct it.") from None
     broken: Any = database.execute(
-        f"select line from ({_LEFT_OUT}) where error_type = 'UNQUOTED VALUE' and text like '%\n%' limit 1"
+        f"select line from ({_LEFT_OUT}) where error_type = 'UNQUOTED VALUE' and text like '%\n%' order by line limit 1"
     ).fetchone()
     if broken:
         raise SourceError(

@@ -4,6 +4,7 @@ import csv
 import http.server
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -57,8 +58,9 @@ def load(lake: Lake, tmp_path: Path) -> Callable[..., Loaded]:
 
 
 def taken(lake: Lake, loaded: Loaded) -> list[dict[str, Any]]:
+    """Return the accepted rows, sorted: nothing promises their order."""
     found: list[dict[str, Any]] = lake.read(loaded["parts"][0]["location"]).to_pylist()
-    return found
+    return sorted(found, key=lambda row: str([*row.values()]))
 
 
 def rejects(lake: Lake, loaded: Loaded) -> list[tuple[str, str | None]]:
@@ -132,7 +134,7 @@ def test_encodings_delimiters_and_line_ends_are_known(
     encoding: str, bom: bytes, lake: Lake, load: Callable[..., Loaded]
 ) -> None:
     loaded = load(bom + TEXT.encode(encoding))
-    assert [(row["name"], row["gender"]) for row in taken(lake, loaded)] == [("Zoë", "F"), ("André", "M")]
+    assert [(row["name"], row["gender"]) for row in taken(lake, loaded)] == [("André", "M"), ("Zoë", "F")]
     assert loaded["note"].startswith("" if encoding == "utf-8" else f"The source is in {encoding.upper()}.")
     assert "between ';'" in loaded["note"]
     assert "are null: probability" in loaded["note"]
@@ -215,7 +217,7 @@ def test_without_a_key_no_row_is_that_of_another(tmp_path: Path, monkeypatch: py
         for as_view in (True, False):
             rows.judge(database, table, judged=f"judged_{as_view}", as_view=as_view)
             found = database.execute(f'select "rowid" from judged_{as_view} where _reason is null').fetchall()
-            assert found == [("b",), ("a",), ("a",), (None,)]
+            assert Counter(found) == {("a",): 2, ("b",): 1, (None,): 1}
             rejected = database.execute(rows.rejected_of(table, f"judged_{as_view}")).fetchall()
             assert [(line, reason) for line, *_, reason in rejected] == [(6, "malformed")]
 
@@ -237,7 +239,7 @@ def test_of_rows_with_a_key_the_first_is_taken_whatever_its_columns_are_called(
         rows.read(database, table, open_csv(file, file.as_uri(), table.contract))
         rows.judge(database, table, as_view=True)
         found = database.execute('select "rowid" from judged where _reason is null').fetchall()
-    assert found == [(-number,) for number in range(10)]
+    assert sorted(found) == [(-number,) for number in reversed(range(10))]
 
 
 @pytest.mark.parametrize(

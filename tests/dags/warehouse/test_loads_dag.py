@@ -74,7 +74,7 @@ def test_runs_load_publish_and_stop_where_they_must(platform: Path, sources: Pat
     assert state == "success"
     assert all(states[task] == ["success"] * 6 for task in ASSIGNED)
     assert states["emit"] == ["success"]
-    assert [row["name"] for row in published("name_gender")] == ["Ann", "Bob"]
+    assert sorted(row["name"] for row in published("name_gender")) == ["Ann", "Bob"]
     assert [row["reject_reason"] for row in published(REJECTED.name) if row["row_key"] == '["Ann"]'] == [
         "duplicate_key"
     ]
@@ -103,7 +103,7 @@ def test_runs_load_publish_and_stop_where_they_must(platform: Path, sources: Pat
     assert states["table.load"] == ["failed", "success"]
     assert states["table.publish"] == ["upstream_failed", "success"]
     assert states["emit"] == ["success"]
-    assert [row["name"] for row in published("name_gender")] == ["Ann", "Bob"], "it stays as it was"
+    assert sorted(row["name"] for row in published("name_gender")) == ["Ann", "Bob"], "it stays as it was"
     with engine.connect() as connection:
         keys = {row.rating_id for row in connection.execute(ride_ratings.select()) if row.stars}
     assert {row["rating_id"] for row in published("ride_ratings")} == keys

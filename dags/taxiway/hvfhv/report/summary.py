@@ -147,8 +147,8 @@ _BOROUGHS = """
         FROM sums WINDOW of_borough AS (PARTITION BY pickup_borough)
     )
     SELECT pickup_borough AS borough, sum(trips)::BIGINT AS trips,
-        map_from_entries(list((company, trip_share))) AS shares,
-        map_from_entries(list((company, revenue_share))) AS revenue_shares
+        map_from_entries(list((company, trip_share) ORDER BY company)) AS shares,
+        map_from_entries(list((company, revenue_share) ORDER BY company)) AS revenue_shares
     FROM parts GROUP BY pickup_borough ORDER BY trips DESC, borough
 """
 
