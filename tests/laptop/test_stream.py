@@ -24,7 +24,8 @@ from tests.services.models import Models
 
 ROOT = Path(__file__).parents[2]
 VERSION = "20260101T000000-2023-06"
-pytestmark = pytest.mark.spark
+# A test starts Kafka and Spark, and waits for the first answers.
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
 
 
 @contextmanager
@@ -89,7 +90,7 @@ def publish(s3: Any, glue: Any, file: Path) -> None:
 def stream(lake: Person) -> Iterator[Person]:
     lake.environment |= {"KAFKA_PORT": str(free_port()), "PAGE_PORT": str(free_port())}
     yield lake
-    assert lake.left_after(10) == []
+    assert lake.left_after(30) == []
 
 
 def read_until(process: "subprocess.Popen[str]", pattern: str, seconds: float = 240) -> str:
@@ -145,7 +146,7 @@ def test_rides_are_answered_until_ctrl_c_and_nothing_is_left(stream: Person, liv
         process.kill()
     assert process.returncode == 130
     assert "Traceback" not in rest
-    assert live.left_after(5) == []
+    assert live.left_after(30) == []
 
 
 def test_ctrl_c_at_the_start_leaves_nothing(stream: Person, live: Person) -> None:
@@ -158,7 +159,7 @@ def test_ctrl_c_at_the_start_leaves_nothing(stream: Person, live: Person) -> Non
     finally:
         process.kill()
     assert (process.returncode, "Traceback" in rest) == (130, False)
-    assert live.left_after(5) == []
+    assert live.left_after(30) == []
 
 
 def test_options_come_from_variables() -> None:

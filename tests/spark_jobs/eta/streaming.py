@@ -114,7 +114,7 @@ class Metrics:
 
     def wait_for(self, number: int) -> None:
         """Wait until so many lines have come."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(self.lines) < number and time.monotonic() < deadline:
             time.sleep(0.01)
 
@@ -211,7 +211,7 @@ class Topics:
             at = self._read_to.get((topic, partition), 0)
             consumer.assign([TopicPartition(topic, partition, at)])
             while at < end:
-                messages = consumer.consume(end - at, 10)
+                messages = consumer.consume(end - at, 60)
                 found += [(message, json.loads(message.value() or b"")) for message in messages]
                 at += len(messages)
             self._read_to[topic, partition] = at
@@ -220,8 +220,8 @@ class Topics:
 
     def _ends(self, topic: str) -> Iterator[tuple[int, int, int]]:
         consumer = self._consumer()
-        for partition in consumer.list_topics(topic, 10).topics[topic].partitions:
-            yield partition, *consumer.get_watermark_offsets(TopicPartition(topic, partition), 10)
+        for partition in consumer.list_topics(topic, 60).topics[topic].partitions:
+            yield partition, *consumer.get_watermark_offsets(TopicPartition(topic, partition), 60)
         consumer.close()
 
     def _consumer(self) -> Consumer:
