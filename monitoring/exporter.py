@@ -20,6 +20,7 @@ _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:\\.|[^"\\])*)"')
 _OF_ITSELF = ("statsd_", "go_", "process_", "promhttp_")
 _BATCH = 200
+_LIMIT_S = 60  # for what takes a moment on a machine that is not busy
 
 
 class ProgramError(Exception):
@@ -74,7 +75,7 @@ class Exporter:
         self._sent = 0
 
     def send(self, lines: Iterable[str]) -> None:
-        """Send lines and wait until all were received.
+        """Send lines and wait until all were received and the page shows them.
 
         Raises:
             ProgramError: some did not arrive.
@@ -88,6 +89,13 @@ class Exporter:
                 # UDP drops what exceeds the receiver's buffer: send no faster than it reads.
                 self._sent += len(todo[start : start + _BATCH])
                 self._wait()
+        if todo:
+            self._settle()
+
+    @property
+    def sent(self) -> int:
+        """Number of the lines that were sent."""
+        return self._sent
 
     def page(self) -> Page:
         """Read ``/metrics``."""
@@ -98,16 +106,20 @@ class Exporter:
         return self._get("/metrics")
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + _LIMIT_S
         while time.monotonic() < deadline:
             found = re.search(r"^statsd_exporter_lines_total (\S+)$", self._get("/metrics"), re.MULTILINE)
             if found and float(found[1]) >= self._sent:
-                break
+                return
             time.sleep(0.02)
-        else:
-            raise ProgramError(f"The exporter did not receive all of {self._sent} lines within 20 s.")
-        # Lines are counted before their events are, which are flushed every 200 ms.
-        time.sleep(0.25 if self._sent % _BATCH else 0)
+        raise ProgramError(f"The exporter did not receive all of {self._sent} lines within {_LIMIT_S} s.")
+
+    def _settle(self) -> None:
+        """Wait until no more events are handled: lines are counted before their events are."""
+        handled = -1.0
+        while (found := self.page().own("statsd_exporter_events_total")) != handled:
+            handled = found
+            time.sleep(0.25)
 
     def _get(self, path: str) -> str:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -137,6 +149,7 @@ def exporter(mappings: str, *arguments: str) -> Iterator[Exporter]:
             f"--web.listen-address=127.0.0.1:{web}",
             f"--statsd.listen-udp=127.0.0.1:{statsd}",
             "--statsd.listen-tcp=",
+            "--statsd.event-flush-threshold=1",  # at once, not when its timer gets round to it
             *arguments,
         ]
         log = Path(folder) / "log"
@@ -148,11 +161,15 @@ def exporter(mappings: str, *arguments: str) -> Iterator[Exporter]:
                 yield running
             finally:
                 process.terminate()
-                process.wait(10)
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
 
 def _until_ready(process: "subprocess.Popen[bytes]", running: Exporter, log: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + _LIMIT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
             running.text()

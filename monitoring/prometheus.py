@@ -133,7 +133,7 @@ def running(
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while time.monotonic() < end and process.poll() is None:
         try:
             with DIRECT.open(f"{url}/-/ready", timeout=1):
@@ -145,7 +145,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 
 def _wait_for_targets(server: Prometheus, wanted: int) -> None:
-    end = time.monotonic() + 30  # it takes up its targets some seconds after it is ready
+    end = time.monotonic() + 120  # it takes up its targets some seconds after it is ready
     while len(server.query("up == 1")) < wanted:
         if time.monotonic() > end:
             raise PrometheusError(f"Prometheus reaches {len(server.query('up == 1'))} of {wanted} targets.")

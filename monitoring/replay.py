@@ -13,9 +13,10 @@ from pathlib import Path
 
 from monitoring.capture import Packet
 from monitoring.exporter import exporter
-from monitoring.prometheus import Prometheus, running
+from monitoring.prometheus import Prometheus, PrometheusError, running
 
 SCRAPE_S = 0.5
+LIMIT_S = 60  # for the last scrapes, on a busy machine
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,19 @@ def replay(packets: Sequence[Packet], mappings: str, *, speed: float) -> Iterato
                 time.sleep(ahead)
             pending.append(packet.line)
         target.send(pending)
-        time.sleep(3 * SCRAPE_S)
+        _wait_for_scrapes(prometheus, target.sent)
         yield Replay(prometheus, start, time.time())
+
+
+def _wait_for_scrapes(prometheus: Prometheus, lines: int) -> None:
+    """Wait until Prometheus has scraped the exporter after all lines, and twice more."""
+    scraped, deadline = set[float](), time.monotonic() + LIMIT_S
+    name = "statsd_exporter_lines_total"
+    while len(scraped) < 3:
+        if time.monotonic() > deadline:
+            raise PrometheusError(f"Prometheus has not seen all {lines} lines, and twice more, within {LIMIT_S} s.")
+        scraped |= {series.value for series in prometheus.query(f"timestamp({name}) and {name} >= {lines}")}
+        time.sleep(SCRAPE_S / 5)
 
 
 def _duration(text: str) -> str:

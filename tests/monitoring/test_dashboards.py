@@ -4,7 +4,7 @@ import functools
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -185,16 +185,24 @@ def test_numbers_are_those_that_airflow_sent(run: list[Packet], seen: Replay) ->
     assert shown("emr-and-cost", "Cost") == nearly(sent(r"airflow\.taxiway\.emr\.cost_usd\..*:([\d.]+)\|c"))
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 @pytest.mark.slow
 def test_an_event_counts_though_its_counter_is_born_with_it(tmp_path: Path) -> None:
     need("prometheus", "statsd_exporter")
-    forgets = "mappings: [{match: airflow.ended, name: airflow_ended, ttl: 2s}]"
+    forgets = "mappings: [{match: airflow.ended, name: airflow_ended, ttl: 10s}]"
     with exporter(forgets) as target, running(tmp_path, {"airflow-statsd": [target.address]}) as prometheus:
-        time.sleep(2)
         for _ in range(2):
             target.send(["airflow.ended:1|c"])
-            time.sleep(5)  # longer than the exporter remembers it
-        [series] = prometheus.query("round(sum(increase(airflow_ended[1m])))")
+            wait_until(lambda: bool(prometheus.query("airflow_ended")))
+            wait_until(lambda: not target.page().sent)  # it has forgotten the event
+            wait_until(lambda: not prometheus.query("airflow_ended"))
+        [series] = prometheus.query("round(sum(increase(airflow_ended[5m])))")
     assert series.value == 2
 
 
