@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ign
 from console.errors import UserError
 from taxiway.core import contracts
 
-ANSWER_S = 10
+ANSWER_S = 60  # on a busy machine, by a broker that has just been started
 # Custom properties of a contract → Kafka's names.
 _SETTINGS = {
     "retentionBytes": "retention.bytes",
@@ -89,9 +89,9 @@ def create_topics(bootstrap: str, wanted: Iterable[Topic]) -> list[str]:
     client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
     asked = [NewTopic(each.name, each.partitions, replication_factor=1, config=dict(each.config)) for each in wanted]
     created = []
-    for name, future in client.create_topics(asked, operation_timeout=ANSWER_S).items():
+    for name, future in client.create_topics(asked, operation_timeout=ANSWER_S, request_timeout=ANSWER_S).items():
         try:
-            future.result(ANSWER_S)
+            future.result()  # the client gives up by itself
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise UserError(
@@ -106,7 +106,7 @@ def create_topics(bootstrap: str, wanted: Iterable[Topic]) -> list[str]:
     while created:
         try:
             for found in client.list_offsets(places, request_timeout=ANSWER_S).values():
-                found.result(ANSWER_S)
+                found.result()
             break
         except KafkaException as error:
             if time.monotonic() > deadline:

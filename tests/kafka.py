@@ -46,8 +46,22 @@ class Kafka:
         for key, value in messages:
             producer.produce(topic, value, key, on_delivery=lambda error, _: failed.append(error) if error else None)
             producer.poll(0)
-        assert producer.flush(30) == 0
+        assert producer.flush(60) == 0
         assert not failed, failed[0]
+
+    def count(self, topic: str) -> int:
+        """Return how many messages a topic has, without reading them."""
+        from confluent_kafka import Consumer, TopicPartition
+
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "reader"})
+        try:
+            places = [
+                TopicPartition(topic, number) for number in consumer.list_topics(topic, 60).topics[topic].partitions
+            ]
+            ranges = [consumer.get_watermark_offsets(place, 60) for place in places]
+            return sum(end - begin for begin, end in ranges)
+        finally:
+            consumer.close()
 
     def read(self, topic: str) -> list[Any]:
         """Return all messages of a topic, as ``confluent_kafka.Message``, partition by partition."""
@@ -56,11 +70,11 @@ class Kafka:
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "reader", "enable.auto.commit": False})
         try:
             found = []
-            for partition in consumer.list_topics(topic, 10).topics[topic].partitions:
-                at, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), 10)
+            for partition in consumer.list_topics(topic, 60).topics[topic].partitions:
+                at, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), 60)
                 consumer.assign([TopicPartition(topic, partition, at)])
                 while at < end:
-                    messages = consumer.consume(end - at, 10)
+                    messages = consumer.consume(end - at, 60)
                     assert messages, f"{end - at} messages of {topic} did not arrive"
                     for message in messages:
                         assert not message.error(), message.error()
@@ -90,4 +104,4 @@ def kafka(kafka_broker: "Broker") -> Iterator[Kafka]:
     if found.created:
         client = AdminClient({"bootstrap.servers": kafka_broker.bootstrap})
         for removal in client.delete_topics(found.created).values():
-            removal.result(10)
+            removal.result(60)
