@@ -11,7 +11,7 @@ import pyarrow as pa
 from console.output import run_command
 from services.kafka import Connection, tell
 from services.replay.play import play
-from services.replay.rides import of_file, of_month
+from services.replay.rides import ORDER, of_file, of_month
 from spark_jobs.eta.messages import PICKUPS, PREDICTIONS, REQUESTS
 
 ANSWER_S = 300  # for a scoring job that has just been started, on a busy machine
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     parts = [of_month(month, options.database) for month in sorted(set(options.month or []))]
-    rides = pa.concat_tables([*parts, *(of_file(file) for file in options.file or [])]).sort_by("request_datetime")
+    rides = pa.concat_tables([*parts, *(of_file(file) for file in options.file or [])]).sort_by(ORDER)
     connection = Connection(options.bootstrap, options.kafka_config)
     connection.require([REQUESTS, PICKUPS, *([PREDICTIONS] if options.first_answer else [])])
     pace = f"at {options.rate:g} requests a second" if options.rate else f"at {options.speed:g} times the speed of time"

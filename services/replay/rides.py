@@ -24,6 +24,8 @@ COLUMNS = pa.schema(
     ]
 )
 """What is read of ``eta_training``."""
+ORDER = [(name, "ascending") for name in COLUMNS.names]
+"""Of rides: by their request, then by all else, so that rides have the same ids whatever order files have them in."""
 
 
 def of_month(month: str, database: str) -> pa.Table:
@@ -93,7 +95,7 @@ def _read(source: Any, name: str) -> pa.Table:
 
 def _ordered(parts: list[pa.Table], name: str) -> pa.Table:
     rides = pa.concat_tables(parts) if parts else COLUMNS.empty_table()
-    rides = rides.filter(pc.is_valid(rides["request_datetime"])).sort_by("request_datetime").combine_chunks()
+    rides = rides.filter(pc.is_valid(rides["request_datetime"])).sort_by(ORDER).combine_chunks()
     if not len(rides):
         raise UserError(f"{name} has no rides: choose another month.")
     return rides

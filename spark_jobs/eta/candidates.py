@@ -110,7 +110,7 @@ def with_spark_ml(rows: DataFrame) -> Trees:
     """
     fitted = fit_spark_ml(rows)
     error = F.col("wait_s") - F.col("expected_wait_s") - F.col("prediction")
-    # Exact enough, and the same each time: to a thousandth of the rows.
+    # Exact enough: to a thousandth of the rows.
     shift = fitted.transform(assembled(rows)).select(error.alias("error")).approxQuantile("error", [0.5], 0.001)[0]
     text = trees.text(ensemble(fitted), NAMES, shift)
     return Trees(text, text, tuple(map(float, fitted.featureImportances.toArray())))

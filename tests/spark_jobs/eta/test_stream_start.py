@@ -124,8 +124,4 @@ def test_metrics_that_nobody_takes_stop_nothing() -> None:
     metrics = Metrics()
     StatsD(metrics.address, "consumer.").times("latency", range(200))
     metrics.wait_for(200)
-    assert metrics.lines[:2] == [
-        "airflow.taxiway.eta.consumer.latency:0|ms",
-        "airflow.taxiway.eta.consumer.latency:1|ms",
-    ]
-    assert len(metrics.lines) == 200
+    assert sorted(metrics.lines) == sorted(f"airflow.taxiway.eta.consumer.latency:{number}|ms" for number in range(200))

@@ -158,7 +158,7 @@ def test_the_model_has_learnt_what_live_waits_tell(metrics: dict[str, Any]) -> N
     }
     assert metrics["winner"] == min(losses, key=lambda name: losses[name])
     # Calibrated there: at least nine tenths, and not much more, as few waits are equal.
-    assert 0.9 <= metrics["candidates"]["spark-ml"]["validation"]["p90_coverage"] < 0.905
+    assert 0.9 <= metrics["candidates"]["spark-ml"]["validation"]["p90_coverage"] < 0.92
     assert metrics["candidates"]["lightgbm"]["p90_offset_s"] == 0
     assert 0.8 < metrics["p90_coverage"] < 0.97
 
