@@ -124,7 +124,10 @@ def play(
     answers = _Answers(connection) if answer_s else None
     events = schedule(rides, speed=speed, rate=rate)
     # No time limit for a message: while Kafka is away they are kept, and above the queue's size sending waits.
-    producer = Producer(connection.settings(enable_idempotence=True, linger_ms=5, message_timeout_ms=0))
+    # One request at a time: with several, librdkafka may store some of them twice where a broker goes away
+    # (confluentinc/librdkafka#4953).
+    once = {"enable_idempotence": True, "max_in_flight": 1}
+    producer = Producer(connection.settings(**once, linger_ms=5, message_timeout_ms=0))
     sent, failed = Sent(), []
 
     def on_delivery(error: Any, message: Any) -> None:
