@@ -124,8 +124,7 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
     versions.put(s3, "incompatible", versions.files(3) | {"features.json": json.dumps(other).encode()})
     versions.promote(s3, FIRST)
     package, metrics, config = programs.package(folder), Metrics(), folder / "client.properties"
-    # Longer than a busy broker takes to answer: a query that ends for it would be taken for the outage below.
-    config.write_text("default.api.timeout.ms=20000\nrequest.timeout.ms=15000\nmax.block.ms=20000\n")
+    config.write_text("default.api.timeout.ms=5000\nrequest.timeout.ms=4000\nmax.block.ms=5000\n")  # to fail sooner
 
     def start() -> Stream:
         arguments = ["--bootstrap", broker.bootstrap, "--lake", LAKE, "--checkpoint", CHECKPOINT]
