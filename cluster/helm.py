@@ -78,7 +78,7 @@ class Helm:
 
     def template(self, release: str, chart: str, arguments: Sequence[str]) -> str:
         """Return what a deployment would make."""
-        version = json.loads(self.kubectl.run("version", "-o", "json", "--request-timeout=60s", seconds=90))
+        version = json.loads(self.kubectl.ask("version", "-o", "json"))
         server = version["serverVersion"]["gitVersion"]
         try:
             return self.output("template", release, chart, "--is-upgrade", "--kube-version", server, *arguments)

@@ -55,13 +55,17 @@ class Kubectl:
             raise UserError(f"kubectl {' '.join(words[:3])} failed: {last_lines(result.stderr or result.stdout)}")
         return result.stdout
 
+    def ask(self, *words: str) -> str:
+        """Run a command that one request answers and return its standard output; a slow API server has a minute."""
+        return self.run(*words, "--request-timeout=60s", seconds=90)
+
     def get(self, *words: str) -> Any:
         """Return an object, or a list of them, as a dictionary."""
-        return json.loads(self.run("get", *words, "-o", "json", "--request-timeout=60s", seconds=90))
+        return json.loads(self.ask("get", *words, "-o", "json"))
 
     def find(self, *words: str) -> Any:
         """Return an object as a dictionary, None where there is none."""
-        output = self.run("get", *words, "-o", "json", "--ignore-not-found", "--request-timeout=60s", seconds=90)
+        output = self.ask("get", *words, "-o", "json", "--ignore-not-found")
         return json.loads(output) if output.strip() else None
 
     def items(self, kind: str, *words: str) -> list[dict[str, Any]]:

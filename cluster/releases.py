@@ -118,7 +118,7 @@ def require_operator(config: Config, kubectl: Kubectl, manifest: str) -> None:
     wanted = sorted({each["kind"] for each in manifests.parse(manifest) if each["apiVersion"].startswith(OPERATOR)})
     if not wanted:
         return
-    known = kubectl.run("api-resources", f"--api-group={OPERATOR}", "-o", "name", "--request-timeout=60s", seconds=90)
+    known = kubectl.ask("api-resources", f"--api-group={OPERATOR}", "-o", "name")
     missing = [kind for kind in wanted if f"{kind.lower()}s.{OPERATOR}" not in known.split()]
     if missing:
         raise UserError(
@@ -170,7 +170,7 @@ def require_secrets(config: Config, kubectl: Kubectl, rendered: Sequence[str]) -
     needed = manifests.needed_secrets("\n---\n".join(rendered))
     # Names and keys only: the values stay in the cluster.
     template = '{{range .items}}{{.metadata.name}}{{range $key, $value := .data}} {{$key}}{{end}}{{"\\n"}}{{end}}'
-    listed = kubectl.run("get", "secrets", "-o", f"go-template={template}", "--request-timeout=60s", seconds=90)
+    listed = kubectl.ask("get", "secrets", "-o", f"go-template={template}")
     there = {words[0]: set(words[1:]) for line in listed.splitlines() if (words := line.split())}
     if missing := manifests.missing_secrets(needed, there):
         raise UserError(secrets_sentence(config, missing))
