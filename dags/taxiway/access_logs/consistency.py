@@ -18,6 +18,7 @@ from taxiway.access_logs.tables import (
     SUSPICIOUS_CLIENTS,
     TOP_RESOURCES,
 )
+from taxiway.core.counts import most_first
 from taxiway.lake import Table
 from taxiway.lake.faults import key_faults, rows_of, schema_faults, value_faults
 
@@ -75,7 +76,7 @@ class Outputs:
         found: dict[str, int] = {}
         for row in self.quarantined.to_pylist():
             found[row["reject_reason"]] = found.get(row["reject_reason"], 0) + row["lines"]
-        return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
+        return dict(most_first(found))
 
 
 # What is checked, in the order of the report.

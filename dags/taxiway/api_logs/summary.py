@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
 
+from taxiway.core.counts import most_first
+
 if TYPE_CHECKING:
     from taxiway.aws.athena import Answer
 
@@ -16,11 +18,6 @@ STYLE = (
     "td,th{padding:.15rem 1rem .15rem 0;text-align:right}td:first-child,th:first-child{text-align:left}"
     "th{border-bottom:1px solid}"
 )
-
-
-def most_first(counts: Counter[str]) -> list[tuple[str, int]]:
-    """Return the counts, the highest first, and equal ones by name: the rows of an answer have no order."""
-    return sorted(counts.items(), key=lambda each: (-each[1], each[0]))
 
 
 @dataclass

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from taxiway.core.counts import most_first
 from taxiway.hvfhv.metrics import DATASET
 from taxiway.hvfhv.plan import Job, dependants
 from taxiway.hvfhv.tables import (
@@ -100,8 +101,7 @@ def mart_faults(table: Table, mart: pa.Table, rows: Mapping[Table, int]) -> list
 
 
 def _all_quarantined(outputs: Outputs) -> str:
-    reasons = sorted(outputs.quarantined.items(), key=lambda reason: (-reason[1], reason[0]))
-    named = ", ".join(f"{reason} {rows:,}" for reason, rows in reasons)
+    named = ", ".join(f"{reason} {rows:,}" for reason, rows in most_first(outputs.quarantined))
     return (
         f"All {sum(outputs.quarantined.values()):,} rows of {outputs.month} were quarantined ({named}): "
         f"check its source, {', '.join(outputs.source_rows)}."

@@ -30,6 +30,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from taxiway.catalogue.checks import Result
+from taxiway.core.counts import most_first
 from taxiway.core.errors import harmless
 from taxiway.core.sql import identifier, literal
 from taxiway.lake import LakeError, Table
@@ -258,7 +259,7 @@ class _Questions:
         if column in self._bins:
             counts = {name: values[f"p:{column}:{name}"] for name in self._bins[column]}
         else:
-            found = sorted((values[f"p:{column}"] or {}).items(), key=lambda each: (-each[1], each[0]))
+            found = most_first(values[f"p:{column}"] or {})
             counts = dict(found[:VALUES])
             if rest := sum(count for _, count in found[VALUES:]):
                 counts["others"] = counts.get("others", 0) + rest
