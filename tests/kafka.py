@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+
     from local_kafka import Broker, Topic
 
 
@@ -51,15 +53,11 @@ class Kafka:
 
     def count(self, topic: str) -> int:
         """Return how many messages a topic has, without reading them."""
-        from confluent_kafka import Consumer, TopicPartition
+        from confluent_kafka import Consumer
 
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "reader"})
         try:
-            places = [
-                TopicPartition(topic, number) for number in consumer.list_topics(topic, 60).topics[topic].partitions
-            ]
-            ranges = [consumer.get_watermark_offsets(place, 60) for place in places]
-            return sum(end - begin for begin, end in ranges)
+            return sum(end - begin for _, begin, end in ranges(consumer, topic))
         finally:
             consumer.close()
 
@@ -70,8 +68,7 @@ class Kafka:
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "reader", "enable.auto.commit": False})
         try:
             found = []
-            for partition in consumer.list_topics(topic, 60).topics[topic].partitions:
-                at, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), 60)
+            for partition, at, end in ranges(consumer, topic):
                 consumer.assign([TopicPartition(topic, partition, at)])
                 while at < end:
                     messages = consumer.consume(end - at, 60)
@@ -83,6 +80,14 @@ class Kafka:
             return found
         finally:
             consumer.close()
+
+
+def ranges(consumer: "Consumer", topic: str) -> Iterator[tuple[int, int, int]]:
+    """Yield each partition of a topic with its first offset and the one after its last."""
+    from confluent_kafka import TopicPartition
+
+    for partition in consumer.list_topics(topic, 60).topics[topic].partitions:
+        yield partition, *consumer.get_watermark_offsets(TopicPartition(topic, partition), 60)
 
 
 @pytest.fixture(scope="session")

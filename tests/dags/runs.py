@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +63,22 @@ def _forget(read_settings: Any) -> None:
     read_settings.cache_clear()
 
 
+def retry_at_once(dag: Any, retries: int | None = None) -> Any:
+    """Let the tasks of a DAG wait for no retry, and give each as many as asked for; return the DAG."""
+    from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+    given = {"retry_delay": timedelta(0), "retry_exponential_backoff": 0}
+    for task in dag.tasks:
+        own = task.partial_kwargs if isinstance(task, MappedOperator) else vars(task)
+        own |= given if retries is None else given | {"retries": retries}
+    return dag
+
+
 def run_once(dag_id: str, conf: dict[str, Any]) -> tuple[str, dict[str, list[str]]]:
     """Run a DAG without retries; return the state of the run, and the states of each task by index."""
     from airflow.dag_processing.dagbag import DagBag
-    from airflow.sdk.definitions.mappedoperator import MappedOperator
 
-    dag = DagBag(ROOT / "dags").dags[dag_id]
-    for task in dag.tasks:
-        (task.partial_kwargs if isinstance(task, MappedOperator) else vars(task))["retries"] = 0
-    done = dag.test(run_conf=conf)
+    done = retry_at_once(DagBag(ROOT / "dags").dags[dag_id], retries=0).test(run_conf=conf)
     states: dict[str, list[str]] = {}
     for instance in sorted(done.get_task_instances(), key=lambda instance: instance.map_index):
         states.setdefault(instance.task_id, []).append(str(instance.state))

@@ -19,6 +19,7 @@ from console.options import ROOT
 from laptop.commands import status
 from laptop.config import Config
 from laptop.processes import Supervisor
+from tests.processes import of_session
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="system: only Linux has subreapers and parent-death signals")
 
@@ -163,12 +164,7 @@ class Stubs:
         return found
 
     def in_session(self, leader: int) -> list[psutil.Process]:
-        found = []
-        for process in self.processes():
-            with contextlib.suppress(ProcessLookupError):  # it has just ended
-                if os.getsid(process.pid) == leader:
-                    found.append(process)
-        return found
+        return of_session(leader, self.processes())
 
     def close(self) -> None:
         for process in self.processes():

@@ -3,8 +3,7 @@
 import functools
 import json
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -26,6 +25,7 @@ from monitoring.metrics import ROOT
 from monitoring.metrics import read as read_table
 from monitoring.prometheus import running
 from monitoring.replay import Replay, replay
+from tests.local_aws.endpoint import eventually
 
 RECORDINGS = sorted((ROOT / "tests/monitoring/data").glob("*.statsd.gz"))
 QUERIES = {
@@ -185,13 +185,6 @@ def test_numbers_are_those_that_airflow_sent(run: list[Packet], seen: Replay) ->
     assert shown("emr-and-cost", "Cost") == nearly(sent(r"airflow\.taxiway\.emr\.cost_usd\..*:([\d.]+)\|c"))
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.mark.slow
 def test_an_event_counts_though_its_counter_is_born_with_it(tmp_path: Path) -> None:
     need("prometheus", "statsd_exporter")
@@ -199,9 +192,9 @@ def test_an_event_counts_though_its_counter_is_born_with_it(tmp_path: Path) -> N
     with exporter(forgets) as target, running(tmp_path, {"airflow-statsd": [target.address]}) as prometheus:
         for _ in range(2):
             target.send(["airflow.ended:1|c"])
-            wait_until(lambda: bool(prometheus.query("airflow_ended")))
-            wait_until(lambda: not target.page().sent)  # it has forgotten the event
-            wait_until(lambda: not prometheus.query("airflow_ended"))
+            eventually(lambda: prometheus.query("airflow_ended"))
+            eventually(lambda: not target.page().sent)  # it has forgotten the event
+            eventually(lambda: not prometheus.query("airflow_ended"))
         [series] = prometheus.query("round(sum(increase(airflow_ended[5m])))")
     assert series.value == 2
 

@@ -2,7 +2,6 @@
 
 import gzip
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +18,7 @@ from taxiway.access_logs.settings import access_logs_settings
 from taxiway.access_logs.tables import QUARANTINE, REQUESTS, SESSIONS, TABLES
 from taxiway.core.settings import settings
 from taxiway.lake import Lake
-from tests.dags.runs import empty_lake, prepared_aws
+from tests.dags.runs import empty_lake, prepared_aws, retry_at_once
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -71,10 +70,8 @@ def deliver(day: str, name: str, text: str | bytes, *, complete: bool = True) ->
 
 def run(day: str, retries: int = 0, after_each: Any = None) -> tuple[str, dict[str, str]]:
     """Run the DAG for a day; return the state of the run, and of each task."""
-    dag = DagBag(ROOT / "dags" / "access_logs_etl.py").dags["access_logs_etl"]
+    dag = retry_at_once(DagBag(ROOT / "dags" / "access_logs_etl.py").dags["access_logs_etl"], retries)
     for task in dag.tasks:
-        given = task.partial_kwargs if isinstance(task, MappedOperator) else vars(task)
-        given |= {"retries": retries, "retry_delay": timedelta(0), "retry_exponential_backoff": 0}
         if after_each and not isinstance(task, MappedOperator):
             task._post_execute_hook = after_each
     done = dag.test(run_conf={"day": day})

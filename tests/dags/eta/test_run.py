@@ -25,7 +25,7 @@ from taxiway.eta.settings import eta_settings
 from taxiway.lake import Lake, Publication, TableSet
 from taxiway.operations import incidents, notices, quality
 from tests.dags.eta.models import NEW, OLD, measured, write
-from tests.dags.runs import empty_lake, prepared_aws
+from tests.dags.runs import empty_lake, prepared_aws, retry_at_once
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -106,11 +106,9 @@ def run_dag(
     conf: dict[str, Any] | None = None, retries: int = 0, after_each: Callable[..., None] | None = None
 ) -> tuple[str, dict[str, str]]:
     """Run the DAG; return the state of the run, and of each task."""
-    dag = DagBag(ROOT / "dags" / "eta_model_training.py").dags["eta_model_training"]
-    for task in dag.tasks:
-        vars(task).update(retries=retries, retry_delay=timedelta(0), retry_exponential_backoff=0)
-        if after_each:
-            vars(task)["_post_execute_hook"] = after_each
+    dag = retry_at_once(DagBag(ROOT / "dags" / "eta_model_training.py").dags["eta_model_training"], retries)
+    for task in dag.tasks if after_each else ():
+        vars(task)["_post_execute_hook"] = after_each
     done = dag.test(run_conf=conf)
     return str(done.state), {instance.task_id: str(instance.state) for instance in done.get_task_instances()}
 

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from taxiway.eta.plan import TRAINING_TABLE
 from taxiway.eta.registry import Registry
 from taxiway.eta.settings import eta_settings
 from taxiway.lake import Lake, Publication, TableSet
-from tests.dags.runs import prepared_aws
+from tests.dags.runs import prepared_aws, retry_at_once
 
 # Minutes, and the training itself is tested by tests/spark_jobs/eta.
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
@@ -72,9 +71,7 @@ def publish_month(lake: Lake, month: str, file: Path) -> None:
 
 def test_published_months_become_a_version_whose_figures_can_be_computed_again(platform: None) -> None:
     dag = DagBag(ROOT / "dags" / "eta_model_training.py").dags["eta_model_training"]
-    for task in dag.tasks:
-        vars(task).update(retries=0, retry_delay=timedelta(0))
-    done = dag.test()
+    done = retry_at_once(dag, retries=0).test()
 
     states = {instance.task_id: str(instance.state) for instance in done.get_task_instances()}
     assert (states["train"], states["gate"], states["delete_application"]) == ("success",) * 3, states

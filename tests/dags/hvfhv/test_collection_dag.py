@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 import boto3
 import pytest
 import sqlalchemy as sa
-from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from taxiway import catalogue
 from taxiway.catalogue import Status
 from taxiway.catalogue.__main__ import main
 from taxiway.core.settings import settings
 from tests.dags.catalogue.databases import migrate_after_the_first_try
+from tests.dags.runs import retry_at_once
 from tests.dags.web import Web, web_server
 
 ROOT = Path(__file__).parents[3]
@@ -66,11 +66,7 @@ def find_dag() -> Any:
 
 def run(date: datetime | None = None, **conf: Any) -> Any:
     """Run the DAG for a logical date, by default now."""
-    dag = find_dag()
-    for task in dag.tasks:  # as many retries as they have, at once
-        given = task.partial_kwargs if isinstance(task, MappedOperator) else vars(task)
-        given |= {"retry_delay": timedelta(0), "retry_exponential_backoff": 0}
-    return dag.test(logical_date=date, run_conf=conf)
+    return retry_at_once(find_dag()).test(logical_date=date, run_conf=conf)
 
 
 def states(dag_run: Any) -> dict[tuple[str, int], tuple[str, int]]:

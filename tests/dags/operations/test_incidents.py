@@ -27,6 +27,7 @@ from taxiway.operations import deadlines, incidents, metrics, notices, post_mort
 from tests.dags.catalogue.databases import mariadb, migrate_after_the_first_try
 from tests.dags.operations import slack_server
 from tests.dags.operations.slack_server import TOKEN, Slack, text_of
+from tests.dags.runs import retry_at_once
 
 CONNECTION = "AIRFLOW_CONN_SLACK_API_DEFAULT"
 BEGUN = datetime.now(UTC) - timedelta(minutes=10)  # longer ago when a test runs: a whole run takes its time
@@ -502,9 +503,7 @@ def test_the_report_of_a_new_platform_waits_for_the_tables(
     boto3.client("s3").create_bucket(Bucket="taxiway-lake")
     migrate_after_the_first_try(tmp_path, monkeypatch)
     dag = DagBag(Path(__file__).parents[3] / "dags" / "quality_report.py").dags["quality_report"]
-    for task in dag.tasks:  # as many retries as it has, at once
-        vars(task).update(retry_delay=timedelta(0), retry_exponential_backoff=0)
-    run = dag.test()
+    run = retry_at_once(dag).test()
     assert [(each.state, each.try_number) for each in run.get_task_instances()] == [("success", 2)]
 
 

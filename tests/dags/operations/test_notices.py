@@ -5,7 +5,6 @@ import logging
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from taxiway.operations import notices
 from tests.dags.catalogue.databases import mariadb
 from tests.dags.operations import slack_server
 from tests.dags.operations.slack_server import CHANNEL, HOOK, TOKEN, Slack, text_of
+from tests.local_aws.endpoint import eventually
 
 ROOT = Path(__file__).parents[3]
 CONNECTION = "AIRFLOW_CONN_SLACK_API_DEFAULT"
@@ -404,9 +404,7 @@ def test_a_slack_that_does_not_answer(
     bot.next = [1.5] * 3
     end("success", context("plan"))
     assert "Slack was not reached within 0.2 s, tried 3 times: timed out." in caplog.text
-    deadline = time.monotonic() + 30  # the server may read a request after its client has given up
-    while bot.attempts < 3 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    eventually(lambda: bot.attempts >= 3)  # the server may read a request after its client has given up
     assert bot.attempts == 3
 
 

@@ -1,6 +1,5 @@
 """Both engines run programs on local files and on S3: their arguments, their failures, their end."""
 
-import contextlib
 import io
 import json
 import logging
@@ -27,6 +26,7 @@ from local_aws.engines.submit import parse
 from local_aws.execution import Launch, LaunchError
 from local_aws.execution.storage import Storage, s3_client
 from tests.local_aws.endpoint import ROOT
+from tests.processes import of_session
 
 # It uses the DataFrame API, a module from --py-files, a file from --files, and arguments.
 PROGRAM = """
@@ -146,15 +146,6 @@ def run(launch: Launch) -> tuple[int, str, str]:
     process = start(launch)
     stdout, stderr = process.communicate(timeout=120)
     return process.returncode, stdout, stderr
-
-
-def of_session(leader: int) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(ProcessLookupError):  # it has just ended
-            if os.getsid(process.pid) == leader:
-                found.append(process)
-    return found
 
 
 def test_a_program_runs_on_s3_as_emr_would_run_it(any_engine: Engine, s3: dict[str, str], tmp_path: Path) -> None:
@@ -291,7 +282,7 @@ def test_a_terminated_program_leaves_no_process(any_engine: Engine, s3: dict[str
     process = start(any_engine.command(["s3://jobs/waiting.py"], tmp_path, s3))
     assert process.stdout
     python = psutil.Process(int(process.stdout.readline()))
-    members = of_session(process.pid)
+    members = of_session(process.pid, psutil.process_iter())
     assert python in members
     assert sum(member.memory_info().rss for member in members) > 100e6
 

@@ -23,6 +23,7 @@ from moto.server import ThreadedMotoServer
 
 from local_aws.engines import engine
 from spark_jobs.eta.messages import PICKUPS, REQUESTS
+from tests.kafka import ranges
 from tests.spark_jobs.eta.versions import BUCKET
 
 ROOT = Path(__file__).parents[3]
@@ -201,13 +202,17 @@ class Topics:
 
     def count(self, topic: str) -> int:
         """Return the number of messages of a topic."""
-        return sum(end - begin for _, begin, end in self._ends(topic))
+        consumer = self._consumer()
+        try:
+            return sum(end - begin for _, begin, end in ranges(consumer, topic))
+        finally:
+            consumer.close()
 
     def read(self, topic: str) -> list[Any]:
         """Return all messages of a topic: (Kafka's message, its content); those that were read before are kept."""
         found = self._read.setdefault(topic, [])
         consumer = self._consumer()
-        for partition, _, end in self._ends(topic):
+        for partition, _, end in ranges(consumer, topic):
             at = self._read_to.get((topic, partition), 0)
             consumer.assign([TopicPartition(topic, partition, at)])
             while at < end:
@@ -217,12 +222,6 @@ class Topics:
             self._read_to[topic, partition] = at
         consumer.close()
         return found
-
-    def _ends(self, topic: str) -> Iterator[tuple[int, int, int]]:
-        consumer = self._consumer()
-        for partition in consumer.list_topics(topic, 60).topics[topic].partitions:
-            yield partition, *consumer.get_watermark_offsets(TopicPartition(topic, partition), 60)
-        consumer.close()
 
     def _consumer(self) -> Consumer:
         return Consumer({**self._servers, "group.id": "test", "enable.auto.commit": False})
