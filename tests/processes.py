@@ -15,3 +15,10 @@ def of_session(leader: int, among: Iterable[psutil.Process]) -> list[psutil.Proc
             if os.getsid(process.pid) == leader:
                 found.append(process)
     return found
+
+
+def command(process: psutil.Process) -> str:
+    """Return the words that started a process; nothing of one that has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""

@@ -12,6 +12,7 @@ import psutil
 
 from console.options import ROOT
 from laptop.config import Config
+from tests.processes import command
 
 
 class Person:
@@ -71,7 +72,7 @@ class Person:
         deadline = time.monotonic() + seconds
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.2)
-        return [" ".join(process.cmdline()) for process in left]
+        return [command(process) for process in left]
 
 
 def free_port() -> int:

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import boto3
+import psutil
 
 from local_aws.pytest_plugin import LocalAws
 from tests.local_aws.endpoint import Endpoint, error_of, eventually
 from tests.local_aws.test_command_line import refused
+from tests.processes import command
 
 ONE_NODE = {"MasterInstanceType": "m7g.xlarge", "InstanceCount": 1, "KeepJobFlowAliveWhenNoSteps": True}
 
@@ -72,8 +74,16 @@ def test_a_reset_ends_what_runs_and_forgets_everything(new_endpoint: Callable[..
     eventually(lambda: emr.list_steps(ClusterId=cluster)["Steps"][0]["Status"]["State"] == "RUNNING")
     eventually(lambda: serverless.get_job_run(applicationId=application, jobRunId=run)["jobRun"]["state"] == "RUNNING")
     eventually(lambda: long() == "RUNNING")
-    running = [child for child in endpoint.children() if "athena.worker" not in " ".join(child.cmdline())]
-    assert len(running) >= 2
+
+    def waiting() -> list[psutil.Process]:
+        """Return the processes of the step and of the job run, once both are there: RUNNING comes before."""
+        words = {child: command(child) for child in endpoint.children()}
+        of_step, of_run = (
+            [child for child, each in words.items() if word in each] for word in ("sleep 300", "specification.json")
+        )
+        return of_step + of_run if of_step and of_run else []
+
+    running = eventually(waiting)
 
     assert reset(endpoint.url) == 200
 

@@ -4,7 +4,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -12,6 +11,7 @@ import pytest
 
 from tests.local_aws.athena.lake import Lake
 from tests.local_aws.endpoint import ROOT, Endpoint, error_of, eventually
+from tests.processes import command
 
 LONG = (
     "SELECT count(*) FROM unnest(sequence(1, 200000)) a(x) CROSS JOIN unnest(sequence(1, 200000)) b(y) WHERE x "
@@ -26,12 +26,7 @@ def state(lake: Lake, query_id: str) -> str:
 
 def running(endpoint: Endpoint) -> list[psutil.Process]:
     """Return the processes of queries."""
-    found = []
-    for child in endpoint.children():
-        with suppress(psutil.NoSuchProcess):  # that of the query before
-            if "local_aws.athena.worker" in " ".join(child.cmdline()):
-                found.append(child)
-    return found
+    return [child for child in endpoint.children() if "local_aws.athena.worker" in command(child)]
 
 
 def test_cancel_in_every_state(new_endpoint: Callable[..., Endpoint], tmp_path: Path) -> None:

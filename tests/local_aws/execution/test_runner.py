@@ -25,6 +25,7 @@ from local_aws.execution import (
     storage,
 )
 from tests.local_aws.endpoint import Endpoint, eventually
+from tests.processes import command
 
 Results = queue.Queue[Result]
 MIB = 1024**2
@@ -143,7 +144,7 @@ def test_a_program_that_uses_too_much_memory_is_killed_with_its_children(
 
     assert result.failure
     assert result.failure.message == ("The job run used more than 0.2 GiB of memory (--step-memory) and was killed.")
-    assert [child for child in psutil.Process().children(recursive=True) if code in child.cmdline()] == []
+    assert [child for child in psutil.Process().children(recursive=True) if code in command(child)] == []
 
 
 HANDLER = (
