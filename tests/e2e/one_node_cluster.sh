@@ -13,6 +13,8 @@ set -a
 eval "$("$folder/up")"
 set +a
 case ":$PATH:" in *":$PWD/.local/bin:"*) ;; *) PATH=$PATH:$PWD/.local/bin ;; esac
+# What an earlier run left starts with the cluster; the tests would remove it only when theirs begin.
+kubectl delete namespace taxiway-e2e --ignore-not-found --wait=false >&2
 helm/tools/install.sh >&2 || true # it says what it could not build; the tests that need that fail
 "$folder/base-images" python debian >&2
 docker build --quiet --file tests/e2e/base_image/Dockerfile --build-arg BASE_IMAGE=python:3.11-slim-bookworm \
