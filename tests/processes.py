@@ -22,3 +22,17 @@ def command(process: psutil.Process) -> str:
     with suppress(psutil.NoSuchProcess):
         return " ".join(process.cmdline())
     return ""
+
+
+def name_of(process: psutil.Process) -> str:
+    """Return the name of a process's program; nothing of one that has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
+
+
+def alive(process: psutil.Process) -> bool:
+    """Return whether a process runs: one that has ended stays as a zombie where nobody waits for orphans."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

@@ -16,7 +16,7 @@ from local_aws.execution import subreaper
 from local_aws.execution.launch import Launch
 
 _MEMORY_CHECK_S = 0.25  # between two measurements of a program's memory
-_KILL_S = 2.0  # within which killed processes must be gone
+_KILL_S = 10.0  # within which killed processes must be gone
 
 
 class Cancellation:
@@ -99,8 +99,10 @@ def run(launch: Launch, *, stdout: Path, stderr: Path, memory: int, cancellation
                 parent.wait(timeout=0.05)
         if cause is Cause.CANCELLED and cancellation.grace_s > 0:
             signal_time = time.monotonic()
-            subreaper.signal_members(parent.pid, signal.SIGTERM)
+            told = False
             while parent.poll() is None and time.monotonic() < signal_time + cancellation.grace_s:
+                # Again where the subreaper has yet to start the program.
+                told = told or subreaper.signal_members(parent.pid, signal.SIGTERM)
                 time.sleep(0.02)
     finally:
         status = _kill(parent)

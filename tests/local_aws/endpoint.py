@@ -4,10 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 import psutil
@@ -16,8 +15,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 ROOT = Path(__file__).parents[2]
-
-Value = TypeVar("Value")
 
 
 class Endpoint:
@@ -73,15 +70,6 @@ class Endpoint:
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self.kill()
-
-
-def eventually(condition: Callable[[], Value], within_s: float = 60) -> Value:
-    """Return what `condition` returns as soon as it is true; fail after `within_s` seconds."""
-    deadline = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"still {value!r} after {within_s} s"
-        time.sleep(0.05)
-    return value
 
 
 def error_of(operation: Callable[..., Any], **arguments: Any) -> Any:

@@ -1,7 +1,9 @@
 """Programs that run without any service: what a further service has to give, and what it gets."""
 
 import gzip
+import os
 import queue
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,11 +23,13 @@ from local_aws.execution import (
     Run,
     Runner,
     State,
+    process,
     remove_leftovers,
     storage,
 )
-from tests.local_aws.endpoint import Endpoint, eventually
+from tests.local_aws.endpoint import Endpoint
 from tests.processes import command
+from tests.waiting import eventually
 
 Results = queue.Queue[Result]
 MIB = 1024**2
@@ -33,7 +37,7 @@ MIB = 1024**2
 
 @pytest.fixture
 def runner(endpoint: Endpoint) -> Runner:
-    return Runner(endpoint.url, "us-east-1", Limits(programs=2, memory=200 * MIB, grace_s=5))
+    return Runner(endpoint.url, "us-east-1", Limits(programs=2, memory=200 * MIB, grace_s=60))
 
 
 @pytest.fixture
@@ -62,7 +66,7 @@ def program(tmp_path: Path) -> Callable[..., Program]:
 
 def run(runner: Runner, program: Program, results: Results) -> Result:
     assert runner.start(program, results.put)
-    return results.get(timeout=20)
+    return results.get(timeout=120)
 
 
 def test_a_program_gets_its_arguments_and_environment_and_its_logs_go_to_s3(
@@ -100,7 +104,7 @@ def test_a_proxy_of_the_users_is_not_asked_for_the_endpoint(
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", excepted)
     storage._s3_client.cache_clear()
-    runner = Runner(endpoint.url, "us-east-1", Limits(programs=1, memory=200 * MIB, grace_s=5))
+    runner = Runner(endpoint.url, "us-east-1", Limits(programs=1, memory=200 * MIB, grace_s=60))
     code = "import os, sys; sys.exit({os.environ[name] for name in ('no_proxy', 'NO_PROXY')} != {sys.argv[1]})"
     assert run(runner, program(code, value, log_uri="s3://proxied/logs"), results) == Result(State.SUCCEEDED, 0)
     session = boto3.Session("x", "x", region_name="us-east-1")
@@ -180,6 +184,18 @@ def test_a_program_is_cancelled(
     started.wait()
 
     assert results.get_nowait() == Result(State.CANCELLED, exit_status)
+
+
+def test_a_program_that_has_yet_to_start_is_asked_to_end_too(tmp_path: Path) -> None:
+    cancellation = process.Cancellation(60)
+    cancellation.request()
+    launch = Launch([sys.executable, "-c", "import time; time.sleep(30)"], dict(os.environ), tmp_path)
+
+    end = process.run(
+        launch, stdout=tmp_path / "out", stderr=tmp_path / "err", memory=200 * MIB, cancellation=cancellation
+    )
+
+    assert end == process.Exit(process.Cause.CANCELLED, 128 + signal.SIGTERM)
 
 
 def test_no_more_programs_run_at_once_than_the_limits_allow(

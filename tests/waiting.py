@@ -1,0 +1,16 @@
+"""Waits for what comes about by itself."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+def eventually(condition: Callable[[], Value], within_s: float = 60) -> Value:
+    """Return what `condition` returns as soon as it is true; fail after `within_s` seconds."""
+    deadline = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"still {value!r} after {within_s} s"
+        time.sleep(0.05)
+    return value
