@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,18 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int) -> None:
     """Have Linux send SIGTERM to this process when its parent is gone, even by SIGKILL; elsewhere do nothing.
 
-    To be called in a child before its program runs (``preexec_fn``).
+    To be called in a child before its program runs (``preexec_fn``); where the parent is gone already, the child ends.
+
+    Args:
+        parent: its process id.
     """
     if _LIBC:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def adopt_orphans() -> None:
@@ -38,7 +44,7 @@ def start_program(command: Sequence[str | Path], **options: Any) -> "subprocess.
     process = None
     try:
         with signals_held():
-            process = subprocess.Popen(command, preexec_fn=end_with_parent, **options)
+            process = subprocess.Popen(command, preexec_fn=partial(end_with_parent, os.getpid()), **options)
     except BaseException:
         if process:
             process.kill()

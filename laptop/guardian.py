@@ -36,9 +36,7 @@ def guard(parent: int | None, ended: Path) -> None:
     child = os.fork()
     if not child:
         adopt_orphans()
-        end_with_parent()
-        if os.getppid() != guardian:
-            os._exit(1)
+        end_with_parent(guardian)
         return
     os._exit(_stay(child, parent, ended))
 

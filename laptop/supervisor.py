@@ -123,6 +123,7 @@ def _migrate_database(config: Config) -> None:
 
 def _fork(arguments: list[str], log: Path) -> int:
     """Run ``airflow ARGUMENTS`` in a child process and return its pid."""
+    supervisor = os.getpid()
     with signals_held():
         pid = os.fork()
     if pid:
@@ -130,7 +131,7 @@ def _fork(arguments: list[str], log: Path) -> int:
     code = 1
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        end_with_parent()
+        end_with_parent(supervisor)
         with log.open("ab", buffering=0) as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)

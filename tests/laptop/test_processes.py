@@ -19,7 +19,8 @@ from console.options import ROOT
 from laptop.commands import status
 from laptop.config import Config
 from laptop.processes import Supervisor
-from tests.processes import of_session
+from tests.processes import alive, of_session
+from tests.waiting import eventually
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="system: only Linux has subreapers and parent-death signals")
 
@@ -56,7 +57,7 @@ def test_stop_ends_the_whole_family_even_if_it_does_not_listen(config: Config) -
         child = psutil.Process(int(parent.stdout.readline()))
         record(config, parent.pid, psutil.Process(parent.pid).create_time())
         assert Supervisor(config).stop() is True
-        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+        assert not alive(child)
         assert not (config.state / "supervisor.json").exists()
     finally:
         parent.kill()
@@ -86,10 +87,11 @@ def stub(name):
     time.sleep(600)
 
 def fork(arguments, log):
+    parent = os.getpid()
     pid = os.fork()
     if not pid:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        supervisor.end_with_parent()
+        supervisor.end_with_parent(parent)
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 1)
         stub(arguments[0])
     return pid
@@ -286,29 +288,35 @@ def test_what_is_left_where_both_outermost_processes_were_killed_ends_with_the_n
     left = stubs.in_session(pids["guardian"])
     assert left
     assert Supervisor(config).stop() is False
-    wait(lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in left))
+    wait(lambda: not any(map(alive, left)))
 
 
 @linux
-def test_a_forked_part_ends_when_its_parent_is_killed() -> None:
+@pytest.mark.parametrize(
+    "child",
+    [
+        "end_with_parent(parent); os.write(write, b'.')",
+        # The parent is gone before the child can ask for its signal.
+        "os.write(write, b'.')\n    while os.getppid() == parent: time.sleep(0.01)\n    end_with_parent(parent)",
+    ],
+    ids=["later", "before"],
+)
+def test_a_forked_part_ends_when_its_parent_is_killed(child: str) -> None:
     program = (
-        "import os, signal, time\n"
+        "import os, time\n"
         "from console.processes import end_with_parent\n"
         "ready, write = os.pipe()\n"
-        "pid = os.fork()\n"
+        "parent, pid = os.getpid(), os.fork()\n"
         "if not pid:\n"
-        "    end_with_parent(); os.write(write, b'.'); time.sleep(600)\n"
+        f"    {child}; time.sleep(600)\n"
         "os.read(ready, 1); print(pid, flush=True); time.sleep(600)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout
-    child = psutil.Process(int(parent.stdout.readline()))
-    parent.send_signal(signal.SIGKILL)
+    forked = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 60
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    eventually(lambda: not alive(forked))
 
 
 def test_a_status_asked_while_it_starts_is_one_sentence(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
