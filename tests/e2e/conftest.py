@@ -257,6 +257,26 @@ def wait_for(what: str, look: Callable[[], Any], seconds: float = 240, pause: fl
     return found
 
 
+def work_of(airflow: Airflow, probe: str, run: str) -> list[TaskInstance]:
+    """Return the task instances of a run of the probe that take as long as asked."""
+    return [task for task in airflow.task_instances(probe, run) if task["task_id"].startswith("on_")]
+
+
+def start_six_tasks(airflow: Airflow, probe: str, name: str) -> str:
+    """Start tasks on both executors, and return their run while all of them run."""
+    for seconds in (60, 180, 540):  # on a slow machine some may end before others have started
+        run = f"e2e-{name}-{time.time_ns()}"
+        airflow.trigger(probe, run, {"celery": 4, "kubernetes": 2, "seconds": seconds})
+
+        def begun(run: str = run) -> list[str]:
+            states = [str(task["state"]) for task in work_of(airflow, probe, run)]
+            return states if len(states) == 6 and set(states) <= {"running", "success", "failed"} else []
+
+        if set(wait_for("six tasks have started", begun, 600)) == {"running"}:
+            return run
+    raise AssertionError("The six tasks never ran at once.")
+
+
 def run_to_end(airflow: Airflow, dag: str, run: str, conf: dict[str, Any]) -> list[TaskInstance]:
     """Trigger a run, wait for its end, and return its task instances."""
     airflow.trigger(dag, run, conf)

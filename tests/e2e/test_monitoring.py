@@ -42,10 +42,14 @@ def seen(platform: Platform, ended: None) -> Iterator[Replay]:
 
 
 def test_every_target_is_scraped(seen: Replay) -> None:
-    up = {series.labels["job"]: series.value for series in seen.prometheus.query("up")}
-    assert up == dict.fromkeys(
-        ("airflow-statsd", "airflow-pgbouncer", "airflow-flower", "redis-exporter", "alertmanager", "prometheus"), 1
-    )
+    jobs = ("airflow-statsd", "airflow-pgbouncer", "airflow-flower", "redis-exporter", "alertmanager", "prometheus")
+
+    def up() -> bool:
+        found = {series.labels["job"]: series.value for series in seen.prometheus.query("up")}
+        assert found.keys() == set(jobs)
+        return set(found.values()) == {1}
+
+    wait_for("every target is up", up)
 
 
 def test_every_panel_of_a_run_has_data(probe: str, airflow: Airflow, seen: Replay) -> None:
