@@ -19,7 +19,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """An endpoint whose clusters are RUNNING long enough for waiters that ask every second, on a busy machine too."""
-    options = ("--max-steps", "4", "--step-memory", "3g", "--running-seconds", "4")
+    options = ("--max-steps", "4", "--step-memory", "3g", "--running-seconds", "6")
     shared = Endpoint(tmp_path_factory.mktemp("aws"), *options).start()
     shared.client("s3").create_bucket(Bucket="shared")
     yield shared

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.clients.conftest import Client
-from tests.local_aws.endpoint import Endpoint, eventually
+from tests.local_aws.endpoint import Endpoint
+from tests.waiting import eventually
 
 
 def text(clients: Client, *words: str | Path) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.clients.conftest import Client
-from tests.local_aws.endpoint import Endpoint, eventually
+from tests.local_aws.endpoint import Endpoint
+from tests.waiting import eventually
 
 
 @pytest.fixture

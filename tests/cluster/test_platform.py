@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster.access import ForwardAccess
@@ -15,6 +16,7 @@ from cluster.platform import BUNDLE_CHECKOUT, CHECKOUT, checkout_path, module_co
 from console.airflow import Airflow
 from console.errors import UserError
 from tests.console.airflow_server import AirflowServer, serve
+from tests.processes import alive
 
 
 def test_files_of_the_checkout_are_where_git_sync_puts_them(tmp_path: Path) -> None:
@@ -151,11 +153,11 @@ def test_a_forward_ends_with_a_command_that_is_killed(tmp_path: Path, monkeypatc
     )
     command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert command.stdout
-    forward = int(command.stdout.readline())
+    forward = psutil.Process(int(command.stdout.readline()))
     command.kill()
     command.communicate()
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{forward}/cmdline").exists() and Path(f"/proc/{forward}/cmdline").read_text():
+    deadline = time.monotonic() + 60
+    while alive(forward):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

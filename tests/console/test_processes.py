@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from console.processes import run_program, signals_held, start_program
+from tests.processes import name_of
 
 # Sends itself a signal in a function that runs within each fork, where Python ignores what handlers raise.
 AT_FORK = """
@@ -82,7 +83,7 @@ def test_a_program_that_takes_too_long_is_ended() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         run_program(["sleep", "60"], timeout=0.2)
     assert time.monotonic() - began < 10
-    assert [each for each in psutil.Process().children() if each.name() == "sleep"] == []
+    assert [each for each in psutil.Process().children() if name_of(each) == "sleep"] == []
 
 
 def test_in_another_thread_nothing_is_held() -> None:

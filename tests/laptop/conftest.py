@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from laptop.config import Config
-from tests.laptop.person import Person, free_port
+from tests.laptop.person import Person
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -73,9 +72,3 @@ class Person:
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.2)
         return [command(process) for process in left]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -19,8 +19,10 @@ import pytest
 from console.aws import local_client
 from laptop.stream import Options, Summary
 from services.replay.rides import COLUMNS
-from tests.laptop.person import Person, free_port
+from tests.laptop.person import Person
+from tests.ports import free_port, listens
 from tests.services.models import Models
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 VERSION = "20260101T000000-2023-06"
@@ -136,11 +138,10 @@ def test_rides_are_answered_until_ctrl_c_and_nothing_is_left(stream: Person, liv
         assert f"The live page is {page}" in output
         assert "Plays the rides of 2023-06" in output
         assert f"model {VERSION} (stream)" in output
-        with socket.create_connection(("127.0.0.1", int(live.environment["PAGE_PORT"])), 10):
-            pass
+        eventually(lambda: listens(int(live.environment["PAGE_PORT"])))
         process.send_signal(signal.SIGINT)
         asked = time.monotonic()
-        rest, _ = process.communicate(timeout=90)
+        rest, _ = process.communicate(timeout=300)
         print(f"{output}{rest}Ended after {time.monotonic() - asked:.1f} s.")  # pytest shows it when a test fails
     finally:
         process.kill()
@@ -155,7 +156,7 @@ def test_ctrl_c_at_the_start_leaves_nothing(stream: Person, live: Person) -> Non
         read_until(process, "Starting Kafka")
         time.sleep(1.5)
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=90)
+        rest, _ = process.communicate(timeout=300)
     finally:
         process.kill()
     assert (process.returncode, "Traceback" in rest) == (130, False)

@@ -12,7 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.local_aws.endpoint import Endpoint, error_of, eventually
+from tests.local_aws.endpoint import Endpoint, error_of
+from tests.processes import alive, name_of
+from tests.waiting import eventually
 
 MIB = 1024**2
 TABLE: dict[str, Any] = {
@@ -211,8 +213,7 @@ def states(endpoint: Endpoint, job_flow: str) -> list[str]:
 
 
 def wait_for_end(processes: list[psutil.Process]) -> None:
-    """Wait until no process is left; where nobody waits for orphans, they stay as zombies."""
-    eventually(lambda: not [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE])
+    eventually(lambda: not any(map(alive, processes)))
 
 
 @dataclass
@@ -252,7 +253,7 @@ def restarted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restarted]:
     for month, end in ((4, endpoint.kill), (5, endpoint.stop)):
         change_catalogue(endpoint, month)
         job_flow = start_steps(endpoint, "trap '' TERM; (trap '' TERM; sleep 300) & sleep 300 & wait", "true")
-        eventually(lambda: sum(child.name() == "sleep" for child in endpoint.children()) == 2)
+        eventually(lambda: list(map(name_of, endpoint.children())).count("sleep") == 2)
         processes = endpoint.children()
         before = {name: look() for name, look in looks.items()}
         began = time.monotonic()

@@ -18,7 +18,9 @@ from console.errors import UserError
 from console.options import ROOT
 from local_kafka import Broker
 from tests.kafka import Kafka
+from tests.processes import command
 from tests.tools import absent
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -98,20 +100,22 @@ def test_a_full_disk_is_named_and_what_was_stored_is_there_when_there_is_space_a
         broker.stop()
 
 
+def family_of(started: "subprocess.Popen[str]") -> list[psutil.Process]:
+    return list(psutil.Process(started.pid).children(recursive=True))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 def test_no_broker_outlives_its_command(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "local_kafka", "up", "--folder", str(tmp_path), "--port", "0"]
+    words = [sys.executable, "-m", "local_kafka", "up", "--folder", str(tmp_path), "--port", "0"]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'dags'}"}
-    started = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    started = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert started.stdout
         if number is signal.SIGTERM:
             assert started.stdout.readline().startswith("Kafka on this machine: 127.0.0.1:")
         else:  # before it is ready
-            deadline = time.monotonic() + 60
-            while not psutil.Process(started.pid).children() and time.monotonic() < deadline:
-                time.sleep(0.05)
-        family = psutil.Process(started.pid).children(recursive=True)
+            eventually(lambda: any(" kafka.Kafka" in command(each) for each in family_of(started)))
+        family = family_of(started)
         assert family
         started.send_signal(number)
         started.wait(60)

@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, Producer
 
 from local_kafka import create_topics, topics, wait_for_broker
 from local_kafka.broker import runtime
-from monitoring.exporter import free_port
 from tests.e2e.kafka_image.context import programs
+from tests.ports import free_port
 from tests.tools import tool
 
 pytestmark = pytest.mark.slow
@@ -70,10 +70,10 @@ def test_it_keeps_the_records_of_the_contracts_topics(
     assert set(create_topics(bootstrap, topics("eta"))) >= {"ride_requests", "eta_predictions", "eta_rejected"}
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
     producer.produce("ride_requests", b"{}", b"1")
-    assert producer.flush(30) == 0
+    assert producer.flush(120) == 0
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "g", "auto.offset.reset": "earliest"})
     consumer.subscribe(["ride_requests"])
-    (message,) = consumer.consume(1, 30)
+    (message,) = consumer.consume(1, 120)
     assert (message.key(), message.value()) == (b"1", b"{}")
     consumer.close()
     process.terminate()

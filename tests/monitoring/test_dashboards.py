@@ -25,7 +25,7 @@ from monitoring.metrics import ROOT
 from monitoring.metrics import read as read_table
 from monitoring.prometheus import running
 from monitoring.replay import Replay, replay
-from tests.local_aws.endpoint import eventually
+from tests.waiting import eventually
 
 RECORDINGS = sorted((ROOT / "tests/monitoring/data").glob("*.statsd.gz"))
 QUERIES = {

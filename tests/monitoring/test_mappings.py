@@ -20,7 +20,7 @@ from monitoring import capture, docs, mapping_checks, mappings, metrics
 from monitoring.exporter import Page, parse
 from monitoring.exporter import exporter as exporter_of
 from tests.helm.rendering import ENVIRONMENTS, ROOT, RenderError, render
-from tests.local_aws.endpoint import eventually
+from tests.waiting import eventually
 
 RECORDINGS = sorted((Path(__file__).parent / "data").glob("*.statsd.gz"))
 DEV_PYTHON = ROOT / ".local/venvs/dev/bin/python"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -31,7 +30,9 @@ from spark_jobs.eta.messages import (
     encode,
 )
 from tests.kafka import Kafka
+from tests.ports import free_port, listens
 from tests.tools import tool
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2023, 6, 1, 12)  # noqa: DTZ001 - New York's wall clock
@@ -188,9 +189,7 @@ def page() -> Iterator[Page]:
 
 
 def test_a_person_sees_the_zones_change(stream: Kafka, page: Page, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'dags'}", "HOME": str(tmp_path)}
     command = [sys.executable, "-m", "services.eta.page", "--bootstrap", stream.bootstrap, "--port", str(port)]
     server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -206,14 +205,12 @@ def test_a_person_sees_the_zones_change(stream: Kafka, page: Page, tmp_path: Pat
     page.route("**/*", only_here)
     page.on("pageerror", lambda fault: faults.append(str(fault)))
     try:
-        deadline = time.monotonic() + 120
-        while True:
+
+        def ready() -> bool:
             assert server.poll() is None, server.stderr and server.stderr.read()
-            assert time.monotonic() < deadline
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
+            return listens(port)
+
+        eventually(ready, 120)
         page.goto(f"http://127.0.0.1:{port}/", timeout=60_000)
         expect(page.get_by_text("268 requests = 263 predictions + 2 rejected (unknown_zone 2)")).to_be_visible(
             timeout=60_000
@@ -221,7 +218,12 @@ def test_a_person_sees_the_zones_change(stream: Kafka, page: Page, tmp_path: Pat
         expect(page.get_by_text("Thursday 2023-06-01 12:07:00 in New York")).to_be_visible(timeout=60_000)
         expect(page.get_by_text("Most requests now")).to_be_visible(timeout=60_000)
         zone = "path[aria-roledescription=geoshape]"
-        expect(page.get_by_test_id("stVegaLiteChart").locator(zone)).to_have_count(3 * 263, timeout=60_000)
+        charts = page.get_by_test_id("stVegaLiteChart")
+        expect(charts.locator(zone)).to_have_count(3 * 263, timeout=60_000)
+        # The maps follow the text.
+        expect(charts.nth(0).locator(f"{zone}[fill='{_LIGHT}']")).to_have_count(0, timeout=60_000)
+        expect(charts.nth(1).locator(f"{zone}[fill='{_LIGHT}']")).to_have_count(131, timeout=60_000)
+        eventually(lambda: len(_colours(page, 2)) > 2)
         waits, requests, errors = (_colours(page, number) for number in range(3))
         assert len(waits) > 100
         assert _LIGHT not in waits

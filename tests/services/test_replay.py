@@ -111,7 +111,7 @@ def test_each_request_is_followed_by_its_pickup(
 
 def test_it_goes_on_some_weeks_later_and_ends_in_time(city: Kafka, tmp_path: Path) -> None:
     file = write(tmp_path / "rides.parquet", (0, 5), (10, 5), (8 * 86_400, 5))
-    assert play(city, "--file", str(file), "--speed", "60", "--loop", "--seconds", "3") == 0
+    assert play(city, "--file", str(file), "--speed", "60", "--loop", "--seconds", "10") == 0
     found = sorted((str(each["request_id"]), str(each["requested_at"])) for each in values(city, REQUESTS))
     assert found[:5] == [
         ("r-00000000", "2023-06-01T08:00:00"),

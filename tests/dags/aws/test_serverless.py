@@ -20,7 +20,8 @@ from botocore.validate import ParamValidator
 
 from taxiway.aws import serverless
 from taxiway.core.settings import Settings
-from tests.local_aws.endpoint import Endpoint, eventually
+from tests.local_aws.endpoint import Endpoint
+from tests.waiting import eventually
 
 SERVERLESS = botocore.session.get_session().get_service_model("emr-serverless")
 ROLE = "arn:aws:iam::123456789012:role/jobs"

@@ -22,7 +22,7 @@ from taxiway.operations import notices
 from tests.dags.catalogue.databases import mariadb
 from tests.dags.operations import slack_server
 from tests.dags.operations.slack_server import CHANNEL, HOOK, TOKEN, Slack, text_of
-from tests.local_aws.endpoint import eventually
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
 CONNECTION = "AIRFLOW_CONN_SLACK_API_DEFAULT"

@@ -137,5 +137,5 @@ def test_a_step_that_fails_is_tried_again(emr: Any, capfd: pytest.CaptureFixture
 
 
 def test_a_step_that_takes_too_long(emr: Any, caplog: pytest.LogCaptureFixture) -> None:
-    assert run(emr, start(emr), "sleep 20", attempts=1) == ("failed", 2)
+    assert run(emr, start(emr), "sleep 300", attempts=1) == ("failed", 2)
     assert "The steps had not ended after" in caplog.text

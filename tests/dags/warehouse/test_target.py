@@ -431,7 +431,7 @@ def test_a_table_that_was_dropped_is_filled_again(engine: sa.Engine) -> None:
 def test_readers_go_on_while_a_large_table_is_changed(engine: sa.Engine) -> None:
     target = Target(engine, MONTHS, batch=10)
     target.upsert(iter(rows(MONTHS, keys(2, 50), trips=0)), 100, "v0")
-    stop, seen = threading.Event(), set()
+    ready, stop, seen = threading.Event(), threading.Event(), set()
 
     def read() -> None:
         reader = sa.create_engine(engine.url)
@@ -439,9 +439,11 @@ def test_readers_go_on_while_a_large_table_is_changed(engine: sa.Engine) -> None
             while not stop.is_set():
                 seen.add(tuple(connection.exec_driver_sql("select count(*), count(trips) from zone_month").one()))
                 connection.rollback()
+                ready.set()
 
     reader = threading.Thread(target=read)
     reader.start()
+    assert ready.wait(60)
     for number in range(1, 4):
         target.upsert(iter(rows(MONTHS, keys(2, 50), trips=number)), 100, f"v{number}")
     stop.set()

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.local_aws.endpoint import Endpoint, error_of, eventually
+from tests.local_aws.endpoint import Endpoint, error_of
+from tests.processes import alive, name_of
+from tests.waiting import eventually
 
 StartCluster = Callable[..., str]
 
@@ -317,7 +319,7 @@ def test_steps_run_one_after_the_other_or_as_many_at_once_as_asked(emr: Any, clu
         return set(seen[-1]) == {"COMPLETED"}
 
     eventually(done)
-    assert max(moment.count("RUNNING") for moment in seen) == 1
+    assert max(moment.count("RUNNING") for moment in seen) <= 1
     spans = [s["Status"]["Timeline"] for s in reversed(emr.list_steps(ClusterId=one)["Steps"])]
     assert all(a["EndDateTime"] <= b["StartDateTime"] for a, b in itertools.pairwise(spans))
 
@@ -399,19 +401,19 @@ def test_termination_protection(emr: Any, cluster: StartCluster) -> None:
 
 
 @pytest.mark.parametrize("option", ["SEND_INTERRUPT", "TERMINATE_PROCESS"])
-def test_cancelled_steps_leave_no_process(
-    emr: Any, endpoint: Endpoint, cluster: StartCluster, option: str, tmp_path: Path
-) -> None:
-    job_flow = cluster()
+def test_cancelled_steps_leave_no_process(new_endpoint: Callable[..., Endpoint], option: str, tmp_path: Path) -> None:
+    endpoint = new_endpoint("--grace-seconds", "60").start()
+    emr = endpoint.client("emr")
+    job_flow = emr.run_job_flow(Name="c", ReleaseLabel="emr-spark-8.0.0", Instances=INSTANCES)["JobFlowId"]
     trap = f"trap 'echo asked > {tmp_path}/asked; exit 0' TERM; sleep 300 & setsid sleep 300 & sleep 300 & wait"
     ids = emr.add_job_flow_steps(JobFlowId=job_flow, Steps=[bash(trap), bash("true"), bash("true")])["StepIds"]
     wait_for_steps(emr, job_flow, "RUNNING", "PENDING", "PENDING")
-    eventually(lambda: sum(child.name() == "sleep" for child in endpoint.children()) == 3)
-    processes = [child for child in endpoint.children() if child.name() in ("sleep", "bash")]
+    eventually(lambda: list(map(name_of, endpoint.children())).count("sleep") == 3)
+    processes = [child for child in endpoint.children() if name_of(child) in ("sleep", "bash")]
     answer = emr.cancel_steps(ClusterId=job_flow, StepIds=ids[:2], StepCancellationOption=option)
     assert [info["Status"] for info in answer["CancelStepsInfoList"]] == ["SUBMITTED", "SUBMITTED"]
     wait_for_steps(emr, job_flow, "CANCELLED", "CANCELLED", "COMPLETED")
-    assert [process for process in processes if process.is_running()] == []
+    eventually(lambda: not any(map(alive, processes)))
     assert (tmp_path / "asked").exists() == (option == "SEND_INTERRUPT")
     answer = emr.cancel_steps(ClusterId=job_flow, StepIds=[ids[2]])["CancelStepsInfoList"][0]
     assert answer["Status"] == "FAILED"

@@ -13,7 +13,7 @@ from local_aws.emr.model import Cluster, Step, new_id
 from local_aws.emr.store import History
 from local_aws.execution import Failure, Result, Run, State
 from local_aws.execution.process import Cancellation
-from tests.local_aws.endpoint import eventually
+from tests.waiting import eventually
 
 
 class Clock:

@@ -32,7 +32,7 @@ from local_aws.emr_serverless import open_service
 from local_aws.engines import Engines, engine
 from local_aws.execution import Limits, Runner
 from local_aws.server import Router, Server, listen
-from tests.local_aws.endpoint import eventually
+from tests.waiting import eventually
 
 AWS: Any = {"aws_conn_id": None, "region_name": "us-east-1"}
 FAST: Any = {"waiter_delay": 1, "waiter_max_attempts": 60} | AWS

@@ -15,7 +15,7 @@ from local_aws.emr_serverless.store import History
 from local_aws.execution import Failure, Result, Run, State
 from local_aws.execution.process import Cancellation
 from local_aws.protocols.errors import AwsError
-from tests.local_aws.endpoint import eventually
+from tests.waiting import eventually
 
 ROLE = "arn:aws:iam::123456789012:role/jobs"
 SUCCEEDED = Result(State.SUCCEEDED, 0)

@@ -26,7 +26,7 @@ from local_aws.engines.submit import parse
 from local_aws.execution import Launch, LaunchError
 from local_aws.execution.storage import Storage, s3_client
 from tests.local_aws.endpoint import ROOT
-from tests.processes import of_session
+from tests.processes import alive, of_session
 
 # It uses the DataFrame API, a module from --py-files, a file from --files, and arguments.
 PROGRAM = """
@@ -291,7 +291,7 @@ def test_a_terminated_program_leaves_no_process(any_engine: Engine, s3: dict[str
 
     assert process.returncode != 0
     psutil.wait_procs(members, timeout=60)
-    assert [member for member in members if member.is_running() and member.status() != psutil.STATUS_ZOMBIE] == []
+    assert [member for member in members if alive(member)] == []
 
 
 CLEANING = """

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.local_aws.endpoint import Endpoint, eventually
+from tests.local_aws.endpoint import Endpoint
+from tests.waiting import eventually
 
 INSTANCES = {"MasterInstanceType": "m5.xlarge", "InstanceCount": 1, "KeepJobFlowAliveWhenNoSteps": True}
 Run = Callable[..., tuple[str, str]]
@@ -31,7 +32,7 @@ def run(endpoint: Endpoint) -> Run:
             status = emr.describe_step(ClusterId=cluster, StepId=step)["Step"]["Status"]
             return status if status["State"] in ("COMPLETED", "FAILED") else None
 
-        status = eventually(ended, within_s=60)
+        status = eventually(ended, within_s=180)
         key = f"logs/{cluster}/steps/{step}/stdout.gz"
         output = gzip.decompress(s3.get_object(Bucket="sail-programs", Key=key)["Body"].read()).decode()
         return output, status.get("FailureDetails", {}).get("Message", "")

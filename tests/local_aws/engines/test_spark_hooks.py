@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import local_aws.engines
-from tests.local_aws.endpoint import Endpoint, eventually
+from tests.local_aws.endpoint import Endpoint
+from tests.waiting import eventually
 
 HOOKS = Path(local_aws.engines.__path__[0], "spark_hooks")
 START = """

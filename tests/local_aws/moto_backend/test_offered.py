@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError
 
 from local_aws.moto_backend.offered import OFFERED
 from local_aws.services import README, SERVICES, with_list
-from tests.local_aws.endpoint import Endpoint, error_of, eventually
+from tests.local_aws.endpoint import Endpoint, error_of
+from tests.waiting import eventually
 
 ROLE = "arn:aws:iam::123456789012:role/some-role"
 MACHINE = "arn:aws:states:us-east-1:123456789012:stateMachine:m"

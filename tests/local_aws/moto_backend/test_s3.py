@@ -16,8 +16,9 @@ import psutil
 import pytest
 from botocore.config import Config
 
-from tests.local_aws.endpoint import Endpoint, error_of, eventually
+from tests.local_aws.endpoint import Endpoint, error_of
 from tests.tools import absent
+from tests.waiting import eventually
 
 MIB = 1024**2
 

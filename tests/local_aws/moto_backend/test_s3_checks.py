@@ -14,7 +14,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from tests.local_aws.endpoint import Endpoint, error_of, eventually
+from tests.local_aws.endpoint import Endpoint, error_of
+from tests.waiting import eventually
 
 MIB = 1024**2
 BEFORE, AFTER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)

@@ -21,6 +21,7 @@ from spark_jobs.eta.features import NAMES, ZONES, LiveWaits, features, minutes
 from spark_jobs.eta.messages import DEMAND, ERRORS, PICKUPS, PREDICTIONS, REASONS, REJECTED, REQUESTS
 from spark_jobs.eta.model import Model
 from tests.oracle import programs
+from tests.ports import free_port
 from tests.spark_jobs.eta import versions
 from tests.spark_jobs.eta.streaming import Metrics, Stream, Topics, hours, minute, pickup, request, s3_server, trips
 from tests.spark_jobs.eta.versions import LAKE
@@ -77,7 +78,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     """Play the day, and stop whatever was started."""
     folder = tmp_path_factory.mktemp("eta")
     broker = Broker(folder / "kafka")
-    broker._port = _free_port()
+    broker._port = free_port()
     started: list[Stream] = []
     try:
         with s3_server() as (s3, variables):
@@ -86,14 +87,6 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         for stream in started:
             stream.end()
         broker.stop()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def batches(s3: Any, kind: str) -> set[int]:
@@ -234,7 +227,7 @@ def _play(folder: Path, broker: Broker, s3: Any, variables: dict[str, str], star
     stream.wait_until(settled, "demand and live error are written")
     began = time.monotonic()
     stream.signal(signal.SIGTERM)
-    stream.process.wait(60)
+    stream.process.wait(180)
     numbers = {kind: batches(s3, kind) for kind in ("offsets", "commits")}
     totals = [ends(s3, number).total() for number in sorted(numbers["offsets"])]
     swapped = min(
