@@ -177,7 +177,7 @@ DEV := $(VENVS)/dev/bin
 PYTEST = $(DEV)/python -m pytest --numprocesses 2 --dist loadscope
 CLIENTS := clients boto3-oldest boto3-newest
 .PHONY: test
-test: $(RUNTIME) $(foreach each,dev spark services contracts warehouse template $(CLIENTS),$(call STAMP,$(each))) ## run all tests (PYTEST_ARGS="tests/dags -k plan -n 0" for a part)
+test: $(RUNTIME) $(foreach each,dev spark services contracts warehouse template $(CLIENTS),$(call STAMP,$(each))) .local/spark-jars/.resolved ## run all tests (PYTEST_ARGS="tests/dags -k plan -n 0" for a part)
 	$(PYTEST) -m "not full" $(PYTEST_ARGS)
 
 .PHONY: test-fast

@@ -15,6 +15,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 REQUIRE = "TAXIWAY_REQUIRE_TOOLS"
+# The python with Apache Spark: where `make test` has prepared it, programs start a third sooner.
+_SPARK = ROOT / ".local/venvs/spark/bin/python"
+SPARK_PYTHON = _SPARK if _SPARK.exists() else Path(sys.executable)
 
 # What may be absent even where all tools are required: how the reason of such a skip begins → why that is accepted.
 ALLOWED: Mapping[str, str] = {

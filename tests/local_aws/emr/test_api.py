@@ -3,7 +3,6 @@
 import gzip
 import itertools
 import json
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +14,7 @@ import pytest
 
 from tests.local_aws.endpoint import Endpoint, error_of
 from tests.processes import alive, name_of
+from tests.tools import SPARK_PYTHON
 from tests.waiting import eventually
 
 StartCluster = Callable[..., str]
@@ -439,7 +439,7 @@ def test_a_step_that_ignores_the_interrupt_is_killed_after_the_grace(
 @pytest.mark.spark
 def test_steps_on_apache_spark(new_endpoint: Callable[..., Endpoint]) -> None:
     """The same requests on the other engine; what a program says of its failure is what AWS users read."""
-    endpoint = new_endpoint("--engine", "spark", "--spark-python", sys.executable).start()
+    endpoint = new_endpoint("--engine", "spark", "--spark-python", str(SPARK_PYTHON)).start()
     s3, emr = endpoint.client("s3"), endpoint.client("emr")
     s3.create_bucket(Bucket="logs")
     program = """

@@ -27,6 +27,7 @@ from local_aws.execution import Launch, LaunchError
 from local_aws.execution.storage import Storage, s3_client
 from tests.local_aws.endpoint import ROOT
 from tests.processes import alive, of_session
+from tests.tools import SPARK_PYTHON
 
 # It uses the DataFrame API, a module from --py-files, a file from --files, and arguments.
 PROGRAM = """
@@ -127,7 +128,7 @@ def sail() -> Engine:
 
 @pytest.fixture(params=["sail", pytest.param("spark", marks=pytest.mark.spark)])
 def any_engine(request: pytest.FixtureRequest) -> Engine:
-    return engine(request.param)
+    return engine(request.param, spark_python=SPARK_PYTHON)
 
 
 def start(launch: Launch) -> subprocess.Popen[str]:

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -25,6 +24,7 @@ from local_aws.engines import engine
 from spark_jobs.eta.messages import PICKUPS, REQUESTS
 from tests.kafka import ranges
 from tests.spark_jobs.eta.versions import BUCKET
+from tests.tools import SPARK_PYTHON
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "demos/hvfhv/sample/fhvhv_tripdata_sample_2023-01.parquet"
@@ -139,7 +139,7 @@ class Stream:
         told = [word for name, value in TASK.items() for word in ("--conf", f"spark.openlineage.{name}={value}")]
         program = [*told, "--py-files", str(package), str(ROOT / "spark_jobs/eta/score_stream.py"), *arguments]
         environment = {**variables, "PATH": os.environ["PATH"], "STEP_MEMORY_BYTES": str(2 << 30)}
-        launch = engine("spark", spark_python=Path(sys.executable)).command(program, folder, environment)
+        launch = engine("spark", spark_python=SPARK_PYTHON).command(program, folder, environment)
         self._log = folder / "stderr"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
