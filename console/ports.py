@@ -5,6 +5,13 @@ import socket
 from console.errors import UserError
 
 
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """Return a port of the loopback interface that is free at the moment, TCP or UDP."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def require_free(port: int, variable: str, user: str) -> None:
     """Check that nothing listens on a port of 127.0.0.1.
 

@@ -3,14 +3,13 @@
 import base64
 import contextlib
 import fcntl
-import socket
 import subprocess
 import uuid
 from pathlib import Path
 from typing import IO, Self
 
 from console.errors import UserError
-from console.ports import require_free
+from console.ports import free_port, require_free
 from console.processes import run_program, start_program
 from local_kafka.topics import wait_for_broker
 
@@ -96,7 +95,7 @@ class Broker:
             UserError: the port is taken, the folder is another broker's or cannot be written, Kafka cannot be
                 downloaded, or it did not start.
         """
-        self._port = self._port or _free_port()
+        self._port = self._port or free_port()
         require_free(self._port, "KAFKA_PORT", "Kafka")
         java, jars = runtime()
         try:
@@ -106,7 +105,7 @@ class Broker:
             config.write_text(
                 _PROPERTIES.format(
                     port=self._port,
-                    controller=_free_port(),
+                    controller=free_port(),
                     data=self.folder / "data",
                     retention=RETENTION_BYTES,
                     segment=RETENTION_BYTES // 4,
@@ -199,9 +198,3 @@ def runtime() -> tuple[Path, list[Path]]:
         return engine.java, listed_jars(_JARS, engine.java, engine.own_jars, needed="which Kafka needs", again=again)
     except (LaunchError, ValueError) as error:
         raise UserError(str(error)) from None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from monitoring.exporter import free_port
+from console.ports import free_port
 from monitoring.metrics import ROOT
 
 OVERLAY = ROOT / "helm/airflow/base.yaml"

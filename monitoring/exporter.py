@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from console.ports import free_port
 from monitoring.metrics import ROOT
 
 # Of one line of the text format; label values escape \\, " and line ends.
@@ -179,13 +180,6 @@ def _until_ready(process: "subprocess.Popen[bytes]", running: Exporter, log: Pat
             return
     lines = log.read_text(errors="replace").strip().splitlines()
     raise ProgramError(f"statsd_exporter does not start: {lines[-1] if lines else 'its log is empty.'}")
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Return a port of the loopback interface that is free at the moment, TCP or UDP."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def parse(text: str) -> Page:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monitoring.exporter import free_port
+from console.ports import free_port
 
 PROGRAM = Path(__file__).parents[1] / ".local" / "bin" / "prometheus"
 # A counter that the exporter makes with its first event has no value before it, so its first event would not count.

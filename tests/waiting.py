@@ -1,5 +1,6 @@
 """Waits for what comes about by itself."""
 
+import socket
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,3 +15,9 @@ def eventually(condition: Callable[[], Value], within_s: float = 60) -> Value:
         assert time.monotonic() < deadline, f"still {value!r} after {within_s} s"
         time.sleep(0.05)
     return value
+
+
+def listens(port: int) -> bool:
+    """Return whether something listens on a port of 127.0.0.1."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

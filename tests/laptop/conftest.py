@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from console.ports import free_port
 from laptop.config import Config
 from tests.laptop.person import Person
-from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

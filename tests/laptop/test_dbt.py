@@ -15,12 +15,12 @@ from rich.console import Console
 
 from console.errors import UserError
 from console.output import Reporter
+from console.ports import free_port
 from laptop import dbt
 from laptop.config import Config
 from taxiway.warehouse import dbt_sources
 from tests.dags.runs import local_aws as an_aws
 from tests.laptop.person import Person
-from tests.ports import free_port
 from tests.tools import ROOT, absent
 from tests.warehouse import rows
 

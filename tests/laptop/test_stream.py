@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from console.aws import local_client
+from console.ports import free_port
 from laptop.stream import Options, Summary
 from services.replay.rides import COLUMNS
 from tests.laptop.person import Person
-from tests.ports import free_port, listens
 from tests.services.models import Models
-from tests.waiting import eventually
+from tests.waiting import eventually, listens
 
 ROOT = Path(__file__).parents[2]
 VERSION = "20260101T000000-2023-06"

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from confluent_kafka import Consumer, Producer
 
+from console.ports import free_port
 from local_kafka import create_topics, topics, wait_for_broker
 from local_kafka.broker import runtime
 from tests.e2e.kafka_image.context import programs
-from tests.ports import free_port
 from tests.tools import tool
 
 pytestmark = pytest.mark.slow

@@ -15,8 +15,8 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from console.ports import free_port
 from tests.monitoring.test_chart import of_kind, render
-from tests.ports import free_port
 from tests.tools import tool
 
 

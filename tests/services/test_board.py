@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect, sync_playwright
 
+from console.ports import free_port
 from local_kafka import topics
 from services.eta.board import Board
 from services.eta.watch import line, main
@@ -30,9 +31,8 @@ from spark_jobs.eta.messages import (
     encode,
 )
 from tests.kafka import Kafka
-from tests.ports import free_port, listens
 from tests.tools import tool
-from tests.waiting import eventually
+from tests.waiting import eventually, listens
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2023, 6, 1, 12)  # noqa: DTZ001 - New York's wall clock

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ports import free_port
+from console.ports import free_port
 from tests.tools import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from console.ports import free_port
 from local_kafka import Broker, create_topics, topics
 from spark_jobs.eta.features import NAMES, ZONES, LiveWaits, features, minutes
 from spark_jobs.eta.messages import DEMAND, ERRORS, PICKUPS, PREDICTIONS, REASONS, REJECTED, REQUESTS
 from spark_jobs.eta.model import Model
 from tests.oracle import programs
-from tests.ports import free_port
 from tests.spark_jobs.eta import versions
 from tests.spark_jobs.eta.streaming import Metrics, Stream, Topics, hours, minute, pickup, request, s3_server, trips
 from tests.spark_jobs.eta.versions import LAKE
