@@ -6,6 +6,8 @@ from contextlib import suppress
 
 import psutil
 
+from tests.waiting import eventually
+
 
 def of_session(leader: int, among: Iterable[psutil.Process]) -> list[psutil.Process]:
     """Return the processes of a session, whoever their parent is."""
@@ -36,3 +38,9 @@ def alive(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def wait_for_end(processes: Iterable[psutil.Process]) -> None:
+    """Wait until none of the processes runs."""
+    left = list(processes)
+    eventually(lambda: not any(map(alive, left)))

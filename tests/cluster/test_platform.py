@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -16,7 +15,7 @@ from cluster.platform import BUNDLE_CHECKOUT, CHECKOUT, checkout_path, module_co
 from console.airflow import Airflow
 from console.errors import UserError
 from tests.console.airflow_server import AirflowServer, serve
-from tests.processes import alive
+from tests.processes import wait_for_end
 
 
 def test_files_of_the_checkout_are_where_git_sync_puts_them(tmp_path: Path) -> None:
@@ -156,10 +155,7 @@ def test_a_forward_ends_with_a_command_that_is_killed(tmp_path: Path, monkeypatc
     forward = psutil.Process(int(command.stdout.readline()))
     command.kill()
     command.communicate()
-    deadline = time.monotonic() + 60
-    while alive(forward):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_end([forward])
 
 
 def test_a_git_bundle_is_brought_up_to_date_before_a_module_of_it_runs(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from console.options import ROOT
 from laptop.commands import status
 from laptop.config import Config
 from laptop.processes import Supervisor
-from tests.processes import alive, of_session
+from tests.processes import alive, of_session, wait_for_end
 from tests.waiting import eventually
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="system: only Linux has subreapers and parent-death signals")
@@ -151,7 +151,7 @@ class Stubs:
     def pids(self) -> dict[str, int]:
         """Return the pids of all parts, once all have started."""
         file = self.config.state / "started"
-        wait(lambda: file.exists() and len(file.read_text().splitlines()) == len(COMPONENTS) + 2)
+        eventually(lambda: file.exists() and len(file.read_text().splitlines()) == len(COMPONENTS) + 2)
         found = (line.split() for line in file.read_text().splitlines())
         return {name: int(pid) for name, pid in found}
 
@@ -176,13 +176,6 @@ class Stubs:
         self.command.communicate()
 
 
-def wait(ready: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def start(config: Config) -> Iterator[Callable[..., Stubs]]:
     started = []
@@ -197,7 +190,7 @@ def start(config: Config) -> Iterator[Callable[..., Stubs]]:
 
 
 def status_of(config: Config, capsys: pytest.CaptureFixture[str]) -> str:
-    wait(lambda: Supervisor(config).process() is None)  # a process that just ends has no environment any more
+    eventually(lambda: Supervisor(config).process() is None)  # a process that just ends has no environment any more
     capsys.readouterr()
     assert status(config, Console(width=500)) == 3
     return capsys.readouterr().out
@@ -211,9 +204,9 @@ def test_whatever_is_killed_takes_all_down_and_is_named(
 ) -> None:
     stubs = start()
     pids = stubs.pids()
-    wait(lambda: len(stubs.processes()) == 3 * len(COMPONENTS) + 2)
+    eventually(lambda: len(stubs.processes()) == 3 * len(COMPONENTS) + 2)
     os.kill(pids[killed], signal.SIGKILL)
-    wait(lambda: not stubs.processes())
+    eventually(lambda: not stubs.processes())
     said = status_of(config, capsys)
     name = {"supervisor": "its supervisor", "guardian": "its guardian"}.get(killed, killed)
     assert f"Not running: {name} was killed" in said
@@ -230,8 +223,8 @@ def test_a_component_that_fails_is_named_with_its_status_and_last_words(
     start: Callable[..., Stubs], config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stubs = start(FAULTY="triggerer")
-    wait(lambda: Supervisor(config).process() is None)
-    wait(lambda: not stubs.processes())
+    eventually(lambda: Supervisor(config).process() is None)
+    eventually(lambda: not stubs.processes())
     log = re.escape(str(config.logs / "triggerer.log"))
     assert re.match(
         rf"Not running: triggerer ended with exit status 3: It is broken\. \(see {log}\); this was at 20",
@@ -246,7 +239,7 @@ def test_it_ends_when_it_is_asked_to_and_then_there_is_no_reason_to_tell(
     stubs = start()
     stubs.pids()
     assert Supervisor(config).stop() is True
-    wait(lambda: not stubs.processes())
+    eventually(lambda: not stubs.processes())
     assert status_of(config, capsys) == "Not running: make up starts it.\n"
 
 
@@ -265,9 +258,9 @@ def test_it_ends_with_the_command_that_started_it_unless_it_is_kept(
         time.sleep(1)
         assert len(stubs.processes()) == 3 * len(COMPONENTS) + 2
         assert Supervisor(config).stop() is True
-        wait(lambda: not stubs.processes())
+        eventually(lambda: not stubs.processes())
     else:
-        wait(lambda: not stubs.processes())
+        eventually(lambda: not stubs.processes())
         assert "Not running: the command that had started it is gone" in status_of(config, capsys)
 
 
@@ -278,17 +271,17 @@ def test_what_is_left_where_both_outermost_processes_were_killed_ends_with_the_n
     stubs = start()
     pids = stubs.pids()
     # All but the workers that have sessions of their own.
-    wait(lambda: len(stubs.processes()) - len(stubs.in_session(pids["guardian"])) == len(COMPONENTS))
+    eventually(lambda: len(stubs.processes()) - len(stubs.in_session(pids["guardian"])) == len(COMPONENTS))
     for name in ("guardian", "supervisor"):
         os.kill(pids[name], signal.SIGSTOP)
     for name in ("guardian", "supervisor"):
         os.kill(pids[name], signal.SIGKILL)
-    wait(lambda: Supervisor(config).process() is None)
+    eventually(lambda: Supervisor(config).process() is None)
     assert "Not running: all its processes were killed, or the machine was switched off" in status_of(config, capsys)
     left = stubs.in_session(pids["guardian"])
     assert left
     assert Supervisor(config).stop() is False
-    wait(lambda: not any(map(alive, left)))
+    wait_for_end(left)
 
 
 @linux
@@ -316,7 +309,7 @@ def test_a_forked_part_ends_when_its_parent_is_killed(child: str) -> None:
     forked = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.wait()
-    eventually(lambda: not alive(forked))
+    wait_for_end([forked])
 
 
 def test_a_status_asked_while_it_starts_is_one_sentence(config: Config, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import psutil
 from local_aws.pytest_plugin import LocalAws
 from tests.local_aws.endpoint import Endpoint, error_of
 from tests.local_aws.test_command_line import refused
-from tests.processes import alive, command
+from tests.processes import command, wait_for_end
 from tests.waiting import eventually
 
 ONE_NODE = {"MasterInstanceType": "m7g.xlarge", "InstanceCount": 1, "KeepJobFlowAliveWhenNoSteps": True}
@@ -88,7 +88,7 @@ def test_a_reset_ends_what_runs_and_forgets_everything(new_endpoint: Callable[..
 
     assert reset(endpoint.url) == 200
 
-    eventually(lambda: not any(map(alive, running)))
+    wait_for_end(running)
     assert s3.list_buckets()["Buckets"] == []
     assert glue.get_databases()["DatabaseList"] == []
     assert emr.list_clusters()["Clusters"] == []

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.local_aws.endpoint import Endpoint, error_of
-from tests.processes import alive, name_of
+from tests.processes import name_of, wait_for_end
 from tests.waiting import eventually
 
 MIB = 1024**2
@@ -210,10 +209,6 @@ def start_steps(endpoint: Endpoint, *steps: str) -> str:
 def states(endpoint: Endpoint, job_flow: str) -> list[str]:
     steps = endpoint.client("emr").list_steps(ClusterId=job_flow)["Steps"]
     return [step["Status"]["State"] for step in reversed(steps)]
-
-
-def wait_for_end(processes: list[psutil.Process]) -> None:
-    eventually(lambda: not any(map(alive, processes)))
 
 
 @dataclass

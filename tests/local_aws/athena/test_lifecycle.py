@@ -12,7 +12,7 @@ import pytest
 
 from tests.local_aws.athena.lake import Lake
 from tests.local_aws.endpoint import ROOT, Endpoint, error_of
-from tests.processes import alive, command
+from tests.processes import command, wait_for_end
 from tests.waiting import eventually
 
 LONG = (
@@ -114,7 +114,7 @@ def test_the_process_that_forks_is_replaced_when_it_is_killed(lake: Lake) -> Non
     children = psutil.Process(lake.endpoint.process.pid).children()
     (server,) = [child for child in children if "local_aws.athena.worker" in command(child)]
     server.kill()
-    eventually(lambda: not alive(server))
+    wait_for_end([server])
     assert lake.rows("SELECT 2") == [["2"]]
 
 
@@ -149,8 +149,7 @@ def test_an_endpoint_that_is_killed_leaves_nothing_half_written(
     time.sleep(0.3)
     children = endpoint.children()
     endpoint.kill()
-    psutil.wait_procs(children, timeout=60)
-    assert [child for child in children if alive(child)] == []
+    wait_for_end(children)
     endpoint.start()
     again = Lake.__new__(Lake)
     again.__dict__ = {**lake.__dict__, **{name: endpoint.client(name) for name in ("s3", "glue", "athena")}}

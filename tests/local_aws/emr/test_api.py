@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.local_aws.endpoint import Endpoint, error_of
-from tests.processes import alive, name_of
+from tests.processes import name_of, wait_for_end
 from tests.tools import SPARK_PYTHON
 from tests.waiting import eventually
 
@@ -413,7 +413,7 @@ def test_cancelled_steps_leave_no_process(new_endpoint: Callable[..., Endpoint],
     answer = emr.cancel_steps(ClusterId=job_flow, StepIds=ids[:2], StepCancellationOption=option)
     assert [info["Status"] for info in answer["CancelStepsInfoList"]] == ["SUBMITTED", "SUBMITTED"]
     wait_for_steps(emr, job_flow, "CANCELLED", "CANCELLED", "COMPLETED")
-    eventually(lambda: not any(map(alive, processes)))
+    wait_for_end(processes)
     assert (tmp_path / "asked").exists() == (option == "SEND_INTERRUPT")
     answer = emr.cancel_steps(ClusterId=job_flow, StepIds=[ids[2]])["CancelStepsInfoList"][0]
     assert answer["Status"] == "FAILED"

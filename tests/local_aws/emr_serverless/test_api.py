@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.local_aws.endpoint import Endpoint, error_of
-from tests.processes import alive
+from tests.processes import wait_for_end
 from tests.waiting import eventually
 
 ROLE = "arn:aws:iam::123456789012:role/jobs"
@@ -650,7 +650,7 @@ def test_what_ran_when_the_endpoint_was_killed_has_failed(new_endpoint: Callable
     eventually(lambda: (folder / "stdout").exists() and (folder / "stdout").read_text() == "ready\n")
     processes = endpoint.children()
     endpoint.kill()
-    eventually(lambda: not any(map(alive, processes)))
+    wait_for_end(processes)
     endpoint.start()
     emr = endpoint.client("emr-serverless")
     described = run_of(emr, application, run)

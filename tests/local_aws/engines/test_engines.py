@@ -26,7 +26,7 @@ from local_aws.engines.submit import parse
 from local_aws.execution import Launch, LaunchError
 from local_aws.execution.storage import Storage, s3_client
 from tests.local_aws.endpoint import ROOT
-from tests.processes import alive, of_session
+from tests.processes import of_session, wait_for_end
 from tests.tools import SPARK_PYTHON
 
 # It uses the DataFrame API, a module from --py-files, a file from --files, and arguments.
@@ -291,8 +291,7 @@ def test_a_terminated_program_leaves_no_process(any_engine: Engine, s3: dict[str
     process.communicate(timeout=60)
 
     assert process.returncode != 0
-    psutil.wait_procs(members, timeout=60)
-    assert [member for member in members if alive(member)] == []
+    wait_for_end(members)
 
 
 CLEANING = """
